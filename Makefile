@@ -1,0 +1,43 @@
+# The commands of this project; `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup demo test lint format unit bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## install what is missing: system packages, the virtual environment, locked dependencies
+	@flock Makefile ./.ci/setup $(PYTHON)
+
+demo: setup ## the whole loop for real on loopback: ramp, fault, pause, resume, 100 %
+	@$(BIN)/rollout demo $(ARGS)
+
+test: lint unit ## lint, types, import arrows, and every test on real servers
+
+lint: setup ## ruff, mypy strict, import arrows, committed rules equal rendered ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/rollout rules check
+
+format: setup ## let ruff mend what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+unit: setup ## pytest: the core, the conformance suites, the stories, the real servers
+	$(BIN)/pytest -q -n 2 $(ARGS)
+
+bench: setup ## measure, side by side in one run; rewrites docs/benchmarks.md
+	$(BIN)/python tests/bench/run.py $(ARGS)
+
+lock: setup ## lock the dependencies anew (hashed, no registry named)
+	$(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:dev pyproject.toml \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade -o requirements.lock
+
+clean: ## remove what setup and the tools made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find controller adapter tests -name __pycache__ -type d -prune -exec rm -rf {} +

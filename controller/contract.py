@@ -1,0 +1,150 @@
+"""The names that the controller, the adapter and the rules agree on; each has its one home here.
+
+Nothing but the standard library is imported, so that any process may read this file cheaply.
+"""
+
+import re
+from dataclasses import dataclass
+
+FLAG_NAMES = ("enabled", "internal_only", "rollout_percent", "paused")
+
+LEASE_KEY = "rollout:lease"
+EPOCH_KEY = "rollout:epoch"
+FLAGS_CHANNEL = "rollout:flags"
+"""Pub/sub channel of hints. A message is the name of a feature whose flags changed; it carries no value."""
+
+
+def flag_key(feature: str, flag: str) -> str:
+    return f"flags:{feature}:{flag}"
+
+
+def flag_keys(feature: str) -> tuple[str, str, str, str]:
+    """Give the keys of the four flags in the order of FLAG_NAMES."""
+    enabled, internal_only, rollout_percent, paused = (flag_key(feature, flag) for flag in FLAG_NAMES)
+    return enabled, internal_only, rollout_percent, paused
+
+
+def revision_key(feature: str) -> str:
+    return f"flags:{feature}:revision"
+
+
+def state_key(feature: str) -> str:
+    return f"rollout:state:{feature}"
+
+
+def decisions_key(feature: str) -> str:
+    return f"rollout:decisions:{feature}"
+
+
+def applied_key(feature: str) -> str:
+    """Name the list of decision ids written lately, which makes a write that is sent twice harmless."""
+    return f"rollout:applied:{feature}"
+
+
+SENDER_JOB = "rollout-sender"
+"""The scrape job of the sender processes."""
+
+ACTION_EXEC_TOTAL = "action_exec_total"
+ACTION_ERROR_TOTAL = "action_error_total"
+ACTION_LATENCY_SECONDS = "action_latency_seconds"
+STRUCTURED_ERROR_TOTAL = "structured_error_total"
+ROLLOUT_GATE_TOTAL = "rollout_gate_total"
+ROLLOUT_GATE_REVISION = "rollout_gate_revision"
+ROLLOUT_GATE_PERCENT = "rollout_gate_percent"
+
+METRIC_LABELS: dict[str, tuple[str, ...]] = {
+    ACTION_EXEC_TOTAL: ("provider", "action", "status"),
+    ACTION_ERROR_TOTAL: ("provider", "action"),
+    ACTION_LATENCY_SECONDS: ("provider", "action", "status"),
+    STRUCTURED_ERROR_TOTAL: ("provider", "action", "code", "source"),
+    ROLLOUT_GATE_TOTAL: ("feature", "outcome", "reason"),
+    ROLLOUT_GATE_REVISION: ("feature",),
+    ROLLOUT_GATE_PERCENT: ("feature",),
+}
+STATUSES = ("ok", "error")
+
+LATENCY_EDGES_S = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+"""Edges of the latency histogram. 0.5 and 2.0 are the limits of the plan's alerts: without an edge exactly
+there a constant 1.2 s reads as 2.4 s."""
+
+EVIDENCE_SENDS = "rollout:evidence_sends"
+"""Sends by (provider, action) since the last evaluation of the rule; neighbouring windows never overlap."""
+EVIDENCE_ERRORS = "rollout:evidence_errors"
+EVIDENCE_LATENCY_BUCKET = "rollout:evidence_latency_bucket"
+"""Sends by (provider, action, le), cumulative over le as in a histogram; +Inf counts all timed sends."""
+EVIDENCE_GATE_REVISION = "rollout:evidence_gate_revision"
+"""The lowest revision that any live sender obeys, by feature."""
+EVIDENCE_SERIES = (EVIDENCE_SENDS, EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_GATE_REVISION)
+
+
+def latency_edges_s(limits_s: tuple[float, ...] = ()) -> tuple[float, ...]:
+    """Give the histogram's edges in seconds, the limits of all features among them."""
+    return tuple(sorted({*LATENCY_EDGES_S, *limits_s}))
+
+
+_PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3})?\Z", re.ASCII)
+_BOOLEANS = {"true": True, "false": False}
+
+
+def parse_percent(text: str | None) -> float | None:
+    """Read `rollout_percent`: ASCII digits, at most one dot and three decimals, 0 to 100; else None."""
+    if text is None or not _PERCENT.match(text):
+        return None
+    percent = float(text)
+    return percent if percent <= 100 else None
+
+
+def format_percent(percent: float) -> str:
+    """Write a percentage as the flags hold it: at most three decimals, none that say nothing."""
+    return f"{percent:.3f}".rstrip("0").rstrip(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The four flags of one feature as they are obeyed, read together.
+
+    What cannot be understood is closed, each flag in its own way, and named in `unreadable`;
+    a key that is not there is closed too, and named in `missing`.
+    """
+
+    enabled: bool = False
+    internal_only: bool = True
+    rollout_percent: float = 0.0
+    paused: bool = True
+    revision: int = 0
+    unreadable: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+CLOSED = Flags(missing=FLAG_NAMES)
+
+
+def parse_flags(texts: tuple[str | None, ...], revision: str | None = None) -> Flags:
+    """Read the texts of the four keys, in the order of FLAG_NAMES; None is a missing key."""
+    enabled, internal_only, percent, paused = texts
+    values = (
+        _BOOLEANS.get(enabled or ""),
+        _BOOLEANS.get(internal_only or ""),
+        parse_percent(percent),
+        _BOOLEANS.get(paused or ""),
+    )
+    named = tuple(zip(FLAG_NAMES, texts, values, strict=True))
+    return Flags(
+        enabled=values[0] is True,
+        internal_only=values[1] is not False,
+        rollout_percent=values[2] or 0.0,
+        paused=values[3] is not False,
+        revision=int(revision) if revision and revision.isdecimal() else 0,
+        unreadable=tuple(name for name, text, value in named if value is None and text is not None),
+        missing=tuple(name for name, text, _ in named if text is None),
+    )
+
+
+def format_flags(flags: Flags) -> tuple[str, str, str, str]:
+    """Write flags as the four texts, in the order of FLAG_NAMES."""
+    return (
+        str(flags.enabled).lower(),
+        str(flags.internal_only).lower(),
+        format_percent(flags.rollout_percent),
+        str(flags.paused).lower(),
+    )

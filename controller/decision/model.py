@@ -1,0 +1,299 @@
+"""The values that decisions are made of and made into: frozen, typed, times as unix seconds.
+
+Every word here is one of the field's own. A time is a number that arrives from outside;
+nothing below `controller/decision` reads a clock.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from controller.contract import CLOSED, Flags
+
+
+class Kind(StrEnum):
+    """What a record says was done."""
+
+    HOLD = "hold"
+    STEP_UP = "step_up"
+    PAUSE = "pause"
+    STEP_BACK = "step_back"
+    EXTERNAL_CHANGE = "external_change"
+    RESUME = "resume"
+    SET = "set"
+    ENABLE = "enable"
+    DISABLE = "disable"
+    APPROVE = "approve"
+
+
+class Reason(StrEnum):
+    """Why it was done. The list is closed; `REASONS` has the sentence for each."""
+
+    DISABLED = "disabled"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    FIRST_STEP = "first_step"
+    HEALTHY = "healthy"
+    BAKING = "baking"
+    GATHERING_EVIDENCE = "gathering_evidence"
+    NO_TRAFFIC = "no_traffic"
+    METRICS_UNREACHABLE = "metrics_unreachable"
+    METRICS_STALE = "metrics_stale"
+    METRICS_INCOMPLETE = "metrics_incomplete"
+    GATE_NOT_CONVERGED = "gate_not_converged"
+    FROZEN = "frozen"
+    AWAITING_APPROVAL = "awaiting_approval"
+    ALERT_FIRING = "alert_firing"
+    SLO_ERROR_RATE = "slo_error_rate"
+    SLO_LATENCY = "slo_latency"
+    OUTAGE = "outage"
+    HARM_BUDGET = "harm_budget"
+    FLAGS_UNREADABLE = "flags_unreadable"
+    CONFLICT = "conflict"
+    NOT_LEADER = "not_leader"
+    MANUAL = "manual"
+
+
+REASONS: dict[Reason, str] = {
+    Reason.DISABLED: "The feature is not enabled, so nobody is in it.",
+    Reason.PAUSED: "The feature is paused; only a person resumes it.",
+    Reason.COMPLETE: "Every user is in; the tests stay on guard.",
+    Reason.FIRST_STEP: "Nobody is in yet and nothing can be measured at 0 %, so the first step is taken.",
+    Reason.HEALTHY: "Every SLO is proven met at this step and the bake time is over.",
+    Reason.BAKING: "The SLOs are proven met, but the step's bake time is not over.",
+    Reason.GATHERING_EVIDENCE: "Not enough sends yet to prove every SLO met.",
+    Reason.NO_TRAFFIC: "No send was seen, and silence proves nothing.",
+    Reason.METRICS_UNREACHABLE: "Prometheus did not give a usable answer in time.",
+    Reason.METRICS_STALE: "The newest sample is too old to stand for now.",
+    Reason.METRICS_INCOMPLETE: "A rule, a sender or a series that the decision needs is missing.",
+    Reason.GATE_NOT_CONVERGED: "Not every sender obeys the newest flags yet.",
+    Reason.FROZEN: "A freeze window is open.",
+    Reason.AWAITING_APPROVAL: "The next step needs a person's approval.",
+    Reason.ALERT_FIRING: "An alert of this feature is pending or firing.",
+    Reason.SLO_ERROR_RATE: "The error rate is proven above its limit.",
+    Reason.SLO_LATENCY: "The share of slow sends is proven above its limit.",
+    Reason.OUTAGE: "At least half of the sends of one tick failed.",
+    Reason.HARM_BUDGET: "More sends failed at this step than its harm budget allows.",
+    Reason.FLAGS_UNREADABLE: "A flag holds a text that cannot be understood, so it is read as closed.",
+    Reason.CONFLICT: "The flags changed while deciding, so nothing was written.",
+    Reason.NOT_LEADER: "Another controller holds the lease.",
+    Reason.MANUAL: "A person did it.",
+}
+
+METRICS_PROBLEMS = frozenset({Reason.METRICS_UNREACHABLE, Reason.METRICS_STALE, Reason.METRICS_INCOMPLETE})
+
+
+class Verdict(StrEnum):
+    """What the evidence says of one SLO."""
+
+    MET = "met"
+    BREACHED = "breached"
+    UNKNOWN = "unknown"
+
+
+class Slo(StrEnum):
+    """The two SLOs of a feature."""
+
+    ERROR_RATE = "error_rate"
+    LATENCY = "latency"
+
+
+SLOW_SHARE_LIMIT = 0.05
+"""p95 <= L says the same as: at most 5 % of the sends are slower than L."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeeklyFreeze:
+    """No step up on these weekdays (0 is Monday) from `start_s` to `end_s` seconds after local midnight."""
+
+    weekdays: tuple[int, ...]
+    start_s: int
+    end_s: int
+    time_zone: str = "UTC"
+    name: str = "weekly"
+
+
+@dataclass(frozen=True, slots=True)
+class DatedFreeze:
+    """No step up from `start` to `end`, unix seconds."""
+
+    start: float
+    end: float
+    name: str = "dated"
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutFeature:
+    """One rollout: what is rolled out, its SLO limits, its step plan and its policy."""
+
+    name: str
+    provider: str
+    action: str
+    initial_percent: float = 0.0
+    slo_error_rate_threshold: float = 0.01
+    slo_latency_p95_ms: float = 500.0
+    steps: tuple[float, ...] = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0)
+    bake_s: float = 600.0
+    policy: str = "sequential"
+    on_breach: str = "pause"
+    salt: str = ""
+    """Salt of the users' buckets; the feature's name when empty."""
+    max_failed_sends_per_step: int | None = None
+    approval_steps: tuple[float, ...] = ()
+    """Percentages that are not stepped up to without a person's approval."""
+    freezes: tuple[WeeklyFreeze | DatedFreeze, ...] = ()
+    hold_on_alert: bool = True
+    longest_hold_s: float = 86_400.0
+    """A hold that lasts longer is worth a notice."""
+    alpha: float = 0.05
+    """Chance of a false pause over the whole ramp."""
+    step_up_error: float = 0.05
+    """Chance that one step is taken although an SLO is violated by the margin."""
+    margin: float = 2.0
+    """A step up is proof that the rate is below margin x limit."""
+    longest_ramp_s: float = 86_400.0
+    """Length over which the late-change test keeps its share of alpha."""
+
+    @property
+    def latency_limit_s(self) -> float:
+        return self.slo_latency_p95_ms / 1000
+
+    @property
+    def bucket_salt(self) -> str:
+        return self.salt or self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Counts of one stretch of time that no other window shares; `at` is its end on the source's clock."""
+
+    at: float
+    sends: float
+    errors: float
+    timed: float
+    """Sends that have a latency: the n of the latency SLO."""
+    slow: float
+    converged: bool = True
+    """Every sender obeyed the current flags when the window began: only then it may prove health."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was measured for one feature since the last judged instant, and how fresh that is.
+
+    With a `problem` (one of METRICS_PROBLEMS) the windows may prove harm, never health.
+    """
+
+    now: float
+    """The metric source's own clock, so that a wrong clock here makes nothing fresh or stale."""
+    windows: tuple[Window, ...] = ()
+    judged_to: float = 0.0
+    """The end of the newest window that exists; the next decision starts behind it."""
+    problem: Reason | None = None
+    detail: str = ""
+    """The problem in words, with names and numbers."""
+    sample_age_s: float | None = None
+    """Age of the newest recorded sample."""
+    input_age_s: float | None = None
+    """Age of the oldest sender's last scrape."""
+    targets: int = 0
+    targets_down: tuple[str, ...] = ()
+    gate_revision: int | None = None
+    """The lowest revision that any sender obeys; None where senders do not export it."""
+    left_out_sends: float = 0.0
+    """Sends of windows that began before the newest change of the flags."""
+    alerts: tuple[str, ...] = ()
+    """Names of this feature's alerts that are pending or firing."""
+
+
+@dataclass(frozen=True, slots=True)
+class SloState:
+    """What the tests of one SLO have added up: natural logarithms, one per point of their grids."""
+
+    breach: tuple[float, ...] = ()
+    late: tuple[float, ...] = ()
+    healthy: tuple[float, ...] = ()
+    sends: float = 0.0
+    bad: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the next decision needs of the past; it lives beside the flags and is written with them."""
+
+    config_hash: str = ""
+    ramp_started_at: float = 0.0
+    step_started_at: float = 0.0
+    """On our clock: for the bake time."""
+    counted_from: float = 0.0
+    """On the source's clock: windows that began earlier are left out."""
+    judged_to: float = 0.0
+    """On the source's clock: windows up to here are already in the tests."""
+    held_since: float = 0.0
+    flags: Flags = CLOSED
+    """The flags as this product last saw or wrote them; another value now is an external change."""
+    error_rate: SloState = field(default_factory=SloState)
+    latency: SloState = field(default_factory=SloState)
+    step_sends: float = 0.0
+    step_errors: float = 0.0
+    ramp_sends: float = 0.0
+    ramp_errors: float = 0.0
+    approved_percent: float = 0.0
+    """The highest step that a person approved."""
+    tests_started: int = 0
+    """Tests begun in this ramp, steps and resumes; each spends its share of alpha."""
+    alpha_spent: float = 0.0
+    previous_config_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that one decision may see."""
+
+    now: float
+    feature: RolloutFeature
+    flags: Flags
+    evidence: Evidence
+    state: State
+    config_hash: str
+    window_s: float
+    """Length of one window of evidence."""
+    frozen: str = ""
+    """Name of the freeze window that is open, worked out before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the evidence says of one SLO at this step, with the numbers that say it.
+
+    Evidence is given as natural logarithms; it suffices where it reaches its `*_needed`.
+    """
+
+    slo: Slo
+    verdict: Verdict
+    n: float
+    k: float
+    limit: float
+    evidence_for_breach: float
+    evidence_for_health: float
+    breach_needed: float
+    health_needed: float
+    late_evidence: float
+    late_needed: float
+    needed: float | None
+    """About how many more sends prove health at the rate seen so far; None when they never would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done, why, and what the next decision needs."""
+
+    kind: Kind
+    reason: Reason
+    flags: Flags
+    """The flags after the decision."""
+    state: State
+    findings: tuple[Finding, ...] = ()
+    detail: str = ""
+    """The reason in words, with this moment's numbers."""
+    more_sends: float | None = None
+    more_s: float | None = None
