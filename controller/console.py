@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import click
 
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
-"""Exit codes: done; a check failed or the answer is no; usage or configuration; a server cannot be reached."""
+"""Exit codes: done; a check failed or the answer is no; usage or configuration; a server is out of reach."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -17,7 +17,7 @@ class CliError(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = USAGE) -> None:
         super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
+        vars(self)["exit_code"] = exit_code
 
     def show(self, file: Any = None) -> None:
         click.echo(f"rollout: {self.message}", err=True, file=file)
