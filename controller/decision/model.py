@@ -197,12 +197,16 @@ class Evidence:
     """Age of the oldest sender's last scrape."""
     targets: int = 0
     targets_down: tuple[str, ...] = ()
+    rules_missing: tuple[str, ...] = ()
+    """Recording rules that the evidence needs and that Prometheus does not have."""
     gate_revision: int | None = None
     """The lowest revision that any sender obeys; None where senders do not export it."""
     left_out_sends: float = 0.0
     """Sends of windows that began before the newest change of the flags."""
     alerts: tuple[str, ...] = ()
     """Names of this feature's alerts that are pending or firing."""
+    rules_missing: tuple[str, ...] = ()
+    """Recorded series without a loaded, healthy rule; the first step, too, waits for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +247,8 @@ class State:
     """Tests begun in this ramp, steps and resumes; each spends its share of alpha."""
     alpha_spent: float = 0.0
     previous_config_hash: str = ""
+    unplaced: bool = False
+    """The tests began anew, but `counted_from` is not yet known on the source's clock: no window counts."""
 
 
 @dataclass(frozen=True, slots=True)

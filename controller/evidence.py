@@ -1,0 +1,207 @@
+"""What was measured becomes evidence: disjoint windows behind the last judged instant, and their freshness.
+
+A source reads all features at once and never raises: what it could not read arrives as a named problem.
+The functions that build evidence are pure; `controller/prometheus.py` is the source that asks Prometheus.
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from controller.contract import SENDER_JOB
+from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
+
+Series = Mapping[float, float]
+"""Values by their own timestamp, unix seconds of the source's clock, in rising order."""
+Pair = tuple[str, str]
+"""(provider, action)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """For which feature evidence is wanted, and what of it has been judged already."""
+
+    feature: RolloutFeature
+    revision: int
+    state: State
+
+
+class MetricSource(Protocol):
+    """Where evidence comes from; every implementation passes tests/controller/test_sources.py."""
+
+    def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
+        """Give the evidence of every feature asked for, by its name, within the deadline; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One sender as the source sees it."""
+
+    up: bool
+    scraped_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that one reading gave, for all features."""
+
+    now: float
+    sends: Mapping[Pair, Series] = field(default_factory=dict)
+    errors: Mapping[Pair, Series] = field(default_factory=dict)
+    buckets: Mapping[Pair, Mapping[float, Series]] = field(default_factory=dict)
+    gate_revisions: Mapping[str, Series] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    alerts: Mapping[Pair, tuple[str, ...]] = field(default_factory=dict)
+    rules_missing: tuple[str, ...] = ()
+    doubled: frozenset[Pair] = frozenset()
+    """Pairs for which several series came where one is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """The scale on which the rules run, seconds."""
+
+    window_s: float
+    scrape_s: float
+
+    @property
+    def oldest_sample_s(self) -> float:
+        """Two windows and a bit: one evaluation may come late, two may not."""
+        return max(2.5 * self.window_s, self.window_s + 3)
+
+    @property
+    def oldest_input_s(self) -> float:
+        return max(3 * self.scrape_s, self.scrape_s + 3)
+
+
+def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[str, Evidence]:
+    """Say for every feature that nothing could be read."""
+    return {
+        question.feature.name: Evidence(
+            now=now,
+            judged_to=question.state.judged_to,
+            problem=Reason.METRICS_UNREACHABLE,
+            detail=detail,
+        )
+        for question in questions
+    }
+
+
+def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evidence:
+    """Cut one feature's evidence out of a reading."""
+    pair = (question.feature.provider, question.feature.action)
+    windows = _windows(question, measured, pair, lengths)
+    newest = windows[-1].at if windows else 0.0
+    fresh, left_out = _not_yet_judged(question.state, windows, measured.now, lengths)
+    ages = [measured.now - target.scraped_at for target in measured.targets.values() if target.up]
+    sample_age_s = measured.now - newest if windows else None
+    input_age_s = max(ages, default=None)
+    problem, detail = _problem(question, measured, pair) or _staleness(sample_age_s, input_age_s, lengths)
+    revisions = measured.gate_revisions.get(question.feature.name, {})
+    return Evidence(
+        now=measured.now,
+        windows=fresh,
+        judged_to=newest or question.state.judged_to,
+        problem=problem,
+        detail=detail,
+        sample_age_s=sample_age_s,
+        input_age_s=input_age_s,
+        targets=len(measured.targets),
+        targets_down=_down(measured),
+        gate_revision=int(revisions[max(revisions)]) if revisions else None,
+        left_out_sends=left_out,
+        alerts=measured.alerts.get(pair, ()),
+        rules_missing=measured.rules_missing,
+    )
+
+
+def _down(measured: Measured) -> tuple[str, ...]:
+    return tuple(sorted(name for name, target in measured.targets.items() if not target.up))
+
+
+def _problem(question: Question, measured: Measured, pair: Pair) -> tuple[Reason, str] | None:
+    limit_s = question.feature.latency_limit_s
+    buckets = measured.buckets.get(pair, {})
+    named = " ".join(pair)
+    checks = (
+        (measured.rules_missing, f"rules are not loaded: {', '.join(measured.rules_missing)}"),
+        (not measured.targets, f"no target of the job {SENDER_JOB} is scraped"),
+        (_down(measured), f"senders do not answer: {', '.join(_down(measured))}"),
+        (pair in measured.doubled, f"several series where one is expected for {named}"),
+        (pair not in measured.sends, f"no sender exports sends for {named}"),
+        (pair not in measured.errors, f"no sender exports errors for {named}"),
+        (math.inf not in buckets, f"no sender exports latencies for {named}"),
+        (limit_s not in buckets, f"the latency histogram of {named} has no edge at {limit_s:g} s"),
+        (not _finite(measured, pair), f"a value of {named} is not a number"),
+    )
+    return next(((Reason.METRICS_INCOMPLETE, detail) for failed, detail in checks if failed), None)
+
+
+def _finite(measured: Measured, pair: Pair) -> bool:
+    series = (measured.sends[pair], measured.errors[pair], *measured.buckets[pair].values())
+    return all(math.isfinite(value) and value >= 0 for one in series for value in one.values())
+
+
+def _staleness(
+    sample_age_s: float | None, input_age_s: float | None, lengths: Lengths
+) -> tuple[Reason | None, str]:
+    if sample_age_s is None:
+        return Reason.METRICS_STALE, "no whole sample is recorded yet"
+    if sample_age_s > lengths.oldest_sample_s:
+        return Reason.METRICS_STALE, (
+            f"the newest sample is {sample_age_s:.1f} s old, more than {lengths.oldest_sample_s:g} s"
+        )
+    if input_age_s is not None and input_age_s > lengths.oldest_input_s:
+        return Reason.METRICS_STALE, (
+            f"a sender was last scraped {input_age_s:.1f} s ago, more than {lengths.oldest_input_s:g} s"
+        )
+    return None, ""
+
+
+def _windows(question: Question, measured: Measured, pair: Pair, lengths: Lengths) -> tuple[Window, ...]:
+    """Join the series by time. A moment at which one of them has no value yet is still being evaluated."""
+    errors = measured.errors.get(pair, {})
+    buckets = measured.buckets.get(pair, {})
+    timed, fast = buckets.get(math.inf, {}), buckets.get(question.feature.latency_limit_s, {})
+    revisions = measured.gate_revisions.get(question.feature.name, {})
+    stamps = sorted(revisions)
+    return tuple(
+        Window(
+            at=at,
+            sends=sends,
+            errors=min(errors[at], sends),
+            timed=timed[at],
+            slow=max(timed[at] - fast[at], 0.0),
+            converged=_converged(revisions, stamps, at, question.revision, lengths.window_s),
+        )
+        for at, sends in measured.sends.get(pair, {}).items()
+        if at in errors and at in timed and at in fast
+    )
+
+
+def _converged(revisions: Series, stamps: Sequence[float], at: float, revision: int, window_s: float) -> bool:
+    """Whether the evaluation before this window already saw every sender obey the revision."""
+    if not stamps:
+        return True
+    before = bisect_left(stamps, at - window_s / 2) - 1
+    return before >= 0 and revisions[stamps[before]] >= revision
+
+
+def _not_yet_judged(
+    state: State, windows: tuple[Window, ...], now: float, lengths: Lengths
+) -> tuple[tuple[Window, ...], float]:
+    """Give the windows behind the last judged instant, and the sends of those that began too early.
+
+    A window at t counts what was scraped in (t - window, t], so it may hold sends as old as one scrape more.
+    Without a judged instant, or with one in the future (the source's clock was set back), judging starts now.
+    """
+    if state.judged_to == 0 or state.judged_to > now + lengths.window_s:
+        return (), 0.0
+    reach_s = lengths.window_s + lengths.scrape_s
+    behind = [window for window in windows if window.at > state.judged_to]
+    counted = tuple(window for window in behind if window.at - reach_s >= state.counted_from)
+    return counted, math.fsum(window.sends for window in behind) - math.fsum(
+        window.sends for window in counted
+    )

@@ -1,0 +1,290 @@
+"""Where flags, state and decisions live together: the protocol, the Redis store, the wrapper of dry runs."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Protocol, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from controller.contract import (
+    EPOCH_KEY,
+    FLAGS_CHANNEL,
+    Flags,
+    applied_key,
+    decisions_key,
+    flag_keys,
+    format_flags,
+    parse_flags,
+    revision_key,
+    state_key,
+)
+
+Texts = tuple[str | None, str | None, str | None, str | None]
+
+
+class StoreError(Exception):
+    """The store did not answer; the message says which and why."""
+
+
+class Outcome(StrEnum):
+    """What became of a write."""
+
+    APPLIED = "applied"
+    CONFLICT = "conflict"
+    """The flags or the state were no longer as read."""
+    FENCED = "fenced"
+    """A later leader exists, so nothing was written."""
+    SKIPPED = "skipped"
+    """A dry run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store holds of one feature, read at one instant."""
+
+    feature: str
+    texts: Texts
+    flags: Flags
+    state: str | None
+    """The state as JSON text; None before the first decision."""
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One decision to be written: its record and state, and the flags where they change."""
+
+    decision_id: str
+    stored: Stored
+    """As read: nothing is written unless flags and state are still so."""
+    record: str
+    state: str
+    flags: Flags | None = None
+    epoch: int | None = None
+    """The writer's epoch; None where no lease is needed (a pause, a person)."""
+
+
+class FlagStore(Protocol):
+    """The one way to read and write flags; every implementation passes tests/controller/test_flagstore.py."""
+
+    def read(self, features: Sequence[str]) -> list[Stored]:
+        """Read flags, revision and state of all features in one round trip; raises StoreError."""
+
+    def create_missing(self, feature: str, flags: Flags) -> None:
+        """Set those flags that have no key; never touches one that is there."""
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Write all decisions in one round trip, each wholly or not at all; harmless when sent twice."""
+
+    def append(self, feature: str, record: str) -> None:
+        """Keep a record of something that changed nothing here (a conflict)."""
+
+    def history(
+        self, feature: str, *, since_ms: int = 0, newest: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Give the records kept, oldest first; with `newest` only the last so many."""
+
+
+_WRITE = """
+local known = redis.call('LPOS', KEYS[8], ARGV[1])
+local revision = tonumber(redis.call('GET', KEYS[5]) or '0') or 0
+if known then return {'applied', revision} end
+if ARGV[2] ~= '' and redis.call('GET', KEYS[9]) ~= ARGV[2] then return {'fenced', revision} end
+for i = 1, 4 do
+  local now = redis.pcall('GET', KEYS[i])
+  local as_read = ''
+  if type(now) == 'string' then as_read = '=' .. now end
+  if as_read ~= ARGV[7 + i] then return {'conflict', revision} end
+end
+local state = redis.call('GET', KEYS[6])
+if (state and '=' .. state or '') ~= ARGV[16] then return {'conflict', revision} end
+if ARGV[12] ~= '' then
+  for i = 1, 4 do redis.call('SET', KEYS[i], ARGV[11 + i]) end
+  revision = redis.call('INCR', KEYS[5])
+  redis.call('PUBLISH', ARGV[6], ARGV[7])
+end
+redis.call('SET', KEYS[6], ARGV[4])
+redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[5])
+redis.call('LPUSH', KEYS[8], ARGV[1])
+redis.call('LTRIM', KEYS[8], 0, 31)
+return {'applied', revision}
+"""
+"""Keys: four flags, revision, state, stream, ids applied lately, epoch. Arguments: id, epoch, length of the
+stream, state, record, channel, feature, four flags as read ('=' before a text, empty for no key), four new
+flags (empty for no change), state as read. The id comes first: a script may be sent again."""
+
+
+def connect(url: str, timeout_s: float) -> "redis.Redis":
+    """Open a client that neither waits long nor repeats by itself: redis-py's defaults do both."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        protocol=2,
+    )
+
+
+class RedisFlagStore:
+    """Flags in Redis: one script is the only writer, compare-and-set on all four flags and the state."""
+
+    def __init__(self, client: "redis.Redis", *, decisions_kept: int = 20_000) -> None:
+        self._redis = client
+        self._kept = decisions_kept
+        self._sha = ""
+
+    def read(self, features: Sequence[str]) -> list[Stored]:
+        keys = [key for name in features for key in (*flag_keys(name), revision_key(name), state_key(name))]
+        with _store_errors():
+            values = cast("list[str | None]", self._redis.mget(keys)) if keys else []
+        return [_stored(name, values[6 * i : 6 * i + 6]) for i, name in enumerate(features)]
+
+    def create_missing(self, feature: str, flags: Flags) -> None:
+        with _store_errors():
+            pipe = self._redis.pipeline(transaction=True)
+            for key, text in zip(flag_keys(feature), format_flags(flags), strict=True):
+                pipe.set(key, text, nx=True)
+            pipe.publish(FLAGS_CHANNEL, feature)
+            pipe.execute()
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        if not writes:
+            return []
+        with _store_errors():
+            try:
+                return self._send(writes)
+            except NoScriptError:
+                self._sha = str(self._redis.script_load(_WRITE))
+                return self._send(writes)
+
+    def append(self, feature: str, record: str) -> None:
+        with _store_errors():
+            self._redis.xadd(decisions_key(feature), {"record": record}, maxlen=self._kept, approximate=True)
+
+    def history(
+        self, feature: str, *, since_ms: int = 0, newest: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        key = decisions_key(feature)
+        with _store_errors():
+            if newest is not None:
+                last = cast("list[Any]", self._redis.xrevrange(key, min=str(since_ms), count=newest))
+                yield from (_record(fields) for _, fields in reversed(last))
+                return
+            start = str(since_ms)
+            while entries := cast("list[Any]", self._redis.xrange(key, min=start, count=1000)):
+                yield from (_record(fields) for _, fields in entries)
+                start = f"({entries[-1][0]}"
+
+    def _send(self, writes: Sequence[Write]) -> list[Outcome]:
+        self._sha = self._sha or str(self._redis.script_load(_WRITE))
+        pipe = self._redis.pipeline(transaction=False)
+        for write in writes:
+            keys = _keys(write.stored.feature)
+            pipe.evalsha(self._sha, len(keys), *keys, *self._arguments(write))
+        return [Outcome(answer[0]) for answer in pipe.execute()]
+
+    def _arguments(self, write: Write) -> list[str]:
+        stored = write.stored
+        return [
+            write.decision_id,
+            "" if write.epoch is None else str(write.epoch),
+            str(self._kept),
+            write.state,
+            write.record,
+            FLAGS_CHANNEL,
+            stored.feature,
+            *(_as_read(text) for text in stored.texts),
+            *(format_flags(write.flags) if write.flags else ("", "", "", "")),
+            _as_read(stored.state),
+        ]
+
+
+class DryRunStore:
+    """A store that changes nothing: reads go through, writes stay here and are forgotten at the end.
+
+    The tests' state of holds is remembered, so that evidence adds up over the ticks of a dry run.
+    """
+
+    def __init__(self, store: FlagStore) -> None:
+        self._store = store
+        self._states: dict[str, tuple[Texts, str | None, str]] = {}
+
+    def read(self, features: Sequence[str]) -> list[Stored]:
+        return [self._with_own_state(stored) for stored in self._store.read(features)]
+
+    def create_missing(self, feature: str, flags: Flags) -> None:
+        """Leave missing keys missing."""
+
+    def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        for write in writes:
+            if write.flags is None:
+                held = self._states.get(write.stored.feature)
+                seen = held[1] if held and held[2] == write.stored.state else write.stored.state
+                self._states[write.stored.feature] = (write.stored.texts, seen, write.state)
+        return [Outcome.SKIPPED for _ in writes]
+
+    def append(self, feature: str, record: str) -> None:
+        """Keep nothing."""
+
+    def history(
+        self, feature: str, *, since_ms: int = 0, newest: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        return self._store.history(feature, since_ms=since_ms, newest=newest)
+
+    def _with_own_state(self, stored: Stored) -> Stored:
+        texts, seen, own = self._states.get(stored.feature, (stored.texts, None, ""))
+        unchanged = bool(own) and texts == stored.texts and seen == stored.state
+        return replace(stored, state=own) if unchanged else stored
+
+
+def find_record(store: FlagStore, features: Iterable[str], decision_id: str) -> dict[str, Any] | None:
+    """Find a decision by its id: near the time that the id names first, then everywhere."""
+    name, _, rest = decision_id.rpartition("-")[0].rpartition("-")
+    near_ms = max(int(rest) - 600_000, 0) if rest.isdecimal() else 0
+    starts = {name: near_ms} if name in features else dict.fromkeys(features, 0)
+    for feature, since_ms in starts.items():
+        for record in store.history(feature, since_ms=since_ms):
+            if record.get("id") == decision_id:
+                return record
+    return None
+
+
+class _store_errors:  # noqa: N801
+    """Foreign exceptions become StoreError at this border."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, redis.RedisError | OSError):
+            raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+
+
+def _keys(feature: str) -> list[str]:
+    return [
+        *flag_keys(feature),
+        revision_key(feature),
+        state_key(feature),
+        decisions_key(feature),
+        applied_key(feature),
+        EPOCH_KEY,
+    ]
+
+
+def _stored(feature: str, values: Sequence[str | None]) -> Stored:
+    texts = cast("Texts", tuple(values[:4]))
+    return Stored(feature, texts, parse_flags(texts, values[4]), values[5])
+
+
+def _as_read(text: str | None) -> str:
+    return "" if text is None else f"={text}"
+
+
+def _record(fields: Mapping[str, str]) -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads(fields["record"]))

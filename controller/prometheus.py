@@ -1,0 +1,205 @@
+"""Reads evidence from Prometheus: three requests for all features, each bounded in time and size."""
+
+import math
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import requests
+from prometheus_api_client import PrometheusConnect
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.util.retry import Retry
+
+from controller.contract import (
+    EVIDENCE_ERRORS,
+    EVIDENCE_GATE_REVISION,
+    EVIDENCE_LATENCY_BUCKET,
+    EVIDENCE_SENDS,
+    EVIDENCE_SERIES,
+    SENDER_JOB,
+)
+from controller.decision.model import Evidence
+from controller.evidence import Lengths, Measured, Pair, Question, Series, Target, evidence_of, unreachable
+
+LONGEST_LOOK_BACK_S = 6 * 3600.0
+"""Sends that were measured longer ago than this and never judged are left out."""
+LARGEST_ANSWER_BYTES = 256 * 2**20
+
+_NOW = f"""
+label_replace(vector(time()), "what", "now", "", "")
+or label_replace(up{{job="{SENDER_JOB}"}}, "what", "up", "", "")
+or label_replace(timestamp(up{{job="{SENDER_JOB}"}}), "what", "scraped_at", "", "")
+or ALERTS{{alertstate=~"pending|firing"}}
+""".strip()
+"""The source's own clock, the senders, the time of their last scrape, and the alerts, in one answer. An
+instant query stamps every value with the evaluation's time, so the time of a scrape has to be asked for."""
+
+_Entry = Mapping[str, Any]
+
+
+class AnswerError(Exception):
+    """An answer that cannot be used; the message says why in a few words."""
+
+
+class BoundedSession(requests.Session):
+    """A session whose every answer ends by a deadline and below a size, however it drips.
+
+    The time-outs of requests count from byte to byte; a body that drips would hold a tick for ever.
+    """
+
+    def __init__(self, *, token: str = "") -> None:
+        super().__init__()
+        self.trust_env = False
+        self.deadline = math.inf
+        self.request_timeout_s = 5.0
+        if token:
+            self.headers["Authorization"] = f"Bearer {token}"
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        left_s = self.deadline - time.monotonic()
+        if left_s <= 0:
+            raise requests.Timeout("the tick's deadline is over")
+        timeout_s = min(self.request_timeout_s, left_s)
+        kwargs |= {"timeout": timeout_s, "stream": True, "allow_redirects": False}
+        response = super().request(*args, **kwargs)
+        try:
+            response._content = b"".join(_chunks(response, time.monotonic() + timeout_s))  # noqa: SLF001
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+
+def _chunks(response: requests.Response, deadline: float) -> Iterator[bytes]:
+    size = 0
+    while chunk := response.raw.read1(2**20, decode_content=True):
+        size += len(chunk)
+        if size > LARGEST_ANSWER_BYTES:
+            raise AnswerError(f"the answer is larger than {LARGEST_ANSWER_BYTES >> 20} MiB")
+        if time.monotonic() > deadline:
+            raise requests.Timeout("the answer came too slowly")
+        yield chunk
+
+
+class PrometheusSource:
+    """A MetricSource on Prometheus, or on what answers its API."""
+
+    def __init__(
+        self,
+        url: str,
+        lengths: Lengths,
+        *,
+        rules_url: str = "",
+        token: str = "",
+        request_timeout_s: float = 5.0,
+    ) -> None:
+        self._session = BoundedSession(token=token)
+        self._session.request_timeout_s = request_timeout_s
+        self._api = PrometheusConnect(url, session=self._session, retry=Retry(total=0))
+        self._rules_url = f"{rules_url or url}/api/v1/rules"
+        self._url = url
+        self._lengths = lengths
+        self._ahead_s = 0.0
+
+    def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
+        self._session.deadline = time.monotonic() + deadline_s
+        try:
+            measured = self._measure(questions, now)
+        except (requests.RequestException, PrometheusApiClientException, AnswerError, OSError) as error:
+            return unreachable(questions, now, f"{self._url}: {_in_words(error)}")
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            return unreachable(
+                questions, now, f"{self._url}: the answer is not Prometheus's ({_in_words(error)})"
+            )
+        self._ahead_s = measured.now - now
+        return {q.feature.name: evidence_of(q, measured, self._lengths) for q in questions}
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _measure(self, questions: Sequence[Question], now: float) -> Measured:
+        instant = self._query(_NOW)
+        recorded = self._query(self._selector(questions, now + self._ahead_s))
+        loaded = _loaded_rules(self._session.request("GET", self._rules_url, params={"type": "record"}))
+        return _measured(instant, recorded, tuple(name for name in EVIDENCE_SERIES if name not in loaded))
+
+    def _query(self, query: str) -> list[_Entry]:
+        answer = self._api.custom_query(query)
+        if not isinstance(answer, list):
+            raise AnswerError("the answer is not a list")
+        return cast("list[_Entry]", answer)
+
+    def _selector(self, questions: Sequence[Question], now: float) -> str:
+        """Ask for the recorded samples themselves: only a range selector gives their own timestamps."""
+        edges = {text for q in questions for text in _spellings(q.feature.latency_limit_s)}
+        edge_pattern = "|".join(re.escape(edge) for edge in ("", "+Inf", *sorted(edges))).replace(
+            "\\", "\\\\"
+        )
+        judged = [q.state.judged_to for q in questions if q.state.judged_to]
+        behind_s = now - min(judged, default=now)
+        reach_s = min(max(behind_s, 0.0) + 4 * self._lengths.window_s + 10, LONGEST_LOOK_BACK_S)
+        names = "|".join(EVIDENCE_SERIES)
+        return f'{{__name__=~"{names}",le=~"{edge_pattern}"}}[{math.ceil(reach_s)}s]'
+
+
+def _spellings(edge_s: float) -> tuple[str, ...]:
+    """Write an edge as the clients do: 1.0 in Python, 1 in Go."""
+    return tuple({repr(float(edge_s)), f"{edge_s:g}"})
+
+
+def _loaded_rules(response: requests.Response) -> set[str]:
+    if response.status_code != requests.codes.ok:
+        raise AnswerError(f"HTTP {response.status_code} for the rules")
+    groups = response.json()["data"]["groups"]
+    return {rule["name"] for group in groups for rule in group["rules"] if rule.get("health") != "err"}
+
+
+def _measured(
+    instant: Iterable[_Entry], recorded: Iterable[_Entry], rules_missing: tuple[str, ...]
+) -> Measured:
+    now, targets, alerts = _read_instant(instant)
+    counts: dict[str, dict[Pair, Series]] = {EVIDENCE_SENDS: {}, EVIDENCE_ERRORS: {}}
+    buckets: dict[Pair, dict[float, Series]] = defaultdict(dict)
+    revisions: dict[str, Series] = {}
+    doubled: set[Pair] = set()
+    for entry in recorded:
+        labels = entry["metric"]
+        name = labels["__name__"]
+        series = {float(at): float(value) for at, value in entry["values"]}
+        if name == EVIDENCE_GATE_REVISION:
+            revisions[labels["feature"]] = series
+            continue
+        pair = (labels["provider"], labels["action"])
+        home: dict[Any, Series] = {EVIDENCE_SENDS: sends, EVIDENCE_ERRORS: errors}.get(name) or buckets[pair]
+        key = float(labels["le"]) if name == EVIDENCE_LATENCY_BUCKET else pair
+        if key in home:
+            doubled.add(pair)
+        home[key] = series
+    return Measured(
+        now, sends, errors, buckets, revisions, targets, alerts, rules_missing, frozenset(doubled)
+    )
+
+
+def _read_instant(entries: Iterable[_Entry]) -> tuple[float, dict[str, Target], dict[Pair, tuple[str, ...]]]:
+    values: dict[str, dict[str, float]] = defaultdict(dict)
+    alerts: dict[Pair, tuple[str, ...]] = {}
+    for entry in entries:
+        labels, value = entry["metric"], float(entry["value"][1])
+        if "what" in labels:
+            values[labels["what"]][labels.get("instance", "")] = value
+        else:
+            pair = (labels.get("provider", ""), labels.get("action", ""))
+            alerts[pair] = (*alerts.get(pair, ()), labels["alertname"])
+    up, scraped_at = values["up"], values["scraped_at"]
+    targets = {name: Target(up[name] == 1, scraped_at.get(name, 0.0)) for name in up}
+    return values["now"][""], targets, alerts
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.ConnectionError):
+        return "cannot be reached"
+    return " ".join(str(error).split())[:200] or type(error).__name__

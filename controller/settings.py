@@ -1,0 +1,206 @@
+"""Environment and file into frozen settings: parsed once, each mistake refused with its place and reason."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from controller.features import (
+    ROLLOUT_FEATURES,
+    ConfigError,
+    RolloutFeature,
+    line_of,
+    parse_features,
+    read_toml,
+)
+
+DEFAULT_INTERVAL_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How one controller runs. Lengths of time are seconds; one not given follows from the tick."""
+
+    features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
+    config_path: Path | None = None
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    prometheus_url: str = "http://127.0.0.1:9090"
+    rules_url: str = ""
+    """Where /api/v1/rules is answered, when that is not the Prometheus queried (vmalert)."""
+    prometheus_token: str = field(default="", repr=False)
+    interval_s: float = DEFAULT_INTERVAL_S
+    window_s: float = DEFAULT_INTERVAL_S
+    scrape_s: float = DEFAULT_INTERVAL_S / 3
+    lease_s: float = DEFAULT_INTERVAL_S * 3
+    listen: str = "127.0.0.1:8003"
+    api_token: str = field(default="", repr=False)
+    journal: Path | None = None
+    decisions_kept: int = 20_000
+    """Length to which each feature's stream of decisions is trimmed: a week of ticks of 30 s."""
+    log_unchanged_holds: bool = True
+
+    @property
+    def tick_deadline_s(self) -> float:
+        """A tick that takes longer has failed; the next one starts afresh."""
+        return min(max(self.interval_s * 0.8, 1.0), 20.0)
+
+    @property
+    def request_timeout_s(self) -> float:
+        return min(max(self.interval_s / 4, 0.5), 5.0)
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+_SECTION = "controller"
+_SECRETS = {"redis_url", "prometheus_token", "api_token"}
+
+
+def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the file of `--config` or ROLLOUT_CONFIG, then the ROLLOUT_* variables that override it.
+
+    Raises ConfigError with the place of the first mistake.
+    """
+    env = os.environ if environ is None else environ
+    path = config or (Path(env["ROLLOUT_CONFIG"]) if env.get("ROLLOUT_CONFIG") else None)
+    given: dict[str, Any] = {}
+    features = dict(ROLLOUT_FEATURES)
+    if path is not None:
+        text, document = read_toml(path)
+        _refuse_unknown_tables(document, text, path)
+        features = parse_features(document.get("features", {}), text=text, source=str(path))
+        given = _from_table(document.get(_SECTION, {}), text, path)
+    given |= _from_environment(env)
+    return Settings(features=features, config_path=path, **_with_lengths(given))
+
+
+def _refuse_unknown_tables(document: Mapping[str, Any], text: str, path: Path) -> None:
+    for name in document:
+        if name not in {"features", _SECTION, "adapter"}:
+            line = line_of(text, name, "") if isinstance(document[name], dict) else _line_of_key(text, name)
+            raise ConfigError(
+                f"{path}:{line}: unknown key '{name}'; known are [controller], [adapter], [features.NAME]"
+            )
+
+
+def _line_of_key(text: str, key: str) -> int:
+    lines = (
+        n for n, line in enumerate(text.splitlines(), 1) if re.match(rf"\s*[\"']?{re.escape(key)}\b", line)
+    )
+    return next(lines, 1)
+
+
+def _from_table(table: Any, text: str, path: Path) -> dict[str, Any]:
+    if not isinstance(table, Mapping):
+        raise ConfigError(f"{path}: [controller] must be a table")
+    given: dict[str, Any] = {}
+    for key, value in table.items():
+        place = f"{path}:{line_of(text, _SECTION, key)}: [controller] {key}"
+        if key not in _READERS:
+            raise ConfigError(f"{place} is unknown; known are {', '.join(sorted(_READERS))}")
+        given[key] = _read(key, value if isinstance(value, str) else str(value).lower(), place)
+    return given
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for key in _READERS:
+        name = f"ROLLOUT_{key.upper()}"
+        text = env.get(name, "") or (_secret(env, name) if key in _SECRETS else "")
+        if text:
+            given[key] = _read(key, text, name)
+    return given
+
+
+def _secret(env: Mapping[str, str], name: str) -> str:
+    """Read a secret from the file that NAME_FILE names, or from the systemd credential of that name."""
+    path = env.get(f"{name}_FILE", "")
+    credentials = env.get("CREDENTIALS_DIRECTORY", "")
+    if not path and credentials and (Path(credentials) / name.lower()).is_file():
+        path = str(Path(credentials) / name.lower())
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{name}_FILE: {path} cannot be read ({error.strerror})") from error
+
+
+def _read(key: str, text: str, place: str) -> Any:
+    try:
+        return _READERS[key](text)
+    except ValueError as error:
+        shown = "the value given" if key in _SECRETS else repr(text)
+        raise ConfigError(f"{place}: {shown} cannot be used: {error}") from error
+
+
+def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:
+    tick = given.get("interval_s", DEFAULT_INTERVAL_S)
+    lengths = {"window_s": tick, "scrape_s": tick / 3, "lease_s": tick * 3} | given
+    if lengths["scrape_s"] > lengths["window_s"]:
+        raise ConfigError(
+            f"scrape_s = {lengths['scrape_s']:g} is longer than window_s = {lengths['window_s']:g}"
+        )
+    return lengths
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 86_400:
+        raise ValueError("must be 0.1 to 86400 seconds")
+    return value
+
+
+def _url(*schemes: str) -> Any:
+    def read(text: str) -> str:
+        parts = urlsplit(text)
+        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+            raise ValueError(f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
+        return text.rstrip("/")
+
+    return read
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError("must be HOST:PORT, as in 127.0.0.1:8003")
+    return text
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if not 100 <= value <= 10_000_000:
+        raise ValueError("must be 100 to 10000000")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+_READERS: dict[str, Any] = {
+    "redis_url": _url("redis", "rediss", "unix"),
+    "prometheus_url": _url("http", "https"),
+    "rules_url": _url("http", "https"),
+    "prometheus_token": str,
+    "interval_s": _seconds,
+    "window_s": _seconds,
+    "scrape_s": _seconds,
+    "lease_s": _seconds,
+    "listen": _address,
+    "api_token": str,
+    "journal": Path,
+    "decisions_kept": _whole,
+    "log_unchanged_holds": _boolean,
+}
+
+if set(_READERS) | {"features", "config_path"} != {f.name for f in fields(Settings)}:
+    raise TypeError("every setting needs a reader")
