@@ -172,13 +172,22 @@ def _measured(
             revisions[labels["feature"]] = series
             continue
         pair = (labels["provider"], labels["action"])
-        home: dict[Any, Series] = {EVIDENCE_SENDS: sends, EVIDENCE_ERRORS: errors}.get(name) or buckets[pair]
-        key = float(labels["le"]) if name == EVIDENCE_LATENCY_BUCKET else pair
+        in_buckets = name == EVIDENCE_LATENCY_BUCKET
+        home: dict[Any, Series] = buckets[pair] if in_buckets else counts[name]
+        key = float(labels["le"]) if in_buckets else pair
         if key in home:
             doubled.add(pair)
         home[key] = series
     return Measured(
-        now, sends, errors, buckets, revisions, targets, alerts, rules_missing, frozenset(doubled)
+        now=now,
+        sends=counts[EVIDENCE_SENDS],
+        errors=counts[EVIDENCE_ERRORS],
+        buckets=buckets,
+        gate_revisions=revisions,
+        targets=targets,
+        alerts=alerts,
+        rules_missing=rules_missing,
+        doubled=frozenset(doubled),
     )
 
 

@@ -197,8 +197,6 @@ class Evidence:
     """Age of the oldest sender's last scrape."""
     targets: int = 0
     targets_down: tuple[str, ...] = ()
-    rules_missing: tuple[str, ...] = ()
-    """Recording rules that the evidence needs and that Prometheus does not have."""
     gate_revision: int | None = None
     """The lowest revision that any sender obeys; None where senders do not export it."""
     left_out_sends: float = 0.0
