@@ -52,6 +52,16 @@ ROLLOUT_GATE_TOTAL = "rollout_gate_total"
 ROLLOUT_GATE_REVISION = "rollout_gate_revision"
 ROLLOUT_GATE_PERCENT = "rollout_gate_percent"
 
+ROLLOUT_TICKS_TOTAL = "rollout_ticks_total"
+ROLLOUT_TICK_DURATION_SECONDS = "rollout_tick_duration_seconds"
+ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS = "rollout_last_tick_timestamp_seconds"
+ROLLOUT_DECISIONS_TOTAL = "rollout_decisions_total"
+ROLLOUT_FEATURE_PERCENT = "rollout_feature_percent"
+ROLLOUT_FEATURE_PAUSED = "rollout_feature_paused"
+ROLLOUT_HELD_SECONDS = "rollout_held_seconds"
+ROLLOUT_LEADER = "rollout_leader"
+ROLLOUT_JOURNAL_DISAGREEMENT = "rollout_journal_disagreement"
+
 METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ACTION_EXEC_TOTAL: ("provider", "action", "status"),
     ACTION_ERROR_TOTAL: ("provider", "action"),
@@ -60,6 +70,15 @@ METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ROLLOUT_GATE_TOTAL: ("feature", "outcome", "reason"),
     ROLLOUT_GATE_REVISION: ("feature",),
     ROLLOUT_GATE_PERCENT: ("feature",),
+    ROLLOUT_TICKS_TOTAL: ("outcome",),
+    ROLLOUT_TICK_DURATION_SECONDS: (),
+    ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS: (),
+    ROLLOUT_DECISIONS_TOTAL: ("feature", "kind", "reason"),
+    ROLLOUT_FEATURE_PERCENT: ("feature",),
+    ROLLOUT_FEATURE_PAUSED: ("feature",),
+    ROLLOUT_HELD_SECONDS: ("feature",),
+    ROLLOUT_LEADER: (),
+    ROLLOUT_JOURNAL_DISAGREEMENT: ("feature",),
 }
 STATUSES = ("ok", "error")
 

@@ -61,7 +61,8 @@ class Write:
     decision_id: str
     stored: Stored
     """As read: nothing is written unless flags and state are still so."""
-    record: str
+    records: tuple[str, ...]
+    """What is to be read of it later, oldest first; a change seen from outside goes before the decision."""
     state: str
     flags: Flags | None = None
     epoch: int | None = None
@@ -98,24 +99,24 @@ for i = 1, 4 do
   local now = redis.pcall('GET', KEYS[i])
   local as_read = ''
   if type(now) == 'string' then as_read = '=' .. now end
-  if as_read ~= ARGV[7 + i] then return {'conflict', revision} end
+  if as_read ~= ARGV[6 + i] then return {'conflict', revision} end
 end
 local state = redis.call('GET', KEYS[6])
-if (state and '=' .. state or '') ~= ARGV[16] then return {'conflict', revision} end
-if ARGV[12] ~= '' then
-  for i = 1, 4 do redis.call('SET', KEYS[i], ARGV[11 + i]) end
+if (state and '=' .. state or '') ~= ARGV[15] then return {'conflict', revision} end
+if ARGV[11] ~= '' then
+  for i = 1, 4 do redis.call('SET', KEYS[i], ARGV[10 + i]) end
   revision = redis.call('INCR', KEYS[5])
-  redis.call('PUBLISH', ARGV[6], ARGV[7])
+  redis.call('PUBLISH', ARGV[5], ARGV[6])
 end
 redis.call('SET', KEYS[6], ARGV[4])
-redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[5])
+for i = 16, #ARGV do redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[i]) end
 redis.call('LPUSH', KEYS[8], ARGV[1])
 redis.call('LTRIM', KEYS[8], 0, 31)
 return {'applied', revision}
 """
 """Keys: four flags, revision, state, stream, ids applied lately, epoch. Arguments: id, epoch, length of the
-stream, state, record, channel, feature, four flags as read ('=' before a text, empty for no key), four new
-flags (empty for no change), state as read. The id comes first: a script may be sent again."""
+stream, state, channel, feature, four flags as read ('=' before a text, empty for no key), four new flags
+(empty for no change), state as read, the records. The id comes first: a script may be sent again."""
 
 
 def connect(url: str, timeout_s: float) -> "redis.Redis":
@@ -196,12 +197,12 @@ class RedisFlagStore:
             "" if write.epoch is None else str(write.epoch),
             str(self._kept),
             write.state,
-            write.record,
             FLAGS_CHANNEL,
             stored.feature,
             *(_as_read(text) for text in stored.texts),
             *(format_flags(write.flags) if write.flags else ("", "", "", "")),
             _as_read(stored.state),
+            *write.records,
         ]
 
 

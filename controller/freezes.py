@@ -1,0 +1,19 @@
+"""Whether a freeze window is open at an instant; worked out here, so that deciding needs no calendar."""
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from controller.decision.model import DatedFreeze, RolloutFeature, WeeklyFreeze
+
+
+def open_freeze(feature: RolloutFeature, now: float) -> str:
+    """Give the name of the first freeze window of the feature that holds `now` (unix seconds), else ""."""
+    return next((freeze.name for freeze in feature.freezes if _holds(freeze, now)), "")
+
+
+def _holds(freeze: WeeklyFreeze | DatedFreeze, now: float) -> bool:
+    if isinstance(freeze, DatedFreeze):
+        return freeze.start <= now < freeze.end
+    local = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(freeze.time_zone))
+    on_the_clock = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second).total_seconds()
+    return local.weekday() in freeze.weekdays and freeze.start_s <= on_the_clock < freeze.end_s
