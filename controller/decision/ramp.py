@@ -1,0 +1,121 @@
+"""Where a ramp stands: what begins anew when the flags or the configuration change, and what it costs."""
+
+from dataclasses import replace
+
+from controller.contract import Flags, format_percent
+from controller.decision.model import Evidence, Reason, RolloutFeature, SloState, Snapshot, State
+from controller.decision.sequential import LATE_SHARE, STEPS_SHARE
+
+
+def step_above(steps: tuple[float, ...], percent: float) -> float | None:
+    """Give the next step of the plan, also from a percentage that is not on it; None at its end."""
+    return min((step for step in steps if step > percent), default=None)
+
+
+def step_below(steps: tuple[float, ...], percent: float) -> float | None:
+    return max((step for step in steps if step < percent), default=None)
+
+
+def is_open(flags: Flags) -> bool:
+    """Whether anybody can be in, so that sends say something about the feature."""
+    return flags.enabled and not flags.paused and flags.rollout_percent > 0
+
+
+def same_flags(one: Flags, other: Flags) -> bool:
+    """Whether four values are the same, whatever the revisions."""
+    return (
+        one.enabled == other.enabled
+        and one.internal_only == other.internal_only
+        and one.rollout_percent == other.rollout_percent
+        and one.paused == other.paused
+    )
+
+
+def followed(snapshot: Snapshot) -> tuple[State, bool]:
+    """Give the state after what happened outside since it was written, and whether these windows count.
+
+    Tests that began anew are placed on the source's clock as soon as that is known. What this snapshot
+    holds was measured before that, so windows count from the next snapshot on.
+    """
+    state = snapshot.state
+    if state.config_hash != snapshot.config_hash:
+        state = begin_ramp(state, snapshot.feature, snapshot.flags, snapshot.now, snapshot.config_hash)
+    else:
+        state = with_flags(state, snapshot.feature, snapshot.flags, snapshot.now)
+    if state.unplaced:
+        return placed(state, snapshot.evidence), False
+    return state, True
+
+
+def with_flags(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
+    """Follow the flags from what they were to what they are, and begin anew whatever that asks for."""
+    old = state.flags
+    if old == flags:
+        return state
+    if same_flags(old, flags):
+        return replace(state, flags=flags)
+    if old.rollout_percent == 0 and flags.rollout_percent > 0:
+        return begin_ramp(state, feature, flags, now, state.config_hash)
+    reopened = old.paused and not flags.paused
+    if reopened or old.enabled != flags.enabled or old.internal_only != flags.internal_only:
+        return begin_anew(state, feature, flags, now)
+    if old.rollout_percent != flags.rollout_percent:
+        return begin_step(state, feature, flags, now)
+    return replace(state, flags=flags)
+
+
+def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, config_hash: str) -> State:
+    """Begin a ramp: nothing of an earlier one counts, but its configuration stays known."""
+    changed = config_hash != state.config_hash
+    fresh = State(
+        config_hash=config_hash,
+        previous_config_hash=state.config_hash if changed else state.previous_config_hash,
+        ramp_started_at=now,
+        judged_to=state.judged_to,
+        held_since=state.held_since,
+        approved_percent=0.0 if changed else state.approved_percent,
+    )
+    return begin_anew(fresh, feature, flags, now)
+
+
+def begin_anew(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
+    """Begin every test anew, the late-change test too; that spends its share of alpha again."""
+    emptied = replace(state, error_rate=SloState(), latency=SloState())
+    spent = LATE_SHARE * feature.alpha if is_open(flags) else 0.0
+    return begin_step(replace(emptied, alpha_spent=state.alpha_spent + spent), feature, flags, now)
+
+
+def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
+    """Begin a step's tests anew; only the late-change test goes on. Closed flags spend nothing.
+
+    An approval that was given for a higher step is void once the percentage has been lowered.
+    """
+    opened = is_open(flags)
+    lowered = flags.rollout_percent < state.flags.rollout_percent
+    share = STEPS_SHARE * feature.alpha / len(feature.steps)
+    return replace(
+        state,
+        flags=flags,
+        step_started_at=now,
+        error_rate=SloState(late=state.error_rate.late),
+        latency=SloState(late=state.latency.late),
+        step_sends=0.0,
+        step_errors=0.0,
+        tests_started=state.tests_started + opened,
+        alpha_spent=state.alpha_spent + share * opened,
+        approved_percent=min(state.approved_percent, flags.rollout_percent)
+        if lowered
+        else state.approved_percent,
+        unplaced=True,
+    )
+
+
+def placed(state: State, evidence: Evidence) -> State:
+    """Place the tests' start on the source's clock: windows that began before this instant do not count."""
+    if evidence.problem is Reason.METRICS_UNREACHABLE:
+        return state
+    return replace(state, counted_from=evidence.now, unplaced=False)
+
+
+def percent_text(percent: float) -> str:
+    return f"{format_percent(percent)} %"

@@ -1,0 +1,183 @@
+"""Every decision is one record, a plain dict, from which it can be decided again with the same outcome."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.contract import Flags
+from controller.decision.byhand import by_hand, external_change
+from controller.decision.decide import decide, overruled
+from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
+from controller.decision.plain import from_plain, to_plain
+
+NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
+_OUTCOME = ("kind", "reason", "to", "detail", "more_sends", "more_s", "findings", "state_after")
+
+
+def record_of(
+    snapshot: Snapshot,
+    decision: Decision,
+    *,
+    decision_id: str,
+    actor: str,
+    dry_run: bool,
+    applied: str,
+    epoch: int,
+    revision: int,
+    note: str = "",
+) -> dict[str, Any]:
+    """Give the record of a decision.
+
+    `applied` is one of applied, skipped, conflict and failed, `revision` the flags' revision after the
+    write, and `note` what a person gave as the reason.
+    """
+    before = snapshot.state.flags if decision.kind is Kind.EXTERNAL_CHANGE else snapshot.flags
+    return {
+        "id": decision_id,
+        "at": snapshot.now,
+        "feature": snapshot.feature.name,
+        "kind": decision.kind.value,
+        "reason": decision.reason.value,
+        "detail": decision.detail,
+        "from": flags_to_dict(before),
+        "to": flags_to_dict(decision.flags),
+        "findings": to_plain(decision.findings),
+        "more_sends": to_plain(decision.more_sends),
+        "more_s": to_plain(decision.more_s),
+        "evidence": to_plain(snapshot.evidence),
+        "state_before": state_to_dict(snapshot.state),
+        "state_after": state_to_dict(decision.state),
+        "actor": actor,
+        "note": note,
+        "dry_run": dry_run,
+        "applied": applied,
+        "epoch": epoch,
+        "revision": revision,
+        "config_hash": snapshot.config_hash,
+        "config": to_plain(snapshot.feature),
+        "flags_read": to_plain(snapshot.flags),
+        "window_s": snapshot.window_s,
+        "frozen": snapshot.frozen,
+    }
+
+
+def manual_record(
+    decision: Decision,
+    flags: Flags,
+    feature: RolloutFeature,
+    state: State,
+    *,
+    at: float,
+    config_hash: str,
+    decision_id: str,
+    actor: str,
+    note: str,
+    dry_run: bool,
+    applied: str,
+    epoch: int,
+    revision: int,
+) -> dict[str, Any]:
+    """Give the record of what a person did (`by_hand`): the same fields, without evidence.
+
+    `flags` and `state` are as they were before.
+    """
+    unseen = Snapshot(
+        now=at,
+        feature=feature,
+        flags=flags,
+        evidence=Evidence(now=0.0),
+        state=state,
+        config_hash=config_hash,
+        window_s=0.0,
+    )
+    record = record_of(
+        unseen,
+        decision,
+        decision_id=decision_id,
+        actor=actor,
+        dry_run=dry_run,
+        applied=applied,
+        epoch=epoch,
+        revision=revision,
+        note=note,
+    )
+    return record | {"evidence": None, "window_s": None}
+
+
+def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
+    """Give what the decision of this record saw. Raises KeyError, TypeError or ValueError on another dict."""
+    evidence = record["evidence"]
+    return Snapshot(
+        now=float(record["at"]),
+        feature=from_plain(RolloutFeature, record["config"]),
+        flags=from_plain(Flags, record["flags_read"]),
+        evidence=Evidence(now=0.0) if evidence is None else from_plain(Evidence, evidence),
+        state=state_from_dict(record["state_before"]),
+        config_hash=record["config_hash"],
+        window_s=float(record["window_s"] or 0.0),
+        frozen=record["frozen"],
+    )
+
+
+def decided_again(record: Mapping[str, Any]) -> Decision:
+    """Decide once more from a record alone."""
+    snapshot = snapshot_from(record)
+    kind = Kind(record["kind"])
+    if kind is Kind.EXTERNAL_CHANGE:
+        noticed = external_change(snapshot)
+        if noticed is None:
+            raise ValueError("the record tells of an external change, but its flags are as they were")
+        return noticed
+    if record["evidence"] is None:
+        return _by_hand_again(kind, snapshot, record)
+    decision = decide(snapshot)
+    reason = Reason(record["reason"])
+    return overruled(snapshot, decision, reason) if reason in NOT_WRITTEN else decision
+
+
+def _by_hand_again(kind: Kind, snapshot: Snapshot, record: Mapping[str, Any]) -> Decision:
+    percent = {
+        Kind.SET: record["to"]["rollout_percent"],
+        Kind.APPROVE: record["state_after"]["approved_percent"],
+    }.get(kind)
+    return by_hand(kind, snapshot.flags, snapshot.feature, snapshot.state, snapshot.now, percent=percent)
+
+
+def verify(record: Mapping[str, Any]) -> list[str]:
+    """Decide again from the record alone and name every difference; an empty list says it is the same."""
+    again = decided_again(record)
+    recomputed = {
+        "kind": again.kind.value,
+        "reason": again.reason.value,
+        "to": flags_to_dict(again.flags),
+        "detail": again.detail,
+        "more_sends": to_plain(again.more_sends),
+        "more_s": to_plain(again.more_s),
+        "findings": to_plain(again.findings),
+        "state_after": state_to_dict(again.state),
+    }
+    return [
+        f"{name}: recorded {record[name]!r}, recomputed {recomputed[name]!r}"
+        for name in _OUTCOME
+        if record[name] != recomputed[name]
+    ]
+
+
+def flags_to_dict(flags: Flags) -> dict[str, Any]:
+    """Give the four flags alone."""
+    return {
+        "enabled": flags.enabled,
+        "internal_only": flags.internal_only,
+        "rollout_percent": flags.rollout_percent,
+        "paused": flags.paused,
+    }
+
+
+def state_to_dict(state: State) -> dict[str, Any]:
+    """Give the state as plain JSON values."""
+    plain: dict[str, Any] = to_plain(state)
+    return plain
+
+
+def state_from_dict(plain: Mapping[str, Any]) -> State:
+    """Read the state again; what an older version did not write takes its default."""
+    return from_plain(State, plain)

@@ -1,0 +1,220 @@
+"""A decision in words, with this moment's numbers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from controller.contract import FLAG_NAMES, format_percent
+from controller.decision.model import (
+    REASONS,
+    Decision,
+    Finding,
+    Kind,
+    Reason,
+    Slo,
+    Snapshot,
+    State,
+    Verdict,
+)
+from controller.decision.ramp import step_above
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What the words may speak of: the state is the one with the new windows in it."""
+
+    snapshot: Snapshot
+    decision: Decision
+    state: State
+
+
+def in_words(snapshot: Snapshot, decision: Decision, state: State) -> Decision:
+    """Add the reason in words, and what is still needed until the next step."""
+    more_sends, more_s = _still_needed(snapshot, decision, state)
+    told = replace(decision, more_sends=more_sends, more_s=more_s)
+    return replace(told, detail=_sentence(Telling(snapshot, told, state)))
+
+
+def _sentence(telling: Telling) -> str:
+    return _WORDS.get(telling.decision.reason, _plainly)(telling)
+
+
+def _still_needed(snapshot: Snapshot, decision: Decision, state: State) -> tuple[float | None, float | None]:
+    """Give (sends, seconds) until the next step, each None where it does not apply or cannot be told."""
+    if decision.reason not in {Reason.GATHERING_EVIDENCE, Reason.NO_TRAFFIC, Reason.BAKING}:
+        return None, None
+    bake_s = max(snapshot.feature.bake_s - (snapshot.now - state.step_started_at), 0.0)
+    if decision.reason is Reason.BAKING:
+        return 0.0, bake_s
+    waits = [finding.needed for finding in decision.findings if finding.verdict is not Verdict.MET]
+    if any(wait is None for wait in waits):
+        return None, None
+    more = max((wait or 0.0 for wait in waits), default=0.0)
+    rate = sends_per_s(snapshot, state)
+    return more, max(more / rate, bake_s) if rate > 0 else None
+
+
+def sends_per_s(snapshot: Snapshot, state: State) -> float:
+    """Give the rate of sends at this step, 0 while it cannot be told."""
+    measured_s = snapshot.evidence.judged_to - state.counted_from
+    return state.step_sends / measured_s if measured_s > 0 else 0.0
+
+
+def duration_text(seconds: float) -> str:
+    """Write a length of time as a person says it: two figures and one unit."""
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 1.5 * length_s:
+            return f"{_two_figures(seconds / length_s)} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _two_figures(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0") if number < 10 else f"{number:.0f}"
+
+
+def count_text(number: float) -> str:
+    """Write a count that may have decimals."""
+    return f"{number:,.1f}".removesuffix(".0")
+
+
+def share_text(share: float) -> str:
+    return f"{share * 100:.3g} %"
+
+
+def finding_text(finding: Finding) -> str:
+    """Write what was seen of one SLO, such as `31 of 312 sends failed (9.94 %, limit 1 %)`."""
+    what = "failed" if finding.slo is Slo.ERROR_RATE else "were too slow"
+    seen = f"{count_text(finding.k)} of {count_text(finding.n)} sends {what}"
+    rate = f"{share_text(finding.k / finding.n)}, " if finding.n > 0 else ""
+    return f"{seen} ({rate}limit {share_text(finding.limit)})"
+
+
+def _plainly(telling: Telling) -> str:
+    return REASONS[telling.decision.reason]
+
+
+def _percent(telling: Telling) -> str:
+    return f"{format_percent(telling.snapshot.flags.rollout_percent)} %"
+
+
+def _next(telling: Telling) -> str:
+    above = step_above(telling.snapshot.feature.steps, telling.snapshot.flags.rollout_percent)
+    return f"{format_percent(above or 100.0)} %"
+
+
+def _flags_unreadable(telling: Telling) -> str:
+    flags = telling.snapshot.flags
+    unknown = [f"{name} holds a text that is not understood" for name in flags.unreadable]
+    lost = [f"{name} is missing" for name in flags.missing]
+    return f"{' and '.join(unknown + lost)}: read as closed. Set it again by hand."
+
+
+def _disabled(telling: Telling) -> str:
+    gone = telling.snapshot.flags.missing == FLAG_NAMES
+    return "The flags do not exist yet, so nobody is in." if gone else REASONS[Reason.DISABLED]
+
+
+def _paused(telling: Telling) -> str:
+    return f"Paused at {_percent(telling)}; only a person resumes it."
+
+
+def _metrics(telling: Telling) -> str:
+    return telling.snapshot.evidence.detail or REASONS[telling.decision.reason]
+
+
+def _complete(telling: Telling) -> str:
+    return f"At {_percent(telling)}, the end of the plan; the tests stay on guard."
+
+
+def _first_step(telling: Telling) -> str:
+    return f"Nobody is in yet and nothing can be measured at 0 %: to {_next(telling)}."
+
+
+def _healthy(telling: Telling) -> str:
+    seen = "; ".join(finding_text(finding) for finding in telling.decision.findings)
+    return f"Proven healthy at {_percent(telling)}: {seen}. To {_next(telling)}."
+
+
+def _baking(telling: Telling) -> str:
+    left = duration_text(telling.decision.more_s or 0.0)
+    return f"Proven healthy at {_percent(telling)}; the bake time is over in {left}."
+
+
+def _gathering(telling: Telling) -> str:
+    decision = telling.decision
+    unproven = [finding for finding in decision.findings if finding.verdict is not Verdict.MET]
+    seen = "; ".join(finding_text(finding) for finding in unproven)
+    if decision.more_sends is None:
+        return f"At the rate seen so far health would never be proven: {seen}."
+    about = f"about {max(decision.more_sends, 1):,.0f} more sends"
+    if decision.more_s is None:
+        return f"{about} to go; {seen}.".capitalize()
+    return f"{about}, about {duration_text(decision.more_s)} at this rate; {seen}.".capitalize()
+
+
+def _no_traffic(telling: Telling) -> str:
+    decision = telling.decision
+    needed = f" About {decision.more_sends:,.0f} more sends are needed." if decision.more_sends else ""
+    return f"No send was seen at {_percent(telling)}, and silence proves nothing.{needed}"
+
+
+def _gate_not_converged(telling: Telling) -> str:
+    obeyed, newest = telling.snapshot.evidence.gate_revision, telling.snapshot.flags.revision
+    return f"A sender still obeys revision {obeyed} of the flags; the newest is {newest}."
+
+
+def _frozen(telling: Telling) -> str:
+    return f"Freeze window {telling.snapshot.frozen!r} is open."
+
+
+def _awaiting_approval(telling: Telling) -> str:
+    return f"{_next(telling)} needs a person: rollout approve {telling.snapshot.feature.name}."
+
+
+def _alert_firing(telling: Telling) -> str:
+    return f"Pending or firing: {', '.join(telling.snapshot.evidence.alerts)}."
+
+
+def _breach(telling: Telling) -> str:
+    seen = [finding for finding in telling.decision.findings if finding.verdict is Verdict.BREACHED]
+    return f"Proven breached: {'; '.join(finding_text(finding) for finding in seen)}.{_done(telling)}"
+
+
+def _outage(telling: Telling) -> str:
+    worst = max(telling.snapshot.evidence.windows, key=lambda window: window.errors)
+    seen = f"{count_text(worst.errors)} of {count_text(worst.sends)} sends"
+    return f"Outage: {seen} failed in one window.{_done(telling)}"
+
+
+def _harm_budget(telling: Telling) -> str:
+    failed = count_text(telling.state.step_errors)
+    budget = telling.snapshot.feature.max_failed_sends_per_step
+    return f"{failed} sends failed at this step, its budget is {budget}.{_done(telling)}"
+
+
+def _done(telling: Telling) -> str:
+    after = f"{format_percent(telling.decision.flags.rollout_percent)} %"
+    return f" Back to {after}." if telling.decision.kind is Kind.STEP_BACK else f" Paused at {after}."
+
+
+_WORDS: dict[Reason, Callable[[Telling], str]] = {
+    Reason.FLAGS_UNREADABLE: _flags_unreadable,
+    Reason.DISABLED: _disabled,
+    Reason.PAUSED: _paused,
+    Reason.METRICS_UNREACHABLE: _metrics,
+    Reason.METRICS_STALE: _metrics,
+    Reason.METRICS_INCOMPLETE: _metrics,
+    Reason.COMPLETE: _complete,
+    Reason.FIRST_STEP: _first_step,
+    Reason.HEALTHY: _healthy,
+    Reason.BAKING: _baking,
+    Reason.GATHERING_EVIDENCE: _gathering,
+    Reason.NO_TRAFFIC: _no_traffic,
+    Reason.GATE_NOT_CONVERGED: _gate_not_converged,
+    Reason.FROZEN: _frozen,
+    Reason.AWAITING_APPROVAL: _awaiting_approval,
+    Reason.ALERT_FIRING: _alert_firing,
+    Reason.SLO_ERROR_RATE: _breach,
+    Reason.SLO_LATENCY: _breach,
+    Reason.OUTAGE: _outage,
+    Reason.HARM_BUDGET: _harm_budget,
+}
