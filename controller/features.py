@@ -97,9 +97,14 @@ def line_of(text: str, table: str, key: str) -> int:
     return header
 
 
+_ONLY_HOLDS = frozenset({"initial_percent", "freezes", "hold_on_alert", "longest_hold_s"})
+"""What may change during a ramp without making its evidence worthless."""
+
+
 def config_hash(feature: RolloutFeature) -> str:
-    """Name everything that decides about a feature in 16 hex digits; another value is another ramp."""
-    canonical = json.dumps(dataclasses.asdict(feature), sort_keys=True, separators=(",", ":"))
+    """Name what the evidence of a ramp was weighed by in 16 hex digits; another value is another ramp."""
+    deciding = {key: value for key, value in dataclasses.asdict(feature).items() if key not in _ONLY_HOLDS}
+    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
