@@ -4,11 +4,14 @@ This is the one file of the controller that names the adapter, because it embeds
 """
 
 import importlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from controller import __version__
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 
 class Row(NamedTuple):
@@ -18,9 +21,28 @@ class Row(NamedTuple):
     help: str
 
 
+_COMMANDS = "controller.commands"
 COMMANDS: dict[str, Row] = {
-    "rules": Row("controller.commands.rules:rules", "Render and check the Prometheus rules."),
+    "run": Row(f"{_COMMANDS}.run:run", "Run the daemon, or a single tick."),
+    "decide": Row(f"{_COMMANDS}.decide:decide", "Say what would be decided now; write nothing."),
+    "status": Row(f"{_COMMANDS}.status:status", "Show where each feature stands."),
+    "history": Row(f"{_COMMANDS}.history:history", "Show the decisions of a feature."),
+    "pause": Row(f"{_COMMANDS}.operate:pause", "Stop a feature's sends at once."),
+    "resume": Row(f"{_COMMANDS}.operate:resume", "Let a paused feature go on."),
+    "set": Row(f"{_COMMANDS}.operate:set_percent", "Set the percentage by hand."),
+    "enable": Row(f"{_COMMANDS}.operate:enable", "Switch a feature on."),
+    "disable": Row(f"{_COMMANDS}.operate:disable", "Switch a feature off."),
+    "approve": Row(f"{_COMMANDS}.operate:approve", "Approve the next step that waits for a person."),
+    "rules": Row(f"{_COMMANDS}.rules:rules", "Render and check the Prometheus rules."),
+    "demo": Row(f"{_COMMANDS}.demo:demo", "Show the whole loop for real, on this machine."),
 }
+
+
+def adapter_routes() -> "list[BaseRoute]":
+    """Give the adapter's HTTP routes, to be served beside the controller."""
+    from adapter.service import routes  # noqa: PLC0415 - only the daemon embeds the adapter
+
+    return list(routes())
 
 
 class LazyGroup(click.Group):

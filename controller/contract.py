@@ -43,6 +43,8 @@ def applied_key(feature: str) -> str:
 
 SENDER_JOB = "rollout-sender"
 """The scrape job of the sender processes."""
+CONTROLLER_JOB = "rollout-controller"
+"""The scrape job of the daemon's own metrics."""
 
 ACTION_EXEC_TOTAL = "action_exec_total"
 ACTION_ERROR_TOTAL = "action_error_total"
@@ -51,6 +53,8 @@ STRUCTURED_ERROR_TOTAL = "structured_error_total"
 ROLLOUT_GATE_TOTAL = "rollout_gate_total"
 ROLLOUT_GATE_REVISION = "rollout_gate_revision"
 ROLLOUT_GATE_PERCENT = "rollout_gate_percent"
+MS_TOKEN_REFRESH_TOTAL = "ms_token_refresh_total"  # noqa: S105 - the name of a metric
+"""Refreshes of access tokens at Microsoft; `outcome` is `ok` or `error`."""
 
 ROLLOUT_TICKS_TOTAL = "rollout_ticks_total"
 ROLLOUT_TICK_DURATION_SECONDS = "rollout_tick_duration_seconds"
@@ -70,6 +74,7 @@ METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ROLLOUT_GATE_TOTAL: ("feature", "outcome", "reason"),
     ROLLOUT_GATE_REVISION: ("feature",),
     ROLLOUT_GATE_PERCENT: ("feature",),
+    MS_TOKEN_REFRESH_TOTAL: ("outcome",),
     ROLLOUT_TICKS_TOTAL: ("outcome",),
     ROLLOUT_TICK_DURATION_SECONDS: (),
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS: (),
@@ -94,6 +99,35 @@ EVIDENCE_LATENCY_BUCKET = "rollout:evidence_latency_bucket"
 EVIDENCE_GATE_REVISION = "rollout:evidence_gate_revision"
 """The lowest revision that any live sender obeys, by feature."""
 EVIDENCE_SERIES = (EVIDENCE_SENDS, EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_GATE_REVISION)
+
+
+def evidence_step_ms(window_s: float, scrape_s: float) -> int:
+    """Give the step of the evidence rules: divides the window, and no shorter than a scrape interval.
+
+    Raises ValueError where a window is shorter than a scrape interval.
+    """
+    window_ms, scrape_ms = round(window_s * 1000), round(scrape_s * 1000)
+    if not 0 < scrape_ms <= window_ms:
+        raise ValueError(f"a window of {window_s:g} s is shorter than the scrape interval of {scrape_s:g} s")
+    steps = next(n for n in range(window_ms // scrape_ms, 0, -1) if window_ms % n == 0)
+    return window_ms // steps
+
+
+def evidence_delay_s(scrape_s: float) -> float:
+    """How far the evidence rules stay behind the present, so that each scrape they need has been stored.
+
+    No scrape may take longer: this is the longest `scrape_timeout` with which no send is lost.
+    """
+    return max(scrape_s / 2, min(scrape_s, 2.0))
+
+
+def evidence_reach_s(window_s: float, scrape_s: float) -> float:
+    """How far behind its timestamp the oldest send in a sample of evidence may lie.
+
+    The window, the delay, up to one step because steps lie on whole multiples, and one more because the
+    scrape before the first step may be that old.
+    """
+    return window_s + evidence_delay_s(scrape_s) + 2 * evidence_step_ms(window_s, scrape_s) / 1000
 
 
 def latency_edges_s(limits_s: tuple[float, ...] = ()) -> tuple[float, ...]:

@@ -12,10 +12,11 @@ from typing import Any
 
 import structlog
 
-from controller.contract import FLAG_NAMES, Flags
-from controller.decision.decide import decide
+from controller.contract import Flags
+from controller.decision.byhand import external_change
+from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
-from controller.decision.record import change_record, record_of, state_from_dict, state_to_dict
+from controller.decision.record import record_of, state_from_dict, state_to_dict
 from controller.evidence import MetricSource, Question
 from controller.features import config_hash
 from controller.flagstore import FlagStore, Outcome, Stored, StoreError, Write
@@ -34,7 +35,6 @@ _APPLIED = {
     Outcome.FENCED: "failed",
 }
 _REFUSALS = {Outcome.CONFLICT: Reason.CONFLICT, Outcome.FENCED: Reason.NOT_LEADER}
-_SAFE_WITHOUT_LEASE = frozenset({Kind.PAUSE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class _Case:
     stored: Stored
     snapshot: Snapshot
     decision: Decision
-    outside: dict[str, Any] | None
-    """The record of a change that came from outside, if there was one."""
+    outside: Decision | None
+    """The change that somebody made without this product, if there was one."""
 
 
 class Controller:
@@ -125,7 +125,7 @@ class Controller:
             self._case(one, state, evidence[one.feature], now)
             for one, state in zip(stored, states, strict=True)
         ]
-        records = self._act([case for case in cases if leadership or _may_act_alone(case)], leadership, now)
+        records = self._act([case for case in cases if leadership or _needs_no_lease(case)], leadership)
         problems = {e.detail for e in evidence.values() if e.problem is Reason.METRICS_UNREACHABLE}
         return Report(tuple(records), leader=leadership is not None, source_problem=next(iter(problems), ""))
 
@@ -150,45 +150,54 @@ class Controller:
             window_s=self._window_s,
             frozen=open_freeze(feature, now),
         )
-        return _Case(stored, snapshot, decide(snapshot), self._outside_change(stored, state, now))
+        return _Case(stored, snapshot, decide(snapshot), external_change(snapshot))
 
-    def _outside_change(self, stored: Stored, state: State, now: float) -> dict[str, Any] | None:
-        if stored.state is None or _values(state.flags) == _values(stored.flags):
-            return None
-        return change_record(
-            kind=Kind.EXTERNAL_CHANGE,
-            feature=stored.feature,
-            before=state.flags,
-            after=stored.flags,
-            decision_id=_new_id(stored.feature, now),
-            at=now,
-            actor=OUTSIDE,
-            config_hash=self._hashes[stored.feature],
-            detail=_change_in_words(state.flags, stored.flags),
-        )
-
-    def _act(self, cases: Sequence[_Case], leadership: Leadership | None, now: float) -> list[dict[str, Any]]:
+    def _act(self, cases: Sequence[_Case], leadership: Leadership | None) -> list[dict[str, Any]]:
         """Write all decisions in one round trip and give their records, as it turned out."""
         epoch = leadership.epoch if leadership else 0
-        writes, records = [], []
-        for case in cases:
-            record = self._record(case, epoch, now)
-            before = () if case.outside is None else (case.outside,)
-            writes.append(
-                Write(
-                    decision_id=record["id"],
-                    stored=case.stored,
-                    records=tuple(dump(one) for one in (*before, record)),
-                    state=json.dumps(state_to_dict(case.decision.state)),
-                    flags=case.decision.flags if _changes(case.decision) else None,
-                    epoch=None if case.decision.kind in _SAFE_WITHOUT_LEASE else epoch,
-                )
-            )
-            records.append((*before, record))
-        for case, found, outcome in zip(cases, records, self._write(writes), strict=True):
-            if outcome in _REFUSALS:
-                found[-1].update(self._refused(case, outcome))
-        return [self._kept(record) for found in records for record in found]
+        records = [self._records(case, epoch) for case in cases]
+        writes = [self._as_write(case, found, epoch) for case, found in zip(cases, records, strict=True)]
+        outcomes = self._write(writes)
+        told = [
+            record
+            for case, found, outcome in zip(cases, records, outcomes, strict=True)
+            for record in (*found[:-1], self._as_it_went(case, found[-1], outcome))
+        ]
+        for record in told:
+            self._journal.keep(record)
+        return told
+
+    def _records(self, case: _Case, epoch: int) -> list[dict[str, Any]]:
+        """Give the record of a change from outside, if there was one, and the decision's."""
+        revision = case.stored.flags.revision
+        decided = self._record(case, case.decision, CONTROLLER, epoch, revision + _changes(case.decision))
+        if case.outside is None:
+            return [decided]
+        return [self._record(case, case.outside, OUTSIDE, epoch, revision), decided]
+
+    def _record(
+        self, case: _Case, decision: Decision, actor: str, epoch: int, revision: int
+    ) -> dict[str, Any]:
+        return record_of(
+            case.snapshot,
+            decision,
+            decision_id=_new_id(case.stored.feature, case.snapshot.now),
+            actor=actor,
+            dry_run=self._dry_run,
+            applied=_APPLIED[Outcome.SKIPPED if self._dry_run else Outcome.APPLIED],
+            epoch=epoch,
+            revision=case.stored.flags.revision if self._dry_run else revision,
+        )
+
+    def _as_write(self, case: _Case, records: Sequence[dict[str, Any]], epoch: int) -> Write:
+        return Write(
+            decision_id=records[-1]["id"],
+            stored=case.stored,
+            records=tuple(dump(record) for record in records),
+            state=dump(state_to_dict(case.decision.state)),
+            flags=case.decision.flags if _changes(case.decision) else None,
+            epoch=None if _needs_no_lease(case) else epoch,
+        )
 
     def _write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Write, and once more where the answer was lost: a decision id is written at most once."""
@@ -198,38 +207,27 @@ class Controller:
             self._log.warning("write_sent_again", error=str(error))
             return self._store.write(writes)
 
-    def _record(self, case: _Case, epoch: int, now: float) -> dict[str, Any]:
-        return record_of(
+    def _as_it_went(self, case: _Case, record: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+        """Give the record as written, or what stands instead when it was refused."""
+        if outcome not in _REFUSALS:
+            return record
+        refused = overruled(case.snapshot, case.decision, _REFUSALS[outcome])
+        told = record | record_of(
             case.snapshot,
-            case.decision,
-            decision_id=_new_id(case.stored.feature, now),
+            refused,
+            decision_id=record["id"],
             actor=CONTROLLER,
-            dry_run=self._dry_run,
-            applied=_APPLIED[Outcome.SKIPPED if self._dry_run else Outcome.APPLIED],
-            epoch=epoch,
-            revision=case.stored.flags.revision + (_changes(case.decision) and not self._dry_run),
+            dry_run=False,
+            applied=_APPLIED[outcome],
+            epoch=record["epoch"],
+            revision=case.stored.flags.revision,
         )
-
-    def _refused(self, case: _Case, outcome: Outcome) -> dict[str, Any]:
-        """Say what was wanted and why it was not done; the flags are as they were."""
-        refused = replace(case.decision, kind=Kind.HOLD, reason=_REFUSALS[outcome], flags=case.snapshot.flags)
-        self._log.warning(
-            "not_written", feature=case.stored.feature, outcome=outcome, wanted=case.decision.kind
-        )
-        return {
-            "kind": refused.kind,
-            "reason": refused.reason,
-            "applied": _APPLIED[outcome],
-            "wanted": {"kind": case.decision.kind, "reason": case.decision.reason},
-        }
-
-    def _kept(self, record: dict[str, Any]) -> dict[str, Any]:
-        self._journal.keep(record)
-        return record
+        self._store.append(case.stored.feature, dump(told))
+        return told
 
 
-def _may_act_alone(case: _Case) -> bool:
-    return case.decision.kind in _SAFE_WITHOUT_LEASE
+def _needs_no_lease(case: _Case) -> bool:
+    return case.decision.kind is Kind.PAUSE
 
 
 def _changes(decision: Decision) -> bool:
@@ -240,23 +238,10 @@ def _state(stored: Stored) -> State:
     return State(flags=stored.flags) if stored.state is None else state_from_dict(json.loads(stored.state))
 
 
-def _values(flags: Flags) -> tuple[object, ...]:
-    return (*(getattr(flags, name) for name in FLAG_NAMES), flags.unreadable)
-
-
 def _first_flags(feature: RolloutFeature, stored: Stored) -> Flags:
     """What a missing key is created with. A pause that was lost with its key stays a pause."""
     was_paused = stored.state is not None and _state(stored).flags.paused
     return Flags(False, True, feature.initial_percent, was_paused)
-
-
-def _change_in_words(before: Flags, after: Flags) -> str:
-    changes = [
-        f"{name} from {getattr(before, name)} to {getattr(after, name)}"
-        for name in FLAG_NAMES
-        if getattr(before, name) != getattr(after, name)
-    ]
-    return f"changed from outside: {', '.join(changes) or 'a flag became unreadable'}"
 
 
 def _new_id(feature: str, now: float) -> str:

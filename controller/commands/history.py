@@ -1,0 +1,65 @@
+"""`rollout history`: the decisions of one feature, oldest first."""
+
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from controller.commands.common import config_option, feature_named, settings_from
+from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
+from controller.contract import format_percent
+from controller.daemon import open_store
+from controller.flagstore import StoreError
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+
+
+class Ago(click.ParamType[float]):
+    """A length of time before now, as in 90s, 15m, 6h, 7d, 2w; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not a length of time; write it as in 90s, 15m, 6h, 7d", param, ctx)
+        return float(match[1]) * _UNITS_S[match[2]]
+
+
+@click.command(
+    epilog="Examples:  rollout history microsoft --since 6h   |   rollout history microsoft --json"
+)
+@click.argument("feature")
+@click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back.")
+@click.option("--changes", is_flag=True, help="Leave out the holds.")
+@config_option
+@json_option
+def history(feature: str, since: float, changes: bool, config: Path | None, as_json: bool) -> None:
+    """Show the decisions of a feature with their reasons."""
+    settings = settings_from(config)
+    feature_named(settings, feature)
+    since_ms = int((time.time() - since) * 1000)
+    try:
+        records = list(open_store(settings).history(feature, since_ms=max(since_ms, 0)))
+    except StoreError as error:
+        fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+    records = [record for record in records if not (changes and record["kind"] == "hold")]
+    if as_json:
+        print_json(records)
+        return
+    print_table(
+        ("at (UTC)", "%", "decision", "reason", "actor", "in words"),
+        [
+            (
+                datetime.fromtimestamp(record["at"], UTC).strftime("%Y-%m-%d %H:%M:%S"),
+                format_percent(record["to"]["rollout_percent"]),
+                record["kind"],
+                record["reason"],
+                record["actor"],
+                record["note"] or record["detail"],
+            )
+            for record in records
+        ],
+    )

@@ -1,0 +1,76 @@
+"""`rollout pause|resume|set|enable|disable|approve`: what a person does, written with name and reason."""
+
+import getpass
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controller.commands.common import config_option, feature_named, settings_from
+from controller.console import NO, UNREACHABLE, fail, json_option, print_json
+from controller.contract import format_percent
+from controller.daemon import open_store
+from controller.decision.model import Kind
+from controller.flagstore import StoreError
+from controller.journal import FileJournal, Journals
+from controller.operate import operate
+
+_reason_option = click.option("--reason", required=True, help="Why; it stands in the history.")
+
+
+def _perform(
+    kind: Kind, name: str, config: Path | None, reason: str, as_json: bool, percent: float | None
+) -> None:
+    settings = settings_from(config)
+    feature = feature_named(settings, name)
+    journal = Journals(*[FileJournal(path) for path in [settings.journal] if path])
+    try:
+        record = operate(
+            open_store(settings),
+            journal,
+            feature,
+            kind,
+            actor=_actor(),
+            note=reason,
+            now=time.time(),
+            percent=percent,
+        )
+    except ValueError as error:
+        fail(str(error), NO)
+    except StoreError as error:
+        fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+    if as_json:
+        print_json(record)
+    else:
+        percent_now = format_percent(record["to"]["rollout_percent"])
+        click.echo(f"{name}: {record['detail']} Now at {percent_now} %, revision {record['revision']}.")
+
+
+def _actor() -> str:
+    """Name the person: ROLLOUT_ACTOR, who called sudo, or the user."""
+    return os.environ.get("ROLLOUT_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+
+
+def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click.Command:
+    def call(
+        feature: str, config: Path | None, reason: str, as_json: bool, percent: float | None = None
+    ) -> None:
+        _perform(kind, feature, config, reason, as_json, percent)
+
+    command: Callable[..., Any] = json_option(_reason_option(config_option(call)))
+    example = f"rollout {kind} microsoft {'10 ' if with_percent else ''}--reason 'release 42'"
+    if with_percent:
+        command = click.argument("percent", type=float)(command)
+    command = click.argument("feature")(command)
+    return click.command(kind.value, help=help_text, epilog=f"Example:  {example}")(command)
+
+
+pause = _command(Kind.PAUSE, "Stop a feature's sends at once. Needs nothing but Redis, and never asks back.")
+resume = _command(Kind.RESUME, "Let a paused feature go on; its step is proven anew.")
+enable = _command(Kind.ENABLE, "Switch a feature on; the controller begins to step it up.")
+disable = _command(Kind.DISABLE, "Switch a feature off for everybody.")
+approve = _command(Kind.APPROVE, "Approve the next step that waits for a person.")
+set_percent = _command(Kind.SET, "Set the percentage by hand.", with_percent=True)

@@ -1,0 +1,48 @@
+"""`rollout run`: the daemon, or a single tick."""
+
+from pathlib import Path
+
+import click
+
+from controller.commands.common import config_option, settings_from
+from controller.console import NO, UNREACHABLE, fail, json_option, print_json
+from controller.daemon import Daemon, open_controller, open_journal
+from controller.journal import set_up_logging
+from controller.settings import Settings
+
+
+@click.command(
+    epilog="Examples:  rollout run --config rollout.toml   |   rollout run --dry-run   |   rollout run --once"
+)
+@config_option
+@click.option("--dry-run", is_flag=True, help="Decide and tell, but write nothing.")
+@click.option("--once", is_flag=True, help="Tick once and end.")
+@click.option(
+    "--no-adapter", is_flag=True, help="Do not serve the outlook.send adapter beside the controller."
+)
+@json_option
+def run(config: Path | None, dry_run: bool, once: bool, no_adapter: bool, as_json: bool) -> None:
+    """Read the SLOs from Prometheus at every tick, and step up, hold or pause."""
+    settings = settings_from(config)
+    set_up_logging()
+    if once:
+        _tick_once(settings, dry_run=dry_run, as_json=as_json)
+        return
+    from controller.cli import adapter_routes  # noqa: PLC0415 - only the daemon embeds the adapter
+
+    Daemon(settings, dry_run=dry_run).run([] if no_adapter else adapter_routes())
+
+
+def _tick_once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
+    controller = open_controller(settings, dry_run=dry_run, journal=open_journal(settings))
+    report = controller.tick()
+    if not dry_run:
+        controller.release()
+    if report.error:
+        fail(f"{report.error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+    if as_json:
+        print_json(report.records)
+    if report.source_problem:
+        fail(f"Prometheus: {report.source_problem}; check ROLLOUT_PROMETHEUS_URL", UNREACHABLE)
+    if not report.leader:
+        fail("another controller holds the lease; this one decided nothing", NO)
