@@ -187,7 +187,7 @@ def parse_flags(texts: tuple[str | None, ...], revision: str | None = None) -> F
         internal_only=values[1] is not False,
         rollout_percent=values[2] or 0.0,
         paused=values[3] is not False,
-        revision=int(revision) if revision and revision.isdecimal() else 0,
+        revision=int(revision) if revision and revision.isdecimal() and len(revision) < 20 else 0,
         unreadable=tuple(name for name, text, value in named if value is None and text is not None),
         missing=tuple(name for name, text, _ in named if text is None),
     )

@@ -1,0 +1,1 @@
+"""The Prometheus rules: the one place where PromQL is written, and what checks it."""

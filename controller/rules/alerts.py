@@ -1,0 +1,133 @@
+"""The alerts of one feature: the plan's four under their names, and those that the plan's four miss.
+
+Each expression keeps what its text prints as `$value` on the left: with the traffic there, the plan's own
+alert said "Error rate is 1995%". The guard stands behind `and on ()`.
+"""
+
+from controller.decision.model import RolloutFeature
+from controller.rules.model import Alert, Group
+from controller.rules.names import Names
+from controller.rules.recording import WINDOWS_S
+from controller.rules.scale import Scale, in_words
+
+CRITICAL_ERRORS_TIMES = 5
+CRITICAL_LATENCY_TIMES = 4
+"""The plan's critical alerts: 5 % errors where 1 % is the limit, 2 s where 500 ms is."""
+GUARD_PER_S = 0.1
+"""The plan's traffic guard."""
+FEWEST_FAILED = 2.5
+"""Three failed sends, less what rate() may miss at the edges of its window."""
+FAST_BURN, SLOW_BURN = 14.4, 6.0
+"""A month's error budget gone in two days, in five: the usual pair of multi-window burn rates."""
+
+
+def alert_group(feature: RolloutFeature, scale: Scale) -> Group:
+    names = Names.of(feature)
+    return Group(
+        name=f"{'_'.join(names.words)}_alerts",
+        interval_s=scale.interval_s,
+        rules=(
+            *_error_rate(feature, names, scale),
+            *_latency(feature, names, scale),
+            _nothing_succeeds(names, scale),
+            *_burn(feature, names, scale),
+        ),
+    )
+
+
+def _error_rate(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert, ...]:
+    limit = feature.slo_error_rate_threshold
+    return tuple(
+        Alert(
+            name=names.alert(f"HighErrorRate{severity.capitalize()}"),
+            expr=f"{names.series('errors_rate')} > {threshold:g}\n"
+            f"and on () {names.series('exec_rate')} > {GUARD_PER_S:g}",
+            for_s=scale.stretched_s(600),
+            labels={"severity": severity, **names.labels},
+            summary=f"{names.title} error rate >{_percent(threshold)} ({short})",
+            description=f"Error rate is {{{{ $value | humanizePercentage }}}} over the last "
+            f"{in_words(scale.stretched_s(300))} (threshold: {_percent(threshold)}, "
+            f"traffic: {_traffic(names)})",
+            runbook=names.runbook("high-error-rate"),
+            about=f"The floored error ratio stays above {_percent(threshold)} "
+            f"with more than {GUARD_PER_S:g} sends/s.",
+        )
+        for severity, short, threshold in (
+            ("warning", "warn", limit),
+            ("critical", "critical", min(limit * CRITICAL_ERRORS_TIMES, 0.9)),
+        )
+    )
+
+
+def _latency(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert, ...]:
+    limit_s = feature.latency_limit_s
+    return tuple(
+        Alert(
+            name=names.alert(f"HighLatency{severity.capitalize()}"),
+            expr=f"{names.series('latency_p95')} > {threshold_s:g}",
+            for_s=scale.stretched_s(600),
+            labels={"severity": severity, **names.labels},
+            summary=f"{names.title} P95 > {_latency_text(threshold_s)} ({short})",
+            description="P95 latency is {{ $value | humanizeDuration }} "
+            f"(threshold: {round(threshold_s, 3)}s)",
+            runbook=names.runbook("high-latency"),
+            about=f"The p95 stays above {_latency_text(threshold_s)}; without traffic it is NaN, and silent.",
+        )
+        for severity, short, threshold_s in (
+            ("warning", "warn", limit_s),
+            ("critical", "critical", limit_s * CRITICAL_LATENCY_TIMES),
+        )
+    )
+
+
+def _nothing_succeeds(names: Names, scale: Scale) -> Alert:
+    return Alert(
+        name=names.alert("NothingSucceeds"),
+        expr=f"{names.series('error_ratio')} > 0.99\n"
+        f"and on () {names.series('failed_sends')} > {FEWEST_FAILED:g}",
+        for_s=scale.stretched_s(300),
+        labels={"severity": "critical", **names.labels},
+        summary=f"{names.title}: no send succeeds (critical)",
+        description=f"{{{{ $value | humanizePercentage }}}} of the sends of the last "
+        f"{in_words(scale.stretched_s(300))} failed (traffic: {_traffic(names)})",
+        runbook=names.runbook("nothing-succeeds"),
+        about="Nothing succeeds, at any traffic from three sends in five minutes; "
+        "the plan's guard and floor hide that.",
+    )
+
+
+def _burn(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert, ...]:
+    limit = feature.slo_error_rate_threshold
+    return tuple(
+        Alert(
+            name=names.alert(f"{what}ErrorBudgetBurn"),
+            expr=f"{names.series('error_budget_burn', long)} > {factor:g}\n"
+            f"and on () {names.series('error_budget_burn', short)} > {factor:g}\n"
+            f"and on () {names.series('failed_sends', long)} > {FEWEST_FAILED:g}",
+            for_s=scale.stretched_s(for_s),
+            labels={"severity": severity, **names.labels},
+            summary=f"{names.title} burns its error budget {factor:g} times too fast ({severity})",
+            description=f"Errors are {{{{ $value | humanize }}}} times the limit of {_percent(limit)} "
+            f"over {in_words(scale.stretched_s(WINDOWS_S[long]))}, and above {factor:g} times "
+            f"over {in_words(scale.stretched_s(WINDOWS_S[short]))} (traffic: {_traffic(names)})",
+            runbook=names.runbook("error-budget-burn"),
+            about=f"The exact error ratio is {factor:g} times the limit over {long} and still is over "
+            f"{short}, at any traffic.",
+        )
+        for what, long, short, factor, for_s, severity in (
+            ("Fast", "1h", "5m", min(FAST_BURN, round(0.5 / limit, 2)), 120, "critical"),
+            ("Slow", "6h", "30m", min(SLOW_BURN, round(0.25 / limit, 2)), 900, "warning"),
+        )
+    )
+
+
+def _traffic(names: Names) -> str:
+    return f"""{{{{ query `{names.series("exec_rate")}` | first | value | printf "%.3g" }}}}req/s"""
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio * 100:g}%"
+
+
+def _latency_text(limit_s: float) -> str:
+    return f"{limit_s:g}s" if limit_s >= 1 else f"{limit_s * 1000:g}ms"

@@ -1,0 +1,37 @@
+"""All rule files of an installation, from its features and its scale of time."""
+
+from collections.abc import Iterable
+
+from controller.decision.model import RolloutFeature
+from controller.rules.alerts import alert_group
+from controller.rules.evidence import HEADER, evidence_group
+from controller.rules.model import RuleFile
+from controller.rules.names import refuse_shared_names
+from controller.rules.recording import recording_group
+from controller.rules.scale import Scale
+
+
+def rule_files(features: Iterable[RolloutFeature], scale: Scale) -> tuple[RuleFile, ...]:
+    """Give every file; raises ValueError where two features would record the same series."""
+    ordered = sorted(features, key=lambda feature: feature.name)
+    refuse_shared_names(ordered)
+    return (
+        RuleFile("prometheus-recording-rollout.yml", HEADER, (evidence_group(scale),)),
+        *(file for feature in ordered for file in _feature_files(feature, scale)),
+    )
+
+
+def _feature_files(feature: RolloutFeature, scale: Scale) -> tuple[RuleFile, RuleFile]:
+    about = f"{feature.provider} {feature.action}"
+    return (
+        RuleFile(
+            f"prometheus-recording-{feature.name}.yml",
+            f"Recorded series of {about}, for alerts, dashboards and people; decisions use the evidence.",
+            (recording_group(feature, scale),),
+        ),
+        RuleFile(
+            f"prometheus-alerts-{feature.name}.yml",
+            f"Alerts of {about}.",
+            (alert_group(feature, scale),),
+        ),
+    )

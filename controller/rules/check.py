@@ -1,0 +1,147 @@
+"""Checks of a folder of rules: as rendered, known to promtool, and made only of names that exist."""
+
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from controller.contract import ACTION_LATENCY_SECONDS, METRIC_LABELS, STATUSES
+from controller.decision.model import RolloutFeature
+from controller.rules.model import Alert, Recording, RuleFile
+from controller.rules.text import yaml_text
+from controller.rules.vocabulary import vocabulary
+
+_TARGET_LABELS = frozenset({"job", "instance"})
+FOREIGN_METRICS: Mapping[str, frozenset[str]] = {
+    "up": frozenset(),
+    "process_start_time_seconds": frozenset(),
+}
+"""What Prometheus and the client library export without our doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong, and where."""
+
+    file: str
+    rule: str
+    text: str
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def promtool_path() -> str | None:
+    return shutil.which("promtool")
+
+
+def check_folder(
+    folder: Path, files: Sequence[RuleFile], features: Iterable[RolloutFeature]
+) -> tuple[Problem, ...]:
+    """Give everything that is wrong with the rules in a folder; nothing when they are sound."""
+    return (
+        *_differences(folder, files),
+        *_syntax(folder, files),
+        *_unknown_names(files),
+        *_thresholds(files, features),
+    )
+
+
+def known_metrics(files: Sequence[RuleFile]) -> dict[str, frozenset[str]]:
+    """Give every metric and recorded series that a query may name, with the labels it may have."""
+    emitted = {name: frozenset(labels) for name, labels in METRIC_LABELS.items()}
+    latency = emitted.pop(ACTION_LATENCY_SECONDS)
+    for suffix, more in (("_bucket", {"le"}), ("_count", set[str]()), ("_sum", set[str]())):
+        emitted[f"{ACTION_LATENCY_SECONDS}{suffix}"] = latency | more
+    every = frozenset(label for labels in emitted.values() for label in labels)
+    recorded = {rule.name: every for file in files for rule in file.recordings}
+    return {**emitted, **FOREIGN_METRICS, **recorded}
+
+
+def _differences(folder: Path, files: Sequence[RuleFile]) -> Iterator[Problem]:
+    wanted = {file.name: yaml_text(file) for file in files}
+    for name, text in wanted.items():
+        path = folder / name
+        if not path.is_file():
+            yield Problem(name, "", "is missing; call `rollout rules render`")
+        elif (found := path.read_text(encoding="utf-8")) != text:
+            line = _first_difference(found, text)
+            yield Problem(
+                name, "", f"differs from what is rendered, from line {line} on; call `rollout rules render`"
+            )
+    for path in sorted(folder.glob("prometheus-*.yml")):
+        if path.name not in wanted:
+            yield Problem(path.name, "", "belongs to no feature; remove it")
+
+
+def _first_difference(found: str, wanted: str) -> int:
+    pairs = zip(found.splitlines(), wanted.splitlines(), strict=False)
+    same = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+    shorter = min(len(found.splitlines()), len(wanted.splitlines()))
+    return (shorter if same is None else same) + 1
+
+
+def _syntax(folder: Path, files: Sequence[RuleFile]) -> Iterator[Problem]:
+    promtool = promtool_path()
+    for path in (folder / file.name for file in files):
+        if promtool is None or not path.is_file():
+            continue
+        done = subprocess.run(
+            [promtool, "check", "rules", "--lint=all", "--lint-fatal", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode:
+            yield Problem(path.name, "", f"promtool: {' '.join((done.stdout + done.stderr).split())}")
+
+
+def _unknown_names(files: Sequence[RuleFile]) -> Iterator[Problem]:
+    known = known_metrics(files)
+    for file in files:
+        for rule in file.rules:
+            for text in (text for query in queries(rule) for text in unknown_names(query, known)):
+                yield Problem(file.name, rule.name, text)
+
+
+def unknown_names(expr: str, known: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Say which metric, label or status in an expression nobody exports."""
+    words = vocabulary(expr)
+    for metric in sorted(words.metrics - known.keys()):
+        yield f"no metric or recorded series is called {metric}"
+    for metric, label, value in sorted(words.matched):
+        if label not in known.get(metric, frozenset()) | _TARGET_LABELS:
+            yield f"{metric} has no label {label}"
+        if label == "status" and value not in STATUSES:
+            yield f'status="{value}" is never exported; statuses are {", ".join(STATUSES)}'
+    allowed = _TARGET_LABELS.union(*(known.get(metric, frozenset()) for metric in words.metrics))
+    for label in sorted(words.labels - allowed):
+        yield f"none of its metrics has a label {label}"
+
+
+def _thresholds(files: Sequence[RuleFile], features: Iterable[RolloutFeature]) -> Iterator[Problem]:
+    """Compare the warnings' thresholds with the limits that the controller decides by."""
+    by_pair = {(feature.provider, feature.action): feature for feature in features}
+    for owner, alert in [(file, alert) for file in files for alert in file.alerts]:
+        feature = by_pair.get((alert.labels.get("provider", ""), alert.labels.get("action", "")))
+        if feature is None or alert.labels.get("severity") != "warning":
+            continue
+        for kind, limit in (
+            ("HighErrorRate", feature.slo_error_rate_threshold),
+            ("HighLatency", feature.latency_limit_s),
+        ):
+            if kind in alert.name and f"> {limit:g}" not in alert.expr.splitlines()[0]:
+                yield Problem(
+                    owner.name,
+                    alert.name,
+                    f"warns at another limit than [features.{feature.name}]: {limit:g}",
+                )
+
+
+def queries(rule: Recording | Alert) -> Iterator[str]:
+    """Give every PromQL expression of a rule: its own, and those that its text asks."""
+    yield rule.expr
+    if isinstance(rule, Alert):
+        yield from rule.description.split("`")[1::2]

@@ -1,0 +1,186 @@
+"""The recorded series of one feature: the plan's six under their names, and those beside them."""
+
+from controller.contract import (
+    ACTION_ERROR_TOTAL,
+    ACTION_EXEC_TOTAL,
+    ACTION_LATENCY_SECONDS,
+    ROLLOUT_GATE_TOTAL,
+    STRUCTURED_ERROR_TOTAL,
+)
+from controller.decision.model import RolloutFeature
+from controller.rules.model import Group, Recording
+from controller.rules.names import Names
+from controller.rules.scale import Scale
+
+WINDOWS_S = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0, "6h": 21_600.0}
+"""The windows that series are named after; at another scale the names stay and the lengths stretch."""
+
+
+def recording_group(feature: RolloutFeature, scale: Scale) -> Group:
+    names = Names.of(feature)
+    return Group(
+        name=f"{'_'.join(names.words)}_recording",
+        interval_s=scale.interval_s,
+        rules=(
+            *_plan(names, scale),
+            *_traffic(feature, names, scale),
+            *_latency(feature, names, scale),
+            *_errors(names, scale),
+            *_burn(feature, names, scale),
+        ),
+    )
+
+
+def le_matcher(limit_s: float) -> str:
+    """Match a bucket's edge however it is spelled: `1.0` by Python and Prometheus 3, `1` by others."""
+    spelled = f"{limit_s:g}"
+    return f'le="{spelled}"' if "." in spelled else rf'le=~"{spelled}(\\.0)?"'
+
+
+def _rate(counter: str, selector: str, window: str) -> str:
+    return f"rate({counter}{selector}[{window}])"
+
+
+def _plan(names: Names, scale: Scale) -> tuple[Recording, ...]:
+    """Give the six series of plan.md, with its names and its meaning."""
+    window, selector = scale.range(300), names.selector()
+    buckets = _rate(f"{ACTION_LATENCY_SECONDS}_bucket", selector, window)
+    exec_rate, histogram = names.series("exec_rate"), names.series("latency_seconds", "rate5m")
+    return (
+        Recording(
+            exec_rate,
+            f"sum({_rate(ACTION_EXEC_TOTAL, selector, window)})",
+            "Sends per second.",
+        ),
+        Recording(
+            histogram,
+            f"sum by (le) ({buckets})",
+            "Sends per second that took at most `le` seconds: the histogram behind the quantiles.",
+        ),
+        Recording(
+            names.series("latency_p95"),
+            f"histogram_quantile(0.95, {histogram})",
+            "The 95th percentile of the latency, seconds; NaN without traffic.",
+        ),
+        Recording(
+            names.series("latency_p95_by_result"),
+            f"histogram_quantile(0.95, sum by (le, status) ({buckets}))",
+            "The 95th percentile of the latency of good and of failed sends, seconds.",
+        ),
+        Recording(
+            names.series("errors_rate"),
+            f"sum({_rate(ACTION_ERROR_TOTAL, selector, window)})\n/ clamp_min({exec_rate}, 1)",
+            "The plan's floored error ratio: right from 1 send/s upwards, too low below.",
+        ),
+        Recording(
+            names.top_codes(),
+            f"topk(5, sum by (code) ({_rate(STRUCTURED_ERROR_TOTAL, selector, window)}))",
+            "The five most frequent error codes, errors per second; series come and go with the ranking.",
+            "dashboards made from the plan's names",
+        ),
+    )
+
+
+def _traffic(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recording, ...]:
+    window = scale.range(300)
+    gate = _rate(ROLLOUT_GATE_TOTAL, f'{{feature="{feature.name}"}}', window)
+    return (
+        Recording(
+            names.series("exec_rate_by_status"),
+            f"sum by (status) ({_rate(ACTION_EXEC_TOTAL, names.selector(), window)})",
+            "Sends per second, good and failed apart.",
+        ),
+        Recording(
+            names.series("gate_outcomes_rate"),
+            f"sum by (outcome, reason) ({gate})",
+            "Answers of the gate per second, by outcome and reason.",
+        ),
+    )
+
+
+def _latency(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recording, ...]:
+    window, histogram = scale.range(300), names.series("latency_seconds", "rate5m")
+    buckets, count = f"{ACTION_LATENCY_SECONDS}_bucket", f"{ACTION_LATENCY_SECONDS}_count"
+    fast = _rate(buckets, names.selector(le_matcher(feature.latency_limit_s)), window)
+    timed = _rate(count, names.selector(), window)
+    return (
+        Recording(
+            names.series("latency_p50"),
+            f"histogram_quantile(0.5, {histogram})",
+            "The median latency, seconds.",
+        ),
+        Recording(
+            names.series("latency_p99"),
+            f"histogram_quantile(0.99, {histogram})",
+            "The 99th percentile of the latency, seconds.",
+        ),
+        Recording(
+            names.series("slow_ratio"),
+            f"1 - sum({fast})\n/ (sum({timed}) > 0)",
+            f"The share of sends slower than the SLO of {feature.slo_latency_p95_ms:g} ms, exact; "
+            "above 5 % says the same as a p95 above the limit. Absent without traffic.",
+        ),
+    )
+
+
+def _errors(names: Names, scale: Scale) -> tuple[Recording, ...]:
+    window = scale.range(300)
+
+    def coded(*matchers: str) -> str:
+        return _rate(STRUCTURED_ERROR_TOTAL, names.selector(*matchers), window)
+
+    return (
+        Recording(
+            names.series("error_rate_by_code"),
+            f"sum by (code) ({coded()})",
+            "Errors per second by code, refusals before sending among them.",
+        ),
+        Recording(
+            names.series("error_rate_by_source"),
+            f"sum by (source) ({coded()})",
+            "Errors per second by whose fault they are.",
+        ),
+        Recording(
+            names.series("throttled_rate"),
+            f"""sum({coded('code=~".*THROTTLED.*"')})""",
+            "Sends per second that the provider refused because they were too many.",
+        ),
+        Recording(
+            names.series("auth_error_rate"),
+            f"""sum({coded('code=~".*_AUTH_.*"')})""",
+            "Sends per second that failed for want of a valid sign-in.",
+        ),
+        Recording(
+            names.series("unknown_rate"),
+            f"""sum({coded('code=~".*SEND_UNKNOWN"')})""",
+            "Sends per second of which nobody knows whether the mail left.",
+        ),
+    )
+
+
+def _burn(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recording, ...]:
+    limit = feature.slo_error_rate_threshold
+    return tuple(
+        rule
+        for window, length_s in WINDOWS_S.items()
+        for rule in (
+            Recording(
+                names.series("error_ratio", window),
+                f"sum({_rate(ACTION_ERROR_TOTAL, names.selector(), scale.range(length_s))})\n"
+                f"/ (sum({_rate(ACTION_EXEC_TOTAL, names.selector(), scale.range(length_s))}) > 0)",
+                f"The exact share of failed sends over {window}; absent without traffic.",
+            ),
+            Recording(
+                names.series("error_budget_burn", window),
+                f"{names.series('error_ratio', window)} / {limit:g}",
+                f"How many times faster than allowed the error budget burnt over {window}; 1 is the limit.",
+            ),
+        )
+    ) + tuple(
+        Recording(
+            names.series("failed_sends", window),
+            f"sum(increase({ACTION_ERROR_TOTAL}{names.selector()}[{scale.range(WINDOWS_S[window])}]))",
+            f"About how many sends failed over {window}: the guard of alerts that hold at any traffic.",
+        )
+        for window in ("5m", "1h", "6h")
+    )
