@@ -5,7 +5,7 @@ The functions that build evidence are pure; `controller/prometheus.py` is the so
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -65,6 +65,20 @@ class Lengths:
 
     window_s: float
     scrape_s: float
+
+    @property
+    def behind_s(self) -> float:
+        """How far a recorded window's end may lie before its time: the rules walk in whole scrapes, half a
+        scrape behind the present.
+        """
+        return 1.5 * self.scrape_s
+
+    @property
+    def reach_s(self) -> float:
+        """How much older than its time the oldest send of a recorded window may be; one scrape for the
+        counter's value at the window's beginning.
+        """
+        return self.window_s + self.behind_s + self.scrape_s
 
     @property
     def oldest_sample_s(self) -> float:
@@ -174,18 +188,20 @@ def _windows(question: Question, measured: Measured, pair: Pair, lengths: Length
             errors=min(errors[at], sends),
             timed=timed[at],
             slow=max(timed[at] - fast[at], 0.0),
-            converged=_converged(revisions, stamps, at, question.revision, lengths.window_s),
+            converged=_converged(
+                revisions, stamps, at - lengths.window_s - lengths.behind_s, question.revision
+            ),
         )
         for at, sends in measured.sends.get(pair, {}).items()
         if at in errors and at in timed and at in fast
     )
 
 
-def _converged(revisions: Series, stamps: Sequence[float], at: float, revision: int, window_s: float) -> bool:
-    """Whether the evaluation before this window already saw every sender obey the revision."""
+def _converged(revisions: Series, stamps: Sequence[float], begun: float, revision: int) -> bool:
+    """Whether every sender was seen to obey the revision when a window began."""
     if not stamps:
         return True
-    before = bisect_left(stamps, at - window_s / 2) - 1
+    before = bisect_right(stamps, begun) - 1
     return before >= 0 and revisions[stamps[before]] >= revision
 
 
@@ -194,14 +210,12 @@ def _not_yet_judged(
 ) -> tuple[tuple[Window, ...], float]:
     """Give the windows behind the last judged instant, and the sends of those that began too early.
 
-    A window at t counts what was scraped in (t - window, t], so it may hold sends as old as one scrape more.
     Without a judged instant, or with one in the future (the source's clock was set back), judging starts now.
     """
     if state.judged_to == 0 or state.judged_to > now + lengths.window_s:
         return (), 0.0
-    reach_s = lengths.window_s + lengths.scrape_s
     behind = [window for window in windows if window.at > state.judged_to]
-    counted = tuple(window for window in behind if window.at - reach_s >= state.counted_from)
+    counted = tuple(window for window in behind if window.at - lengths.reach_s >= state.counted_from)
     return counted, math.fsum(window.sends for window in behind) - math.fsum(
         window.sends for window in counted
     )
