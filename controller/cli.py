@@ -33,6 +33,7 @@ COMMANDS: dict[str, Row] = {
     "enable": Row(f"{_COMMANDS}.operate:enable", "Switch a feature on."),
     "disable": Row(f"{_COMMANDS}.operate:disable", "Switch a feature off."),
     "approve": Row(f"{_COMMANDS}.operate:approve", "Approve the next step that waits for a person."),
+    "gate": Row("adapter.commands.gate:gate", "Say whether a user's send would go ahead now."),
     "rules": Row(f"{_COMMANDS}.rules:rules", "Render and check the Prometheus rules."),
     "demo": Row(f"{_COMMANDS}.demo:demo", "Show the whole loop for real, on this machine."),
 }

@@ -1,0 +1,99 @@
+"""`rollout gate`: would this user's send go ahead now, and why."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from math import isinf
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapter.flags import Explanation, RolloutGate
+from adapter.gate import BUCKETS, GATE_REASONS
+from controller.console import DONE, NO, UNREACHABLE, fail, json_option, print_json
+from controller.contract import FLAG_NAMES, Flags, format_flags, format_percent
+from controller.features import RolloutFeature, load_features, read_toml
+
+
+@click.command(
+    epilog="Exit codes: 0 open, 1 closed, 2 usage or configuration, 3 Redis cannot be reached. "
+    "Example:  rollout gate microsoft user-17 --recipient ann@corp.example --json"
+)
+@click.argument("feature")
+@click.argument("user_id")
+@click.option(
+    "--recipient", "recipients", multiple=True, help="An address the mail goes to; may be repeated."
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ROLLOUT_CONFIG",
+    help="TOML file with the features and settings (default: ROLLOUT_CONFIG).",
+)
+@json_option
+def gate(feature: str, user_id: str, recipients: tuple[str, ...], config: Path | None, as_json: bool) -> None:
+    """Ask the gate as a sender would; nothing is sent.
+
+    Without --recipient the answer is for the user alone, whoever the mail goes to.
+    """
+    explanation = _explain(feature, user_id, recipients, config)
+    if as_json:
+        print_json(_as_json(explanation, recipients))
+    else:
+        click.echo(_in_words(explanation, recipients))
+    raise SystemExit(DONE if explanation.open else NO)
+
+
+def _explain(feature: str, user_id: str, recipients: tuple[str, ...], config: Path | None) -> Explanation:
+    try:
+        features = _features(feature, config)
+        rollout_gate = RolloutGate.connect(_redis_url(config), features)
+    except ValueError as error:
+        fail(str(error))
+    with rollout_gate:
+        explanation = rollout_gate.explain(feature, user_id, recipients)
+        trouble = rollout_gate.trouble
+    if isinf(explanation.age_s):
+        fail(f"the flags cannot be read ({trouble}); check Redis and ROLLOUT_REDIS_URL", UNREACHABLE)
+    return explanation
+
+
+def _features(feature: str, config: Path | None) -> Mapping[str, RolloutFeature]:
+    features = load_features(config)
+    if feature not in features:
+        fail(f"there is no feature {feature!r}; known are {', '.join(sorted(features))}")
+    return {feature: features[feature]}
+
+
+def _redis_url(config: Path | None) -> str:
+    """Give ROLLOUT_REDIS_URL, else what the file's [controller] table says, else the local Redis."""
+    table = read_toml(config)[1].get("controller", {}) if config else {}
+    return os.environ.get("ROLLOUT_REDIS_URL") or table.get("redis_url") or "redis://127.0.0.1:6379/0"
+
+
+def _as_json(explanation: Explanation, recipients: tuple[str, ...]) -> dict[str, Any]:
+    told = asdict(explanation)
+    flags = told.pop("flags")
+    return {**told, **flags, "recipients": recipients, "sentence": GATE_REASONS[explanation.reason]}
+
+
+def _in_words(explanation: Explanation, recipients: tuple[str, ...]) -> str:
+    answer = "open" if explanation.open else "closed"
+    reached = format_percent((explanation.bucket + 1) * 100 / BUCKETS)
+    lines = [
+        f"{answer} ({explanation.reason}): {GATE_REASONS[explanation.reason]}",
+        f"user    {explanation.user_id}: bucket {explanation.bucket}, in at {reached} % and above",
+        f"flags   {_flags_in_words(explanation.flags)}",
+    ]
+    if recipients:
+        outside = ", ".join(explanation.external_recipients) or "none"
+        lines.append(f"mail    {len(recipients)} recipients, not internal: {outside}")
+    return "\n".join(lines)
+
+
+def _flags_in_words(flags: Flags) -> str:
+    texts = dict(zip(FLAG_NAMES, format_flags(flags), strict=True))
+    texts |= dict.fromkeys(flags.missing, "missing")
+    texts |= {name: f"{texts[name]} (unreadable)" for name in flags.unreadable}
+    return ", ".join(f"{name} {text}" for name, text in texts.items()) + f", revision {flags.revision}"

@@ -1,0 +1,156 @@
+"""RolloutGate: may this send go ahead? Answers come from flags in memory and never ask Redis.
+
+Hints and readings keep the flags new. What keeps a lost Redis from letting anybody in is neither of them:
+it is the age of the flags, looked at in every answer.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Self
+
+from adapter.domains import InternalDomains, Recipient
+from adapter.flagreader import FlagReader, redis_client
+from adapter.gate import GateAnswer, GateReason
+from controller.contract import Flags
+
+if TYPE_CHECKING:
+    from controller.features import RolloutFeature
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One answer with everything that it follows from."""
+
+    feature: str
+    user_id: str
+    open: bool
+    reason: GateReason
+    bucket: int
+    threshold: int
+    """The user is in when the bucket is below it."""
+    flags: Flags
+    external_recipients: tuple[str, ...]
+    """Those that are not internal, whether or not that matters now."""
+    age_s: float
+    """Age of the flags; infinite before the first reading."""
+
+
+class RolloutGate:
+    """The gate of one process. Any thread may ask; after a fork, the child needs one of its own."""
+
+    def __init__(self, reader: FlagReader, features: Iterable[str]) -> None:
+        self._reader = reader
+        self.features = tuple(features)
+
+    @classmethod
+    def connect(
+        cls,
+        redis_url: str,
+        features: "Mapping[str, RolloutFeature] | None" = None,
+        internal_domains: Sequence[str] | None = None,
+    ) -> Self:
+        """Make a gate for `async with` or `with`.
+
+        Without `features` it serves those of ROLLOUT_CONFIG, else the built-in ones; without
+        `internal_domains` it takes INTERNAL_DOMAINS, separated by commas. Raises ValueError for a URL, a
+        configuration or a domain that cannot be used. A Redis out of reach raises nothing: the gate stays
+        closed until the flags are read.
+        """
+        served = configured_features() if features is None else features
+        domains = configured_domains() if internal_domains is None else internal_domains
+        salts = {name: feature.bucket_salt for name, feature in served.items()}
+        return cls(FlagReader(redis_client(redis_url), salts, InternalDomains.parse(domains)), salts)
+
+    @classmethod
+    def start(
+        cls,
+        redis_url: str,
+        features: "Mapping[str, RolloutFeature] | None" = None,
+        internal_domains: Sequence[str] | None = None,
+    ) -> Self:
+        """Make a gate that reads already, for programs without an event loop; `close` ends it."""
+        return cls.connect(redis_url, features, internal_domains).__enter__()
+
+    def __enter__(self) -> Self:
+        self._reader.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Stop reading; once the flags are stale every answer is closed."""
+        self._reader.stop()
+
+    def check(self, feature: str, user_id: str, recipients: Iterable[Recipient] = ()) -> GateAnswer:
+        """Answer for one send; waits for nothing.
+
+        Without recipients the answer is for the user alone. Whoever sends a mail gives all of them,
+        to, cc and bcc.
+        """
+        return self._reader.snapshot.answer(feature, user_id, recipients, monotonic())
+
+    async def allow(self, feature: str, user_id: str) -> bool:
+        """Whether this user is in now."""
+        return self.check(feature, user_id).open
+
+    def explain(self, feature: str, user_id: str, recipients: Iterable[Recipient] = ()) -> Explanation:
+        """Answer for one send, with the numbers and the flags; raises KeyError for an unknown feature."""
+        listed = (recipients,) if isinstance(recipients, str) else tuple(recipients)
+        snapshot = self._reader.snapshot
+        rule = snapshot.rules[feature]
+        now = monotonic()
+        answer = snapshot.answer(feature, user_id, listed, now)
+        return Explanation(
+            feature=feature,
+            user_id=user_id,
+            open=answer.open,
+            reason=answer.reason,
+            bucket=answer.bucket,
+            threshold=rule.threshold,
+            flags=rule.flags,
+            external_recipients=tuple(str(getattr(one, "address", one)) for one in rule.external(listed)),
+            age_s=now - snapshot.asked_at,
+        )
+
+    @property
+    def trouble(self) -> str:
+        """Why the flags cannot be read now; empty while they can."""
+        return self._reader.trouble
+
+    @property
+    def age_s(self) -> float:
+        """Age of the flags in memory; infinite before the first reading."""
+        return monotonic() - self._reader.snapshot.asked_at
+
+    def revision(self, feature: str) -> int:
+        """Give the revision that is obeyed now; 0 while the flags are stale, because then none is."""
+        return self._reader.snapshot.obeyed(feature, monotonic()).revision
+
+    def percent(self, feature: str) -> float:
+        """Give the percentage that is obeyed now; 0 while the flags are stale."""
+        return self._reader.snapshot.obeyed(feature, monotonic()).rollout_percent
+
+
+def configured_features() -> "Mapping[str, RolloutFeature]":
+    """Give the features of ROLLOUT_CONFIG, else the built-in ones; raises ConfigError (a ValueError)."""
+    from pathlib import Path  # noqa: PLC0415 (this and the next are slow to import, and often not needed)
+
+    from controller.features import load_features  # noqa: PLC0415
+
+    path = os.environ.get("ROLLOUT_CONFIG")
+    return load_features(Path(path) if path else None)
+
+
+def configured_domains() -> list[str]:
+    """Give the entries of INTERNAL_DOMAINS."""
+    return os.environ.get("INTERNAL_DOMAINS", "").split(",")
