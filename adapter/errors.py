@@ -1,0 +1,151 @@
+"""What can go wrong with a send: errors with a code, whose fault it is, and no secret in them.
+
+Whose fault it is decides what counts: every source but `caller` moves `action_error_total`,
+so that a bad recipient can never pause a rollout.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Whose fault an error is."""
+
+    CALLER = "caller"
+    ADAPTER = "adapter"
+    PROVIDER = "provider"
+    AUTH = "auth"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A kind of error: its source, the status that our own HTTP face answers, and what it means."""
+
+    name: str
+    source: Source
+    http: int
+    sentence: str
+
+
+def code_table(*codes: Code) -> dict[str, Code]:
+    return {code.name: code for code in codes}
+
+
+DISABLED = "ACTION_DISABLED"
+GATED = "ACTION_GATED"
+
+REFUSALS: dict[str, Code] = code_table(
+    Code(DISABLED, Source.ADAPTER, 403, "The provider or the feature is off, or is internal-only."),
+    Code(GATED, Source.ADAPTER, 403, "The rollout does not let this user in now; the reason says why."),
+    Code("INVALID_RECIPIENT", Source.CALLER, 422, "An address is missing, or is none that can be sent to."),
+    Code("TOO_MANY_RECIPIENTS", Source.CALLER, 422, "More recipients than the policy allows."),
+    Code("TOO_MANY_ATTACHMENTS", Source.CALLER, 422, "More attachments than the policy allows."),
+    Code("ATTACHMENT_TOO_LARGE", Source.CALLER, 413, "The whole request would be larger than is accepted."),
+    Code(
+        "INVALID_HEADER", Source.CALLER, 422, "A header text holds a line break, NUL or a control character."
+    ),
+    Code(
+        "ORPHAN_CID", Source.CALLER, 422, "The HTML and the inline images do not name the same content ids."
+    ),
+    Code("EMPTY_MESSAGE", Source.CALLER, 422, "The mail has no body."),
+    Code("IDEMPOTENCY_KEY_REUSED", Source.CALLER, 422, "The idempotency key was used for another mail."),
+    Code("IDEMPOTENCY_UNAVAILABLE", Source.ADAPTER, 503, "The key cannot be kept now, so nothing was sent."),
+    Code("MAILBOX_BUSY", Source.CALLER, 429, "Too many sends at once for this mailbox; none was made."),
+    Code("MS_SEND_PENDING", Source.CALLER, 409, "A send with this idempotency key is under way."),
+)
+"""Refused before anything is sent, whatever the provider: not executions."""
+
+CANCELLED = "SEND_CANCELLED"
+ADAPTER_FAILED = "ADAPTER_FAILED"
+
+FAILURES: dict[str, Code] = code_table(
+    Code(CANCELLED, Source.CALLER, 499, "The caller gave up before the mail began to leave."),
+    Code(ADAPTER_FAILED, Source.ADAPTER, 502, "A fault of the adapter; the mail did not leave."),
+)
+"""What a tried send can end with besides its provider's codes."""
+
+
+class StructuredError(Exception):
+    """An error of a send. It never carries a token, an address or a body."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        source: Source,
+        provider: str = "",
+        status: int | None = None,
+        request_id: str = "",
+        client_request_id: str = "",
+        retry_after_s: float | None = None,
+        field: str = "",
+        reason: str = "",
+        provider_code: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.source = source
+        self.provider = provider
+        self.status = status
+        self.request_id = request_id
+        self.client_request_id = client_request_id
+        self.retry_after_s = retry_after_s
+        self.field = field
+        """The argument that is at fault, such as `cc[1]`."""
+        self.reason = reason
+        self.provider_code = provider_code
+        """The provider's own word for it."""
+
+    def __str__(self) -> str:
+        facts = [
+            self.provider,
+            self.field,
+            f"HTTP {self.status}" if self.status else "",
+            self.provider_code,
+            f"request-id {self.request_id}" if self.request_id else "",
+        ]
+        told = ", ".join(fact for fact in facts if fact)
+        return f"{self.code}: {self.message}" + (f" ({told})" if told else "")
+
+    @property
+    def counts_against_slo(self) -> bool:
+        return self.source != Source.CALLER
+
+
+class ActionDeniedError(StructuredError):
+    """The send was not allowed; nothing was sent. `reason` says why."""
+
+
+class ActionDisabledError(ActionDeniedError):
+    """The provider is off, the feature is off, or it is internal-only and a recipient is not."""
+
+    def __init__(self, message: str, *, reason: str, provider: str = "") -> None:
+        super().__init__(DISABLED, message, source=Source.ADAPTER, reason=reason, provider=provider)
+
+
+class ActionGatedError(ActionDeniedError):
+    """The rollout does not let this user in now."""
+
+    def __init__(self, message: str, *, reason: str, provider: str = "") -> None:
+        super().__init__(GATED, message, source=Source.ADAPTER, reason=reason, provider=provider)
+
+
+class MessageRefusedError(StructuredError):
+    """The mail was refused here; nothing was sent. `field` says which argument is at fault."""
+
+    def __init__(self, code: str, message: str, field: str = "") -> None:
+        super().__init__(code, message, source=REFUSALS[code].source, field=field)
+
+
+class SendError(StructuredError):
+    """The send was tried and the provider did not take the mail."""
+
+
+class AuthError(SendError):
+    """No usable access token for this user."""
+
+
+class SendUnknownError(SendError):
+    """The mail may or may not have been sent: nothing says which, so it was not sent again."""

@@ -1,0 +1,100 @@
+"""A mail as the caller gives it, and what comes back when it was accepted. Nothing here is checked yet."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class EmailAddress:
+    """One mailbox and the name to show beside it."""
+
+    address: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file to send along; `content` is the file itself, not base64."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InlineImage:
+    """A picture that the HTML shows as `cid:<content_id>`; the id is given without angle brackets."""
+
+    name: str
+    content_type: str
+    content: bytes
+    content_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingMessage:
+    """One mail, the same for every provider."""
+
+    to: tuple[EmailAddress, ...] = ()
+    subject: str = ""
+    body_html: str | None = None
+    body_text: str | None = None
+    cc: tuple[EmailAddress, ...] = ()
+    bcc: tuple[EmailAddress, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+    inline_images: tuple[InlineImage, ...] = ()
+    reply_to: tuple[EmailAddress, ...] = ()
+
+    @property
+    def files(self) -> "tuple[Attachment | InlineImage, ...]":
+        """Give the attachments, then the inline images."""
+        return (*self.attachments, *self.inline_images)
+
+    @property
+    def recipients(self) -> tuple[EmailAddress, ...]:
+        return (*self.to, *self.cc, *self.bcc)
+
+    def named_addresses(self) -> Iterator[tuple[str, EmailAddress]]:
+        """Give every address with the name of its place, such as `cc[1]`."""
+        for field in ("to", "cc", "bcc", "reply_to"):
+            for number, address in enumerate(getattr(self, field)):
+                yield f"{field}[{number}]", address
+
+
+class Form(StrEnum):
+    """How the mail was written for the provider."""
+
+    JSON = "json"
+    MIME = "mime"
+
+
+@dataclass(frozen=True, slots=True)
+class SendIds:
+    """The names of one send; they stay the same over its retries."""
+
+    client_request_id: str
+    internet_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """The provider took the mail. Delivery comes later, and a bounce arrives as a mail to the sender."""
+
+    request_id: str
+    """The provider's own name for the request; its support asks for it."""
+    client_request_id: str
+    internet_message_id: str
+    """The Message-ID that we asked for; Graph gives none back."""
+    form: Form = Form.JSON
+    """`json` with both bodies given means: only the HTML was sent, the MIME form did not fit."""
+    replayed: bool = False
+    """Nothing was sent now: an earlier call with this idempotency key had sent it."""
+
+    @property
+    def success(self) -> bool:
+        return True
+
+    @property
+    def message_id(self) -> str:
+        return self.internet_message_id

@@ -1,0 +1,115 @@
+"""Microsoft Graph's sendMail: a mail becomes one request, a reply becomes what it means. Pure.
+
+The JSON is dumped with short marks in place of the file contents, and the base64 is spliced in afterwards:
+a third of the time of dumping it all, because no megabytes of base64 are looked at for characters to escape.
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from adapter.errors import Code, MessageRefusedError
+from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage, SendIds
+from adapter.providers import outlook_errors
+from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request
+
+SEND_PATH = "/me/sendMail"
+FILE_ATTACHMENT = "#microsoft.graph.fileAttachment"
+
+
+class Outlook:
+    """The provider `microsoft`."""
+
+    name = "microsoft"
+    base_url = "https://graph.microsoft.com/v1.0"
+    codes: Mapping[str, Code] = outlook_errors.ALL_CODES
+    unknown_code = outlook_errors.UNKNOWN
+    unreachable_code = outlook_errors.UNREACHABLE
+    auth_code = "MS_AUTH_UNAVAILABLE"
+
+    def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
+        """Write the request; raises MessageRefusedError where its body is over the cap."""
+        request = json_request(message, ids)
+        if len(request.body) > limits.max_body_bytes:
+            raise MessageRefusedError(
+                "ATTACHMENT_TOO_LARGE",
+                f"the whole request is {len(request.body)} bytes and the cap is {limits.max_body_bytes}; "
+                "attachments grow by a third on the way",
+                field="attachments",
+            )
+        return request
+
+    def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
+        """Only 202 is success; a Retry-After beside it is for the next mail, not for this one."""
+        if reply.status == 202:
+            return Accepted(reply.headers.get("request-id", ""))
+        return outlook_errors.interpret_refusal(reply, now)
+
+
+def json_request(message: OutgoingMessage, ids: SendIds) -> Request:
+    marks = [f"@content-{ids.client_request_id}-{number}@" for number in range(len(message.files))]
+    body = json.dumps(
+        {"message": graph_message(message, ids, marks), "saveToSentItems": True}, separators=(",", ":")
+    ).encode()
+    return Request(
+        SEND_PATH, _headers(ids, "application/json"), _splice(body, marks, message.files), Form.JSON
+    )
+
+
+def _splice(skeleton: bytes, marks: Iterable[str], files: Iterable[Attachment | InlineImage]) -> bytes:
+    """Put each file's base64 in the place of its mark; both come in the same order."""
+    pieces: list[bytes] = []
+    rest = skeleton
+    for mark, file in zip(marks, files, strict=True):
+        before, _, rest = rest.partition(mark.encode())
+        pieces += (before, base64.b64encode(file.content))
+    return b"".join((*pieces, rest))
+
+
+def _headers(ids: SendIds, content_type: str) -> dict[str, str]:
+    return {
+        "Content-Type": content_type,
+        "client-request-id": ids.client_request_id,
+        "return-client-request-id": "true",
+    }
+
+
+def graph_message(message: OutgoingMessage, ids: SendIds, contents: Iterable[str]) -> dict[str, Any]:
+    """Write Graph's message; `contents` is the base64 of the attachments, then of the inline images."""
+    fields: dict[str, Any] = {
+        "subject": message.subject,
+        "body": _body(message),
+        "toRecipients": _recipients(message.to),
+        "ccRecipients": _recipients(message.cc),
+        "bccRecipients": _recipients(message.bcc),
+        "replyTo": _recipients(message.reply_to),
+        "attachments": [_file(file, content) for file, content in zip(message.files, contents, strict=True)],
+        "internetMessageId": ids.internet_message_id,
+    }
+    return {name: value for name, value in fields.items() if value != []}
+
+
+def _body(message: OutgoingMessage) -> dict[str, str]:
+    """JSON has room for one body: the HTML, of which Exchange makes a text by itself."""
+    if message.body_html is not None:
+        return {"contentType": "HTML", "content": message.body_html}
+    return {"contentType": "Text", "content": message.body_text or ""}
+
+
+def _recipients(addresses: Iterable[EmailAddress]) -> list[dict[str, dict[str, str]]]:
+    return [
+        {"emailAddress": {"address": a.address, **({"name": a.name} if a.name else {})}} for a in addresses
+    ]
+
+
+def _file(file: Attachment | InlineImage, content: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "@odata.type": FILE_ATTACHMENT,
+        "name": file.name,
+        "contentType": file.content_type,
+        "contentBytes": content,
+    }
+    if isinstance(file, InlineImage):
+        fields |= {"contentId": file.content_id, "isInline": True}
+    return fields

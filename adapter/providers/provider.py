@@ -1,0 +1,113 @@
+"""What a provider is: two pure functions around one HTTP request, its codes, and the registry.
+
+A provider never touches a socket. `prepare` turns a checked mail into a request, `interpret` turns a reply
+into what it means; everything between them is the same for every provider.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from adapter.errors import Code
+from adapter.message import Form, OutgoingMessage, SendIds
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Our own policy and the provider's hard cap."""
+
+    max_recipients: int = 150
+    """To, cc and bcc together. Exchange allows 500 by default; fewer is our policy."""
+    max_attachments: int = 20
+    """Attachments and inline images together. Exchange allows 250; fewer is our policy."""
+    max_body_bytes: int = 4 * MEBIBYTE
+    """Of the whole HTTP request body, base64 and JSON included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One POST, without its token; the path is below the provider's base URL."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    form: Form = Form.JSON
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False, default=b"")
+
+
+class Then(StrEnum):
+    """What may follow a refusal, by what it says about the mail."""
+
+    FAIL = "fail"
+    """Not sent, and another try would fare the same."""
+    REFRESH = "refresh"
+    """Not sent; once more with a new token."""
+    WAIT = "wait"
+    """Not sent; once more when the provider says so."""
+    UNKNOWN = "unknown"
+    """It may have been sent: never again without being told to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took the mail."""
+
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The provider did not say that it took the mail."""
+
+    code: str
+    then: Then
+    detail: str = ""
+    request_id: str = ""
+    retry_after_s: float | None = None
+    claims: str | None = None
+    """The claims challenge of a 401, for the token source."""
+    provider_code: str = ""
+
+
+class Provider(Protocol):
+    """One mail provider. Everything here is pure."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go unless the settings say otherwise."""
+
+    @property
+    def codes(self) -> Mapping[str, Code]:
+        """Every code that `interpret` gives, and UNKNOWN, UNREACHABLE and AUTH codes of this provider."""
+
+    @property
+    def unknown_code(self) -> str:
+        """The code of a send that may have happened."""
+
+    @property
+    def unreachable_code(self) -> str:
+        """The code of a send that never left."""
+
+    @property
+    def auth_code(self) -> str:
+        """The code for a token source that gave no code of its own."""
+
+    def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
+        """Write the request; raises MessageRefusedError where it would be larger than the cap."""
+
+    def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
+        """Say what a reply means; `now` in unix seconds is used where a reply carries dates alone."""

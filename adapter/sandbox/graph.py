@@ -1,0 +1,309 @@
+"""A local Microsoft Graph that takes sendMail over real HTTP, checks it, keeps it, and fails when told to.
+
+`python -m adapter.sandbox.graph --port 8090` serves it; `async with Sandbox() as graph` does so in process.
+Faults are set while it runs: `PUT /sandbox/faults`. What arrived is told by `/sandbox/messages` and
+`/sandbox/stats`.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import ssl
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from email.utils import formatdate
+from typing import Any, Self
+
+from adapter.sandbox.faults import Dice, Faults
+from adapter.sandbox.http import Answer, Body, Head, Reset, Server
+from adapter.sandbox.rules import MAX_BODY_BYTES, BrokenRule, Mail, read_mail
+
+KEPT_MESSAGES = 1000
+KEPT_BODY_BYTES = 64 * 1024 * 1024
+KEPT_IDS = 200_000
+HANG_S = 3600.0
+
+CODES: dict[int, str] = {
+    400: "ErrorInvalidRequest",
+    401: "InvalidAuthenticationToken",
+    403: "ErrorAccessDenied",
+    404: "ResourceNotFound",
+    413: "RequestEntityTooLarge",
+    429: "ApplicationThrottled",
+    500: "ErrorInternalServerError",
+    503: "serviceNotAvailable",
+    507: "ErrorQuotaExceeded",
+}
+"""The code that Graph gives with a status, where it gives one."""
+
+HTML = b"<!DOCTYPE html><html><head><title>Our services aren't available right now</title></head></html>"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One mail that was taken, and the request that brought it."""
+
+    at: float
+    mailbox: str
+    client_request_id: str
+    request_id: str
+    mail: Mail
+    size_bytes: int
+    content_type: str
+    body: bytes
+
+    def summary(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in ("at", "mailbox", "client_request_id", "request_id")}
+        return {**values, "size_bytes": self.size_bytes, **asdict(self.mail)}
+
+
+class Sandbox:
+    """Graph on loopback; `url` is what MS_GRAPH_URL takes."""
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token_prefix: str = "sandbox-",  # noqa: S107 (the one that everybody may know)
+        faults: Faults | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._server = Server(self._answer, host=host, port=port, tls=tls)
+        self._scheme, self._host = ("https" if tls else "http"), host
+        self._token_prefix = token_prefix
+        self.revoked_tokens: set[str] = set()
+        self.faults = faults or Faults()
+        self.messages: deque[Received] = deque(maxlen=KEPT_MESSAGES)
+        self.statuses: Counter[str] = Counter()
+        self.copies: Counter[str] = Counter()
+        """How often each Message-ID was taken."""
+        self.posts = 0
+        """Sends that arrived, whatever came of them."""
+        self.most_at_once = 0
+        self._kept_bytes = 0
+        self._at_once: Counter[str] = Counter()
+
+    @property
+    def faults(self) -> Faults:
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._faults = faults
+        self._dice = Dice(faults)
+
+    @property
+    def base(self) -> str:
+        return f"{self._scheme}://{self._host}:{self._server.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.base}/v1.0"
+
+    async def __aenter__(self) -> Self:
+        await self._server.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.__aexit__()
+
+    async def _answer(self, head: Head, body: Body) -> Answer:
+        path = head.path.partition("?")[0]
+        if path.startswith("/sandbox/"):
+            return self._inspect(head, path, await body(head.length))
+        if head.method == "POST" and path.endswith("/sendMail"):
+            return await self._send(head, path, body)
+        await body(head.length)
+        return _error(Head("", "", {}), 404, "ResourceNotFound", "Resource not found for the segment.")
+
+    async def _send(self, head: Head, path: str, body: Body) -> Answer:
+        self.posts += 1
+        faults = self._dice.throw()
+        await _reset_early(faults, head, body)
+        content = await body(head.length)
+        mailbox = self._mailbox(head, path)
+        self._at_once[mailbox] += 1
+        self.most_at_once = max(self.most_at_once, self._at_once[mailbox])
+        try:
+            answer = await self._judge(head, content, mailbox, faults)
+        finally:
+            self._at_once[mailbox] -= 1
+            if not self._at_once[mailbox]:
+                del self._at_once[mailbox]
+        self.statuses[str(answer.status)] += 1
+        return answer
+
+    async def _judge(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> Answer:
+        """Answer a send that arrived whole; faults come before the rules, as a broken front end's would."""
+        if faults.latency_s:
+            await asyncio.sleep(faults.latency_s)
+        if faults.status and faults.status != 202:
+            if faults.status >= 500:
+                self._deliver_all_the_same(head, content, mailbox, faults)
+            return _fault(head, faults)
+        if faults.hang or faults.reset:
+            self._deliver_all_the_same(head, content, mailbox, faults)
+            if faults.reset:
+                raise Reset
+            await asyncio.sleep(HANG_S)
+        if faults.per_mailbox and self._at_once[mailbox] > faults.per_mailbox:
+            return _fault(head, Faults(status=429, retry_after=faults.retry_after))
+        return self._take(head, content, mailbox, faults)
+
+    def _take(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> Answer:
+        if not mailbox:
+            return _error(head, 401, "InvalidAuthenticationToken", "Access token is missing or not known.")
+        if len(content) > MAX_BODY_BYTES:
+            return _error(head, 413, "RequestEntityTooLarge", "The request is larger than 4 MB.")
+        try:
+            received = self._keep(head, content, mailbox)
+        except BrokenRule as broken:
+            return _error(head, 400, broken.code, str(broken))
+        return Answer(202, {**_names(head, received.request_id), **_retry_after(faults)})
+
+    def _keep(self, head: Head, content: bytes, mailbox: str) -> Received:
+        content_type = head.headers.get("content-type", "")
+        mail = read_mail(content_type, content)
+        received = Received(
+            at=time.time(),
+            mailbox=mailbox,
+            client_request_id=head.headers.get("client-request-id", ""),
+            request_id=str(uuid.uuid4()),
+            mail=mail,
+            size_bytes=len(content),
+            content_type=content_type,
+            body=content,
+        )
+        self._make_room(len(content))
+        self.messages.append(received)
+        if len(self.copies) < KEPT_IDS:
+            self.copies[mail.internet_message_id] += 1
+        return received
+
+    def _make_room(self, size: int) -> None:
+        """Forget the oldest mails, so that a long run needs no more memory than a short one."""
+        self._kept_bytes += size
+        while self.messages and (
+            self._kept_bytes > KEPT_BODY_BYTES or len(self.messages) == self.messages.maxlen
+        ):
+            self._kept_bytes -= self.messages.popleft().size_bytes
+
+    def _deliver_all_the_same(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> None:
+        """Graph has been seen to answer 5xx and to deliver the mail."""
+        if faults.delivered_share and mailbox:
+            self._keep(head, content, mailbox)
+
+    def _mailbox(self, head: Head, path: str) -> str:
+        """Name the mailbox that the token opens; empty if it opens none."""
+        kind, _, token = head.headers.get("authorization", "").partition(" ")
+        if kind != "Bearer" or not token.startswith(self._token_prefix) or token in self.revoked_tokens:
+            return ""
+        parts = path.split("/")
+        return parts[-2] if "users" in parts else token
+
+    def _inspect(self, head: Head, path: str, body: bytes) -> Answer:
+        if path == "/sandbox/faults":
+            return self._change_faults(head.method, body)
+        if path == "/sandbox/messages":
+            return _json(200, [received.summary() for received in self.messages])
+        if path == "/sandbox/stats":
+            return _json(200, self.stats())
+        return _json(404, {"error": "there are /sandbox/faults, /sandbox/messages and /sandbox/stats"})
+
+    def _change_faults(self, method: str, body: bytes) -> Answer:
+        try:
+            if method == "PUT":
+                self.faults = Faults.parse(json.loads(body or b"{}"))
+            elif method == "DELETE":
+                self.faults = Faults()
+        except (ValueError, TypeError, AttributeError) as error:
+            return _json(400, {"error": str(error)})
+        return _json(200, asdict(self.faults))
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "posts": self.posts,
+            "statuses": dict(self.statuses),
+            "mails": sum(self.copies.values()),
+            "different_mails": len(self.copies),
+            "most_at_once": self.most_at_once,
+        }
+
+
+async def _reset_early(faults: Faults, head: Head, body: Body) -> None:
+    if faults.reset == "before":
+        raise Reset
+    if faults.reset == "in":
+        await body(head.length // 2)
+        raise Reset
+
+
+def _fault(head: Head, faults: Faults) -> Answer:
+    code = faults.error_code or CODES.get(faults.status, "UnknownError")
+    answer = _error(head, faults.status, code, "The sandbox was told to answer so.")
+    headers = {**answer.headers, **_retry_after(faults)}
+    if faults.status == 401 and faults.claims:
+        headers["www-authenticate"] = (
+            f'Bearer realm="", error="insufficient_claims", claims="{faults.claims}"'
+        )
+    if faults.body == "html":
+        return Answer(faults.status, {**headers, "content-type": "text/html"}, HTML)
+    if faults.body == "empty":
+        return Answer(faults.status, headers)
+    return Answer(faults.status, headers, answer.body, cut=faults.body == "half")
+
+
+def _retry_after(faults: Faults) -> dict[str, str]:
+    return {} if faults.retry_after is None else {"retry-after": str(faults.retry_after)}
+
+
+def _names(head: Head, request_id: str) -> dict[str, str]:
+    client_request_id = head.headers.get("client-request-id", request_id)
+    return {
+        "request-id": request_id,
+        "client-request-id": client_request_id,
+        "date": formatdate(usegmt=True),
+    }
+
+
+def _error(head: Head, status: int, code: str, message: str) -> Answer:
+    names = _names(head, str(uuid.uuid4()))
+    inner = {name: names[name] for name in ("date", "request-id", "client-request-id")}
+    body = json.dumps({"error": {"code": code, "message": message, "innerError": inner}}).encode()
+    return Answer(status, {**names, "content-type": "application/json"}, body)
+
+
+def _json(status: int, value: Any) -> Answer:
+    return Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m adapter.sandbox.graph", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8090, help="0 takes a free one, which is printed")
+    parser.add_argument("--token-prefix", default="sandbox-", help="tokens that begin so are taken")
+    parser.add_argument("--faults", default="{}", help='JSON, such as {"latency_s": 0.05}')
+    return parser
+
+
+async def _serve(options: Mapping[str, Any]) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    faults = Faults.parse(json.loads(options["faults"]))
+    async with Sandbox(
+        host=options["host"], port=options["port"], token_prefix=options["token_prefix"], faults=faults
+    ) as sandbox:
+        sys.stdout.write(f"{sandbox.url}\n")
+        sys.stdout.flush()
+        await stopped.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(vars(_options().parse_args())))

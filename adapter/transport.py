@@ -1,0 +1,132 @@
+"""One pooled HTTP client, and the one thing that only it can know: whether the mail may have left."""
+
+import asyncio
+import contextlib
+import importlib.util
+import ssl
+import sys
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import urlsplit
+
+import httpx
+
+from adapter.providers.provider import Reply, Request
+
+POOL_SIZE = 100
+KEEPALIVE_S = 30.0
+MAX_REPLY_BYTES = 64 * 1024
+"""Error bodies are small; more than this is not read."""
+READ_BODY_S = 5.0
+"""For the rest of a reply whose status is known."""
+
+
+if "sniffio" not in sys.modules and importlib.util.find_spec("sniffio") is None:
+    # httpcore tries to import it several times per request, and a failing import searches the disk each time:
+    # that took more time than all the rest of a send. None makes it fail at once.
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
+
+
+class NotSentError(Exception):
+    """The request failed before its body began, so the provider cannot have acted on it."""
+
+
+class OutcomeUnknownError(Exception):
+    """The body began to leave and no status came back."""
+
+
+class Attempt:
+    """Tells, also after a cancellation, whether the mail may have left."""
+
+    __slots__ = ("body_began",)
+
+    def __init__(self) -> None:
+        self.body_began = False
+
+
+class Body(httpx.AsyncByteStream):
+    """The request body; it notes when it is first asked for, because headers alone send no mail."""
+
+    def __init__(self, content: bytes, attempt: Attempt) -> None:
+        self._content = content
+        self._attempt = attempt
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._attempt.body_began = True
+        yield self._content
+
+
+class Transport:
+    """Posts to one base URL over kept-alive HTTP/1.1 connections."""
+
+    def __init__(
+        self, base_url: str, *, ca_file: str = "", connect_timeout_s: float = 5.0, pool_size: int = POOL_SIZE
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._connect_timeout_s = connect_timeout_s
+        self._client = httpx.AsyncClient(
+            verify=_trust(self._base_url, ca_file),
+            limits=httpx.Limits(
+                max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=KEEPALIVE_S
+            ),
+            trust_env=not _is_loopback(self._base_url),
+            headers={"User-Agent": "rollout-controller", "Accept": "application/json"},
+        )
+
+    async def post(
+        self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
+    ) -> Reply:
+        """Post once; raises NotSentError or OutcomeUnknownError, both within `left_s` seconds."""
+        try:
+            async with asyncio.timeout(left_s):
+                response = await self._client.send(
+                    self._build(request, headers, left_s, attempt), stream=True
+                )
+        except (TimeoutError, httpx.HTTPError, OSError) as error:
+            raise _outcome(attempt, error) from error
+        return Reply(response.status_code, dict(response.headers), await _read(response))
+
+    def _build(
+        self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
+    ) -> httpx.Request:
+        return self._client.build_request(
+            "POST",
+            self._base_url + request.path,
+            headers={**request.headers, **headers, "Content-Length": str(len(request.body))},
+            content=Body(request.body, attempt),
+            timeout=httpx.Timeout(left_s, connect=min(self._connect_timeout_s, left_s)),
+        )
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """Read what can be read in a moment: the status alone already says whether the mail was taken."""
+    read = bytearray()
+    with contextlib.suppress(TimeoutError, httpx.HTTPError, OSError):
+        async with asyncio.timeout(READ_BODY_S):
+            async for part in response.aiter_bytes():
+                read += part
+                if len(read) > MAX_REPLY_BYTES:
+                    break
+    with contextlib.suppress(httpx.HTTPError, OSError):
+        await response.aclose()
+    return bytes(read[:MAX_REPLY_BYTES])
+
+
+def _outcome(attempt: Attempt, error: Exception) -> NotSentError | OutcomeUnknownError:
+    name = type(error).__name__
+    if attempt.body_began:
+        return OutcomeUnknownError(f"no answer after the mail began to leave ({name})")
+    return NotSentError(f"no connection ({name})")
+
+
+def _trust(base_url: str, ca_file: str) -> ssl.SSLContext | bool:
+    if not base_url.startswith("https:"):
+        return False
+    return ssl.create_default_context(cafile=ca_file) if ca_file else True
+
+
+def _is_loopback(base_url: str) -> bool:
+    """A proxy named in the environment has no business between us and this machine."""
+    return urlsplit(base_url).hostname in {"localhost", "127.0.0.1", "::1"}
