@@ -76,9 +76,8 @@ Check = Callable[[Case], Move | None]
 def decide(snapshot: Snapshot) -> Decision:
     """Decide one feature, with the reason in words and what is still needed."""
     case = case_of(snapshot)
-    settled = settle(case)
     findings = with_needed(case.findings, case.tests, case.state)
-    return in_words(snapshot, replace(settled, findings=findings), case.state)
+    return in_words(snapshot, settle(case), findings, case.state)
 
 
 def case_of(snapshot: Snapshot) -> Case:
@@ -235,11 +234,10 @@ def _carried_out(case: Case, move: Move) -> Decision:
     """Clamp the move to one step on the plan, and keep the books of what begins anew."""
     snapshot = case.snapshot
     flags = _flags_after(case, move)
-    state = replace(
-        _state_after(case, move, flags),
-        judged_to=snapshot.evidence.judged_to or snapshot.state.judged_to,
-        held_since=_held_since(snapshot, move),
-    )
+    state = _state_after(case, move, flags)
+    held_since = _held_since(snapshot, move)
+    if state.held_since != held_since:
+        state = replace(state, held_since=held_since)
     return Decision(kind=move.kind, reason=move.reason, flags=flags, state=state, findings=case.findings)
 
 
@@ -265,7 +263,7 @@ def _state_after(case: Case, move: Move, flags: Flags) -> State:
     elif move.kind is Kind.STEP_BACK:
         begun = begin_anew(state, snapshot.feature, flags, snapshot.now)
     else:
-        return replace(state, flags=flags)
+        return state if state.flags is flags else replace(state, flags=flags)
     return placed(begun, snapshot.evidence)
 
 

@@ -61,7 +61,10 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
 
 
 def weigh(tests: FeatureTests, state: State, windows: tuple[Window, ...], evidence: Evidence) -> State:
-    """Add windows to the tests and the counts. Only a converged window without a problem proves health."""
+    """Add windows to the tests and the counts, and say up to when all is judged.
+
+    Only a converged window of metrics without a problem proves health.
+    """
     errors, latency = state.error_rate, state.latency
     sends, failed = 0.0, 0.0
     for window in windows:
@@ -70,10 +73,12 @@ def weigh(tests: FeatureTests, state: State, windows: tuple[Window, ...], eviden
         latency = with_window(tests.latency, latency, window.timed, window.slow, proves_health=proves)
         sends += max(window.sends, 0.0)
         failed += max(min(window.errors, window.sends), 0.0)
+    judged_to = evidence.judged_to or state.judged_to
     if errors is state.error_rate and latency is state.latency:
-        return state
+        return state if judged_to == state.judged_to else replace(state, judged_to=judged_to)
     return replace(
         state,
+        judged_to=judged_to,
         error_rate=errors,
         latency=latency,
         step_sends=state.step_sends + sends,

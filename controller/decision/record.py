@@ -10,7 +10,7 @@ from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutF
 from controller.decision.plain import from_plain, to_plain
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
-_OUTCOME = ("kind", "reason", "to", "detail", "more_sends", "more_s", "findings", "state_after")
+_OUTCOME = ("kind", "reason", "to", "detail", "more_sends", "more_s", "findings", "approved_percent")
 
 
 def record_of(
@@ -45,7 +45,7 @@ def record_of(
         "more_s": to_plain(decision.more_s),
         "evidence": to_plain(snapshot.evidence),
         "state_before": state_to_dict(snapshot.state),
-        "state_after": state_to_dict(decision.state),
+        "approved_percent": decision.state.approved_percent,
         "actor": actor,
         "note": note,
         "dry_run": dry_run,
@@ -137,7 +137,7 @@ def decided_again(record: Mapping[str, Any]) -> Decision:
 def _by_hand_again(kind: Kind, snapshot: Snapshot, record: Mapping[str, Any]) -> Decision:
     percent = {
         Kind.SET: record["to"]["rollout_percent"],
-        Kind.APPROVE: record["state_after"]["approved_percent"],
+        Kind.APPROVE: record["approved_percent"],
     }.get(kind)
     return by_hand(kind, snapshot.flags, snapshot.feature, snapshot.state, snapshot.now, percent=percent)
 
@@ -153,7 +153,7 @@ def verify(record: Mapping[str, Any]) -> list[str]:
         "more_sends": to_plain(again.more_sends),
         "more_s": to_plain(again.more_s),
         "findings": to_plain(again.findings),
-        "state_after": state_to_dict(again.state),
+        "approved_percent": again.state.approved_percent,
     }
     return [
         f"{name}: recorded {record[name]!r}, recomputed {recomputed[name]!r}"

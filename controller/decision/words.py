@@ -24,28 +24,35 @@ class Telling:
 
     snapshot: Snapshot
     decision: Decision
+    findings: tuple[Finding, ...]
     state: State
+    more_sends: float | None
+    more_s: float | None
 
 
-def in_words(snapshot: Snapshot, decision: Decision, state: State) -> Decision:
-    """Add the reason in words, and what is still needed until the next step."""
-    more_sends, more_s = _still_needed(snapshot, decision, state)
-    told = replace(decision, more_sends=more_sends, more_s=more_s)
-    return replace(told, detail=_sentence(Telling(snapshot, told, state)))
+def in_words(snapshot: Snapshot, decision: Decision, findings: tuple[Finding, ...], state: State) -> Decision:
+    """Add the findings, the reason in words, and what is still needed until the next step."""
+    more_sends, more_s = _still_needed(snapshot, decision.reason, findings, state)
+    telling = Telling(snapshot, decision, findings, state, more_sends, more_s)
+    return replace(
+        decision,
+        findings=findings,
+        detail=_WORDS.get(decision.reason, _plainly)(telling),
+        more_sends=more_sends,
+        more_s=more_s,
+    )
 
 
-def _sentence(telling: Telling) -> str:
-    return _WORDS.get(telling.decision.reason, _plainly)(telling)
-
-
-def _still_needed(snapshot: Snapshot, decision: Decision, state: State) -> tuple[float | None, float | None]:
+def _still_needed(
+    snapshot: Snapshot, reason: Reason, findings: tuple[Finding, ...], state: State
+) -> tuple[float | None, float | None]:
     """Give (sends, seconds) until the next step, each None where it does not apply or cannot be told."""
-    if decision.reason not in {Reason.GATHERING_EVIDENCE, Reason.NO_TRAFFIC, Reason.BAKING}:
+    if reason not in {Reason.GATHERING_EVIDENCE, Reason.NO_TRAFFIC, Reason.BAKING}:
         return None, None
     bake_s = max(snapshot.feature.bake_s - (snapshot.now - state.step_started_at), 0.0)
-    if decision.reason is Reason.BAKING:
+    if reason is Reason.BAKING:
         return 0.0, bake_s
-    waits = [finding.needed for finding in decision.findings if finding.verdict is not Verdict.MET]
+    waits = [finding.needed for finding in findings if finding.verdict is not Verdict.MET]
     if any(wait is None for wait in waits):
         return None, None
     more = max((wait or 0.0 for wait in waits), default=0.0)
@@ -130,30 +137,28 @@ def _first_step(telling: Telling) -> str:
 
 
 def _healthy(telling: Telling) -> str:
-    seen = "; ".join(finding_text(finding) for finding in telling.decision.findings)
+    seen = "; ".join(finding_text(finding) for finding in telling.findings)
     return f"Proven healthy at {_percent(telling)}: {seen}. To {_next(telling)}."
 
 
 def _baking(telling: Telling) -> str:
-    left = duration_text(telling.decision.more_s or 0.0)
+    left = duration_text(telling.more_s or 0.0)
     return f"Proven healthy at {_percent(telling)}; the bake time is over in {left}."
 
 
 def _gathering(telling: Telling) -> str:
-    decision = telling.decision
-    unproven = [finding for finding in decision.findings if finding.verdict is not Verdict.MET]
+    unproven = [finding for finding in telling.findings if finding.verdict is not Verdict.MET]
     seen = "; ".join(finding_text(finding) for finding in unproven)
-    if decision.more_sends is None:
+    if telling.more_sends is None:
         return f"At the rate seen so far health would never be proven: {seen}."
-    about = f"about {max(decision.more_sends, 1):,.0f} more sends"
-    if decision.more_s is None:
+    about = f"about {max(telling.more_sends, 1):,.0f} more sends"
+    if telling.more_s is None:
         return f"{about} to go; {seen}.".capitalize()
-    return f"{about}, about {duration_text(decision.more_s)} at this rate; {seen}.".capitalize()
+    return f"{about}, about {duration_text(telling.more_s)} at this rate; {seen}.".capitalize()
 
 
 def _no_traffic(telling: Telling) -> str:
-    decision = telling.decision
-    needed = f" About {decision.more_sends:,.0f} more sends are needed." if decision.more_sends else ""
+    needed = f" About {telling.more_sends:,.0f} more sends are needed." if telling.more_sends else ""
     return f"No send was seen at {_percent(telling)}, and silence proves nothing.{needed}"
 
 
@@ -175,7 +180,7 @@ def _alert_firing(telling: Telling) -> str:
 
 
 def _breach(telling: Telling) -> str:
-    seen = [finding for finding in telling.decision.findings if finding.verdict is Verdict.BREACHED]
+    seen = [finding for finding in telling.findings if finding.verdict is Verdict.BREACHED]
     return f"Proven breached: {'; '.join(finding_text(finding) for finding in seen)}.{_done(telling)}"
 
 

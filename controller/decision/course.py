@@ -1,0 +1,78 @@
+"""A whole course of ticks, decided one after the other as the daemon would: for replay and simulation."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from controller.contract import Flags
+from controller.decision.decide import case_of, settle
+from controller.decision.model import Decision, Evidence, Reason, RolloutFeature, Snapshot, State, Window
+
+NO_DATA = "there is no data for this tick"
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Counts since the tick before, at unix second `at`; `missing` says that there is no data."""
+
+    at: float
+    sends: float = 0.0
+    errors: float = 0.0
+    slow: float = 0.0
+    missing: bool = False
+
+
+def opened(feature: RolloutFeature) -> Flags:
+    """Give the flags with which a course begins: enabled, for everybody, at the initial percentage."""
+    return Flags(enabled=True, internal_only=False, rollout_percent=feature.initial_percent, paused=False)
+
+
+def begun(feature: RolloutFeature, config_hash: str, at: float, window_s: float) -> State:
+    """Give the state of a feature whose ramp begins at its first tick, so that this tick's counts weigh."""
+    before = Evidence(now=at - window_s, judged_to=at - window_s)
+    first = Snapshot(at, feature, opened(feature), before, State(), config_hash, window_s)
+    return case_of(first).state
+
+
+def course(
+    feature: RolloutFeature,
+    ticks: Iterable[Tick],
+    *,
+    config_hash: str,
+    window_s: float,
+    freeze_at: Callable[[float], str] | None = None,
+    decide: Callable[[Snapshot], Decision] | None = None,
+) -> Iterator[tuple[Snapshot, Decision]]:
+    """Decide tick after tick, each with what the one before left behind.
+
+    `decide` is the whole decision with words; without it the reasons and the numbers come without words,
+    which is faster and decides the same. `freeze_at` gives the name of the freeze window open at an
+    instant.
+    """
+    flags = opened(feature)
+    state: State | None = None
+    for tick in ticks:
+        if state is None:
+            state = begun(feature, config_hash, tick.at, window_s)
+        snapshot = Snapshot(
+            now=tick.at,
+            feature=feature,
+            flags=flags,
+            evidence=evidence_of(tick, state.judged_to),
+            state=state,
+            config_hash=config_hash,
+            window_s=window_s,
+            frozen=freeze_at(tick.at) if freeze_at else "",
+        )
+        decision = decide(snapshot) if decide else settle(case_of(snapshot))
+        yield snapshot, decision
+        state = decision.state
+        if decision.flags is not flags:
+            flags = replace(decision.flags, revision=flags.revision + 1)
+
+
+def evidence_of(tick: Tick, judged_to: float) -> Evidence:
+    """Give one tick's counts as evidence: one window, as fresh as can be."""
+    if tick.missing:
+        return Evidence(now=tick.at, judged_to=judged_to, problem=Reason.METRICS_UNREACHABLE, detail=NO_DATA)
+    window = Window(tick.at, tick.sends, tick.errors, tick.sends, tick.slow)
+    return Evidence(now=tick.at, windows=(window,), judged_to=tick.at, sample_age_s=0.0, input_age_s=0.0)
