@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from controller.contract import SENDER_JOB
+from controller.contract import SENDER_JOB, evidence_reach_s, evidence_step_ms
 from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
 
 Series = Mapping[float, float]
@@ -67,18 +67,14 @@ class Lengths:
     scrape_s: float
 
     @property
-    def behind_s(self) -> float:
-        """How far a recorded window's end may lie before its time: the rules walk in whole scrapes, half a
-        scrape behind the present.
-        """
-        return 1.5 * self.scrape_s
+    def reach_s(self) -> float:
+        """How much older than its time the oldest send of a recorded window may be."""
+        return evidence_reach_s(self.window_s, self.scrape_s)
 
     @property
-    def reach_s(self) -> float:
-        """How much older than its time the oldest send of a recorded window may be; one scrape for the
-        counter's value at the window's beginning.
-        """
-        return self.window_s + self.behind_s + self.scrape_s
+    def begun_s(self) -> float:
+        """How much older than its time the beginning of a recorded window may be."""
+        return self.reach_s - evidence_step_ms(self.window_s, self.scrape_s) / 1000
 
     @property
     def oldest_sample_s(self) -> float:
@@ -188,9 +184,7 @@ def _windows(question: Question, measured: Measured, pair: Pair, lengths: Length
             errors=min(errors[at], sends),
             timed=timed[at],
             slow=max(timed[at] - fast[at], 0.0),
-            converged=_converged(
-                revisions, stamps, at - lengths.window_s - lengths.behind_s, question.revision
-            ),
+            converged=_converged(revisions, stamps, at - lengths.begun_s, question.revision),
         )
         for at, sends in measured.sends.get(pair, {}).items()
         if at in errors and at in timed and at in fast

@@ -1,0 +1,118 @@
+"""`rollout demo`: the whole loop for real on loopback, with a fault, a pause, a resume and 100 %."""
+
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import requests
+from prometheus_api_client.exceptions import PrometheusApiClientException
+from rich.console import Console
+
+from controller.console import NO, UNREACHABLE, fail, print_table
+from controller.demo.processes import Processes, StartError
+from controller.demo.story import SCENARIOS, Seen, StoryError, tell
+from controller.demo.view import View
+from controller.demo.world import MissingServerError, World, build
+from controller.flagstore import StoreError
+
+_PULSE_S = 0.25
+
+
+@click.command(
+    epilog="Examples:  rollout demo   |   rollout demo --scenario sender-dies   |   rollout demo --keep"
+)
+@click.option(
+    "--scenario",
+    type=click.Choice(SCENARIOS),
+    default="errors",
+    show_default=True,
+    help="What goes wrong at 25 %.",
+)
+@click.option("--keep", is_flag=True, help="Leave everything running for exploring, until Ctrl-C.")
+@click.option("--plain", is_flag=True, help="Print lines, no live panel.")
+def demo(scenario: str, keep: bool, plain: bool) -> None:
+    """Ramp up real senders against a local Graph, break something at 25 %, and see it through to 100 %.
+
+    Starts redis-server, Prometheus, the sandbox Graph, two sender processes with 10,000 users and the
+    controller, all on loopback and on free ports; ends them all, and leaves no file behind.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    folder = Path(tempfile.mkdtemp(prefix="rollout-demo-"))
+    try:
+        with Processes(folder) as processes:
+            _run(processes, scenario, keep=keep, plain=plain)
+    except (StartError, MissingServerError) as error:
+        fail(str(error), UNREACHABLE)
+    except (StoryError, StoreError) as error:
+        fail(f"the demo did not come to its end: {error}", NO)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _run(processes: Processes, scenario: str, *, keep: bool, plain: bool) -> None:
+    console = Console(force_terminal=False if plain else None, highlight=False)
+    console.print("starting redis-server, Prometheus, the sandbox Graph, two senders and the controller ...")
+    world = build(processes)
+    print_table(("process", "pid", "port"), [(p.name, p.pid, p.port) for p in world.listed])
+    seen = Seen()
+    with View(console) as view:
+        for sentence in tell(world, seen, scenario):
+            if sentence:
+                view.say(sentence)
+            time.sleep(0 if sentence else _PULSE_S)
+            _look(world, seen)
+            view.refresh(seen)
+    _summary(seen, view)
+    if keep:
+        _keep(world, console)
+
+
+def _look(world: World, seen: Seen) -> None:
+    """Take in the records written since the last look, and the figures as they stand."""
+    known = {record["id"] for record in seen.records[-50:]}
+    newest = world.store.history("microsoft", newest=20)
+    seen.records.extend(record for record in newest if record["id"] not in known)
+    try:
+        seen.measured.update(world.measured())
+    except (requests.RequestException, PrometheusApiClientException, KeyError, ValueError):
+        return
+
+
+def _summary(seen: Seen, view: View) -> None:
+    kinds = Counter(f"{record['kind']} ({record['reason']})" for record in seen.records)
+    sends, failed = seen.measured.get("sends", 0.0), seen.measured.get("failed", 0.0)
+    click.echo("")
+    if seen.fault_at:
+        click.echo(f"time from the fault to the answer  {seen.pause_at - seen.fault_at:.1f} s")
+    click.echo(f"sends                              {sends:.0f}")
+    click.echo(f"failed sends                       {failed:.0f} ({100 * failed / max(sends, 1):.2f} %)")
+    click.echo(f"from start to 100 %                {view.elapsed_s:.0f} s")
+    click.echo(f"decisions                          {sum(kinds.values())}")
+    print_table(("", ""), [(f"  {name}", count) for name, count in kinds.most_common()])
+
+
+def _keep(world: World, console: Console) -> None:
+    settings = world.settings
+    lines: dict[str, Any] = {
+        "status page and API": f"http://{settings.listen}/",
+        "Prometheus": settings.prometheus_url,
+        "Graph, what arrived": f"{world.graph_url}/sandbox/messages",
+        "try": f"rollout status --config {settings.config_path}",
+        "or": f"redis-cli -u {settings.redis_url} set flags:microsoft:paused true",
+    }
+    print_table(("left running", "Ctrl-C ends it"), lines.items())
+    console.print("")
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,1 @@
+"""The whole loop on one machine: real servers, real senders, a story with a fault in it."""

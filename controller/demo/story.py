@@ -1,0 +1,192 @@
+"""The stories that a demo can tell: a ramp, something that goes wrong in the middle, and how it ends.
+
+A story is a generator of sentences. It looks at the newest records, does things to the world, and ends when
+the last step is complete. It never touches the flags but as a person would.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from controller.decision.model import Kind
+from controller.demo.world import SENDERS, World
+from controller.journal import Journals
+from controller.operate import operate
+
+FAULT_STEP = 25.0
+"""The step at which something goes wrong: the middle of the plan."""
+OPERATOR = "demo-operator"
+_FEATURE = "microsoft"
+_REPAIR_S = 6.0
+"""How long the demo's people take to mend what broke."""
+_LIMIT_S = 210.0
+
+
+class StoryError(Exception):
+    """The story did not come to its end in time."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the demo has seen so far."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    measured: dict[str, float] = field(default_factory=dict)
+    fault_at: float = 0.0
+    pause_at: float = 0.0
+    failed_at_fault: float = 0.0
+    failed_at_end: float = 0.0
+
+    @property
+    def last(self) -> dict[str, Any]:
+        return self.records[-1] if self.records else {}
+
+    @property
+    def percent(self) -> float:
+        return float(self.last["to"]["rollout_percent"]) if self.records else 0.0
+
+    @property
+    def reason(self) -> str:
+        return str(self.last.get("reason", ""))
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.records) and bool(self.last["to"]["paused"])
+
+    @property
+    def complete(self) -> bool:
+        return self.reason == "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One way in which a ramp goes wrong, how it is mended, and by what it is known."""
+
+    says: str
+    begin: Callable[[World], None]
+    mend: Callable[[World], None]
+    known_by: frozenset[str]
+    """Reasons of the decision that must follow."""
+
+
+def _fault(**faults: Any) -> Callable[[World], None]:
+    return lambda world: world.set_faults(**faults)
+
+
+def _signal_senders(number: signal.Signals) -> Callable[[World], None]:
+    def act(world: World) -> None:
+        for name in SENDERS:
+            world.processes.all[name].signal(number)
+
+    return act
+
+
+_GOOD_DAY = _fault(latency_s=0.03)
+TROUBLES: dict[str, Trouble] = {
+    "errors": Trouble(
+        "Graph begins to fail 20 % of the sends",
+        _fault(latency_s=0.03, error_share=0.2, error_status=503),
+        _GOOD_DAY,
+        frozenset({"slo_error_rate", "outage"}),
+    ),
+    "slow": Trouble(
+        "Graph begins to answer 40 % of the sends after 0.9 s",
+        _fault(latency_s=0.9, latency_share=0.4),
+        _GOOD_DAY,
+        frozenset({"slo_latency"}),
+    ),
+    "outage": Trouble(
+        "Graph fails every send",
+        _fault(status=503),
+        _GOOD_DAY,
+        frozenset({"outage", "slo_error_rate"}),
+    ),
+    "sender-dies": Trouble(
+        "one sender is killed",
+        lambda world: world.processes.all[SENDERS[1]].signal(signal.SIGKILL),
+        lambda world: void(world.processes.start_again(SENDERS[1])),
+        frozenset({"metrics_incomplete"}),
+    ),
+    "no-traffic": Trouble(
+        "the users stop sending",
+        _signal_senders(signal.SIGUSR1),
+        _signal_senders(signal.SIGUSR2),
+        frozenset({"no_traffic"}),
+    ),
+}
+SCENARIOS = ("healthy", *TROUBLES)
+
+
+def void(_: object) -> None:
+    """Take a value and do nothing with it."""
+
+
+def tell(world: World, seen: Seen, scenario: str) -> Iterator[str]:
+    """Tell one story; each sentence is yielded when it happens, "" when nothing did.
+
+    Raises StoryError when it does not end in time or not as it should.
+    """
+    by = time.monotonic() + _LIMIT_S
+    _person(world, Kind.ENABLE, "the demo begins")
+    yield f"{OPERATOR} enables the feature; the controller takes it from here"
+    trouble = TROUBLES.get(scenario)
+    if trouble is not None:
+        yield from _wait(seen, lambda: seen.percent == FAULT_STEP and _settled(seen), by, "25 % is reached")
+        yield from _go_wrong(world, seen, trouble, by)
+    yield from _wait_or_resume(world, seen, by)
+    seen.failed_at_end = seen.measured.get("failed", 0.0)
+    yield "every user is in"
+
+
+def _settled(seen: Seen) -> bool:
+    """Whether evidence is being counted at this step, so that the story's fault meets a running test."""
+    last = seen.last
+    return last["kind"] == "hold" and any(finding["n"] > 0 for finding in last["findings"])
+
+
+def _go_wrong(world: World, seen: Seen, trouble: Trouble, by: float) -> Iterator[str]:
+    seen.fault_at, seen.failed_at_fault = time.time(), seen.measured.get("failed", 0.0)
+    trouble.begin(world)
+    yield f"FAULT: {trouble.says}"
+    yield from _wait(seen, lambda: seen.reason in trouble.known_by or seen.paused, by, "the fault is noticed")
+    noticed = next((r for r in reversed(seen.records) if r["reason"] in trouble.known_by), None)
+    if noticed is None:
+        raise StoryError(f"the fault was answered with {seen.reason}, not with {', '.join(trouble.known_by)}")
+    seen.pause_at = noticed["at"]
+    yield f"{noticed['kind'].upper()} after {seen.pause_at - seen.fault_at:.1f} s: {noticed['detail']}"
+    mended_by = time.monotonic() + _REPAIR_S
+    yield from _wait(seen, lambda: time.monotonic() > mended_by, by, "the repair")
+    trouble.mend(world)
+    yield "the fault is gone"
+    if seen.paused:
+        yield from _wait(seen, lambda: time.monotonic() > mended_by + 2, by, "a person")
+        _person(world, Kind.RESUME, "the fault is gone")
+        yield f"{OPERATOR} resumes; this step is proven anew"
+
+
+def _wait_or_resume(world: World, seen: Seen, by: float) -> Iterator[str]:
+    """Wait for 100 %. Whoever pauses the demo from outside is answered by its operator after a while."""
+    while not seen.complete:
+        yield from _wait(seen, lambda: seen.complete or seen.paused, by, "100 %")
+        if seen.paused and not seen.complete:
+            cause, until = seen.last["detail"], time.monotonic() + _REPAIR_S
+            yield f"paused: {cause}"
+            yield from _wait(seen, lambda until=until: time.monotonic() > until, by, "a person")  # type: ignore[misc]
+            if seen.paused:
+                _person(world, Kind.RESUME, "the demo goes on")
+                yield f"{OPERATOR} resumes"
+                yield from _wait(seen, lambda: not seen.paused, by, "the resume")
+
+
+def _wait(seen: Seen, come: Callable[[], bool], by: float, what: str) -> Iterator[str]:
+    while not (seen.records and come()):
+        if time.monotonic() > by:
+            raise StoryError(f"{what} did not come in {_LIMIT_S:g} s; last was {seen.reason or 'nothing'}")
+        yield ""
+
+
+def _person(world: World, kind: Kind, why: str) -> None:
+    feature = world.settings.features[_FEATURE]
+    operate(world.store, Journals(), feature, kind, actor=OPERATOR, note=why, now=time.time())

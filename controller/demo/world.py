@@ -1,0 +1,205 @@
+"""The demo's world: redis-server, Prometheus, the sandbox Graph, two senders and the daemon, on loopback."""
+
+import json
+import shutil
+import sys
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prometheus_api_client import PrometheusConnect
+from urllib3.util.retry import Retry
+
+from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
+from controller.demo.processes import Process, Processes, answers, free_port
+from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.rules.book import rule_files
+from controller.rules.scale import Scale
+from controller.rules.text import yaml_text
+from controller.settings import Settings, load_settings
+
+SENDERS = ("sender-1", "sender-2")
+USERS_EACH = 5000
+TICK_S = 1.0
+SCRAPE_S = 0.5
+
+_CONFIG = """\
+[controller]
+redis_url = "{redis_url}"
+prometheus_url = "{prometheus_url}"
+listen = "127.0.0.1:{port}"
+interval_s = {tick_s}
+window_s = {tick_s}
+scrape_s = {scrape_s}
+journal = "{folder}/decisions.jsonl"
+log_unchanged_holds = false
+
+[features.microsoft]
+bake_s = 4
+"""
+_PROMETHEUS = """\
+global:
+  scrape_interval: {scrape_ms}ms
+  evaluation_interval: {tick_ms}ms
+rule_files: ["rules/*.yml"]
+scrape_configs:
+  - job_name: {job}
+    static_configs: [{{targets: {senders}}}]
+  - job_name: rollout-controller
+    static_configs: [{{targets: ["127.0.0.1:{controller}"]}}]
+"""
+
+
+class MissingServerError(Exception):
+    """A server that the demo needs is not installed; the message says how to get it."""
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that runs, and the few things that the story does to it."""
+
+    processes: Processes
+    settings: Settings
+    store: RedisFlagStore
+    graph_url: str
+
+    @property
+    def listed(self) -> list[Process]:
+        return list(self.processes.all.values())
+
+    def set_faults(self, **faults: Any) -> None:
+        """Tell the sandbox Graph what to do wrong; nothing, without arguments."""
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self.graph_url}/sandbox/faults",
+            data=json.dumps(faults).encode(),
+            method="PUT",
+            headers={"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request, timeout=5).close()  # noqa: S310 - loopback
+
+    def measured(self) -> dict[str, float]:
+        """Ask Prometheus for what people look at: sends, failed sends, rates and p95. Absent is left out."""
+        api = PrometheusConnect(self.settings.prometheus_url, retry=Retry(total=0), timeout=1)
+        by = f'{{job="{SENDER_JOB}",action="outlook.send"}}'
+        queries = {
+            "sends": f"sum({ACTION_EXEC_TOTAL}{by})",
+            "failed": f"sum({ACTION_ERROR_TOTAL}{by})",
+            "rate": "job:outlook_send_exec_rate:5m",
+            "p95_s": "job:outlook_send_latency_p95:5m",
+            "error_ratio": "job:outlook_send_errors_rate:5m",
+        }
+        asked = " or ".join(
+            f'label_replace({query}, "what", "{name}", "", "")' for name, query in queries.items()
+        )
+        return {entry["metric"]["what"]: float(entry["value"][1]) for entry in api.custom_query(asked)}
+
+
+def build(processes: Processes) -> World:
+    """Start everything and wait until it answers. Raises StartError, MissingServerError."""
+    folder = processes.folder
+    redis_port, prometheus_port, graph_port, port = (free_port() for _ in range(4))
+    sender_ports = {name: free_port() for name in SENDERS}
+    config = folder / "rollout.toml"
+    redis_url, prometheus_url = f"redis://127.0.0.1:{redis_port}/0", f"http://127.0.0.1:{prometheus_port}"
+    config.write_text(
+        _CONFIG.format(
+            redis_url=redis_url,
+            prometheus_url=prometheus_url,
+            port=port,
+            tick_s=TICK_S,
+            scrape_s=SCRAPE_S,
+            folder=folder,
+        )
+    )
+    settings = load_settings(config, environ={})
+    store = RedisFlagStore(connect(redis_url, 1.0))
+    redis = processes.start("redis", redis_port, _redis_command(redis_port, folder))
+    prometheus = processes.start(
+        "prometheus",
+        prometheus_port,
+        _prometheus_command(settings, folder, prometheus_port, sender_ports, port),
+    )
+    python = [sys.executable, "-m"]
+    graph = processes.start(
+        "graph",
+        graph_port,
+        [*python, "adapter.sandbox.graph", "--port", str(graph_port), "--faults", _WEATHER],
+    )
+    graph_url = f"http://127.0.0.1:{graph_port}"
+    processes.wait_for(redis, lambda: _stored(store))
+    processes.wait_for(graph, answers(f"{graph_url}/sandbox/stats"))
+    daemon = processes.start(
+        "controller", port, [*python, "controller", "run", "--config", str(config), "--no-adapter"]
+    )
+    for number, (name, sender_port) in enumerate(sender_ports.items()):
+        first = str(number * USERS_EACH)
+        command = [*python, "adapter.sandbox.sender", "--port", str(sender_port), "--first", first]
+        processes.start(name, sender_port, command, **_sender_environment(redis_url, config, graph_url))
+    for name, sender_port in sender_ports.items():
+        processes.wait_for(processes.all[name], answers(f"http://127.0.0.1:{sender_port}/metrics"))
+    processes.wait_for(prometheus, answers(f"{prometheus_url}/-/ready"))
+    processes.wait_for(daemon, answers(f"http://127.0.0.1:{port}/healthz"))
+    return World(processes, settings, store, graph_url)
+
+
+_WEATHER = json.dumps({"latency_s": 0.03, "seed": 1})
+"""How the sandbox answers on a good day."""
+
+
+def _sender_environment(redis_url: str, config: Path, graph_url: str) -> dict[str, str]:
+    return {
+        "ROLLOUT_REDIS_URL": redis_url,
+        "ROLLOUT_CONFIG": str(config),
+        "MS_GRAPH_URL": f"{graph_url}/v1.0",
+        "PROVIDER_MICROSOFT_ENABLED": "true",
+        "INTERNAL_DOMAINS": "internal.com",
+        "INTEGRATION_TESTS_ENABLED": "true",
+        "MS_INTEGRATION_TOKEN": "sandbox-demo",
+    }
+
+
+def _redis_command(port: int, folder: Path) -> list[str]:
+    server = shutil.which("redis-server")
+    if server is None:
+        raise MissingServerError("redis-server is missing; install it with: apt-get install redis-server")
+    return [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+
+
+def _prometheus_command(
+    settings: Settings, folder: Path, port: int, sender_ports: dict[str, int], controller_port: int
+) -> list[str]:
+    server = shutil.which("prometheus")
+    if server is None:
+        raise MissingServerError("prometheus is missing; install it with: apt-get install prometheus")
+    rules = folder / "rules"
+    rules.mkdir()
+    for file in rule_files(settings.features.values(), Scale.of(TICK_S, TICK_S, SCRAPE_S)):
+        (rules / file.name).write_text(yaml_text(file))
+    config = folder / "prometheus.yml"
+    config.write_text(
+        _PROMETHEUS.format(
+            scrape_ms=round(SCRAPE_S * 1000),
+            tick_ms=round(TICK_S * 1000),
+            job=SENDER_JOB,
+            senders=json.dumps([f"127.0.0.1:{sender_port}" for sender_port in sender_ports.values()]),
+            controller=controller_port,
+        )
+    )
+    return [
+        server,
+        f"--config.file={config}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--storage.tsdb.path={folder}/tsdb",
+        "--storage.tsdb.retention.time=2h",
+        "--log.level=warn",
+    ]
+
+
+def _stored(store: RedisFlagStore) -> bool:
+    try:
+        store.read([])
+        store.read(["microsoft"])
+    except StoreError:
+        return False
+    return True
