@@ -1,0 +1,29 @@
+"""Fixtures that many tests share: a real redis-server, and a proxy before it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from servers import Proxy, RedisServer
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """Run an empty redis-server for this test alone."""
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    """Give a client of `redis_server` that answers with text."""
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def redis_proxy(redis_server: RedisServer) -> Iterator[Proxy]:
+    """Run a proxy before `redis_server`."""
+    with Proxy(redis_server.port) as proxy:
+        yield proxy

@@ -1,0 +1,214 @@
+"""Real servers for tests, on free loopback ports: RedisServer, and a Proxy that makes its weather bad."""
+
+import contextlib
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import redis
+
+START_WITHIN_S = 10.0
+STOP_WITHIN_S = 5.0
+
+
+def free_port() -> int:
+    """Give a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """One redis-server that keeps nothing on disk; it may be frozen, killed and started again on its port."""
+
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the redis-server does not run")
+        return self._process.pid
+
+    def client(self) -> redis.Redis:
+        """Make a client for the test itself; the caller closes it."""
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+
+    def start(self) -> Self:
+        """Start, and wait until it answers; raises RuntimeError when it does not in time."""
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        command += ["--appendonly", "no", "--dir", str(self._folder), *self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_WITHIN_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"redis-server did not start on port {self.port}")
+            time.sleep(0.01)
+        return self
+
+    def _answers(self) -> bool:
+        """Whether this very process answers: another server may have taken the port."""
+        with redis.Redis(port=self.port, socket_timeout=1) as client:
+            try:
+                return int(client.info("server")["process_id"]) == self.pid
+            except redis.RedisError:
+                return False
+
+    def freeze(self) -> None:
+        """Stop it as a hanging machine would: connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a farewell; what it held is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_WITHIN_S)
+            self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+class Proxy:
+    """A TCP proxy on loopback before one port, whose weather changes while it runs.
+
+    `cut` ends the connections there are, `refuse` new ones too; `half_open` makes those there are swallow
+    every byte while new ones work, `hang` all of them; `delay_s` holds each piece back; `heal` ends it all.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.delay_s = 0.0
+        self._target_port = target_port
+        self._hanging = False
+        self._links: list[_Link] = []
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._listener: socket.socket | None = None
+        self.port = free_port()
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def cut(self) -> None:
+        with self._lock:
+            links, self._links = self._links, []
+        for link in links:
+            link.close()
+
+    def refuse(self) -> None:
+        self._stop_listening()
+        self.cut()
+
+    def half_open(self) -> None:
+        with self._lock:
+            for link in self._links:
+                link.swallowing = True
+
+    def hang(self) -> None:
+        self._hanging = True
+        self.half_open()
+
+    def heal(self) -> None:
+        """Let new connections through again; half-open ones stay so until they are cut."""
+        self.delay_s, self._hanging = 0.0, False
+        if self._listener is None:
+            self._listen()
+
+    def close(self) -> None:
+        self.refuse()
+        for thread in self._threads:
+            thread.join(STOP_WITHIN_S)
+
+    def __enter__(self) -> Self:
+        self._listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._run(self._accept, self._listener)
+
+    def _stop_listening(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            _shut(listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                link = _Link(near, socket.create_connection(("127.0.0.1", self._target_port), timeout=1))
+            except OSError:
+                _shut(near)
+                continue
+            link.swallowing = self._hanging
+            with self._lock:
+                self._links.append(link)
+            if self._listener is not listener:
+                link.close()
+            self._run(self._pump, link, link.near, link.far)
+            self._run(self._pump, link, link.far, link.near)
+
+    def _pump(self, link: "_Link", source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                if self.delay_s:
+                    time.sleep(self.delay_s)
+                if not link.swallowing:
+                    sink.sendall(data)
+        if not link.swallowing:
+            link.close()
+
+    def _run(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+
+class _Link:
+    """One connection through the proxy: the client's side and the server's."""
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self.near, self.far = near, far
+        far.settimeout(None)
+        self.swallowing = False
+
+    def close(self) -> None:
+        _shut(self.near)
+        _shut(self.far)
+
+
+def _shut(connection: socket.socket) -> None:
+    """Close a socket so that a thread waiting in it wakes up."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
