@@ -41,5 +41,3 @@ def decide(feature: str | None, config: Path | None, as_json: bool) -> None:
                 for r in decided
             ],
         )
-    if report.source_problem:
-        fail(f"Prometheus: {report.source_problem}; check ROLLOUT_PROMETHEUS_URL", UNREACHABLE)

@@ -11,12 +11,25 @@ import click
 
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json
-from controller.contract import format_percent
+from controller.contract import format_percent, parse_percent
 from controller.daemon import open_store
 from controller.decision.model import Kind
 from controller.flagstore import StoreError
 from controller.journal import FileJournal, Journals
 from controller.operate import operate
+
+
+class Percent(click.ParamType[float]):
+    """A percentage as the flags hold it: 0 to 100, at most three decimals."""
+
+    name = "percent"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        percent = parse_percent(str(value).removesuffix("%"))
+        if percent is None:
+            self.fail(f"{value!r} is not 0 to 100 with at most three decimals", param, ctx)
+        return percent
+
 
 _reason_option = click.option("--reason", required=True, help="Why; it stands in the history.")
 
@@ -63,7 +76,7 @@ def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click
     command: Callable[..., Any] = json_option(_reason_option(config_option(call)))
     example = f"rollout {kind} microsoft {'10 ' if with_percent else ''}--reason 'release 42'"
     if with_percent:
-        command = click.argument("percent", type=float)(command)
+        command = click.argument("percent", type=Percent())(command)
     command = click.argument("feature")(command)
     return click.command(kind.value, help=help_text, epilog=f"Example:  {example}")(command)
 

@@ -1,0 +1,263 @@
+"""What every flag store promises: one suite for Redis, for fakeredis, and what a dry run leaves alone."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import fakeredis
+import pytest
+import redis
+from servers import RedisServer
+
+from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, Flags, decisions_key, flag_key, revision_key
+from controller.flagstore import (
+    DryRunStore,
+    Outcome,
+    RedisFlagStore,
+    Stored,
+    StoreError,
+    Write,
+    connect,
+    find_record,
+)
+
+OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False)
+
+
+@pytest.fixture(params=["redis", "fakeredis"])
+def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
+    """Give a Redis that is real, and one that lives in this process."""
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        with connect(server.url, 2.0) as real:
+            yield real
+    else:
+        yield cast("redis.Redis", fakeredis.FakeStrictRedis(decode_responses=True, version=(7, 0)))
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> RedisFlagStore:
+    return RedisFlagStore(client, decisions_kept=100)
+
+
+def put(client: redis.Redis, **flags: str) -> None:
+    for flag, text in flags.items():
+        client.set(flag_key("microsoft", flag), text)
+
+
+def one(store: RedisFlagStore | DryRunStore) -> Stored:
+    [stored] = store.read(["microsoft"])
+    return stored
+
+
+def write(stored: Stored, flags: Flags | None = None, **more: Any) -> Write:
+    given: dict[str, Any] = {
+        "decision_id": "microsoft-1000-aa",
+        "stored": stored,
+        "records": (json.dumps({"id": "microsoft-1000-aa"}),),
+        "state": '{"n": 0.1}',
+        "flags": flags,
+    }
+    return Write(**(given | more))
+
+
+def test_a_new_feature_is_created_closed(store: RedisFlagStore) -> None:
+    assert one(store).flags.missing
+    store.create_missing("microsoft", Flags(False, True, 0.0, False))
+    flags = one(store).flags
+    assert (flags.enabled, flags.internal_only, flags.rollout_percent, flags.paused) == (
+        False,
+        True,
+        0.0,
+        False,
+    )
+    assert one(store).texts == ("false", "true", "0", "false")
+
+
+def test_creating_never_touches_a_flag_that_is_there(store: RedisFlagStore, client: redis.Redis) -> None:
+    put(client, paused="true", rollout_percent="12.5")
+    store.create_missing("microsoft", Flags(False, True, 0.0, False))
+    assert one(store).texts == ("false", "true", "12.5", "true")
+
+
+def test_a_key_of_another_type_reads_as_missing_and_closed(
+    store: RedisFlagStore, client: redis.Redis
+) -> None:
+    put(client, enabled="true", internal_only="false", rollout_percent="5")
+    client.hset(flag_key("microsoft", "paused"), "paused", "false")
+    assert one(store).flags.missing == ("paused",)
+    assert one(store).flags.paused
+
+
+@pytest.mark.parametrize(
+    ("flag", "text", "closed"),
+    [
+        ("enabled", "TRUE", False),
+        ("enabled", "1", False),
+        ("internal_only", "no", True),
+        ("rollout_percent", "1e1", 0.0),
+        ("rollout_percent", "150", 0.0),
+        ("rollout_percent", "", 0.0),
+        ("rollout_percent", "5.1234", 0.0),
+        ("rollout_percent", "\u0665", 0.0),
+        ("paused", "false ", True),
+    ],
+)
+def test_text_that_cannot_be_understood_is_closed_each_in_its_way(
+    store: RedisFlagStore, client: redis.Redis, flag: str, text: str, closed: object
+) -> None:
+    put(client, enabled="true", internal_only="false", rollout_percent="5", paused="false")
+    put(client, **{flag: text})
+    flags = one(store).flags
+    assert getattr(flags, flag) == closed
+    assert flags.unreadable == (flag,)
+
+
+def test_flags_state_record_revision_and_hint_are_one_write(
+    store: RedisFlagStore, client: redis.Redis
+) -> None:
+    heard = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    heard.subscribe(FLAGS_CHANNEL)
+    heard.get_message(timeout=1)
+    assert store.write([write(one(store), OPEN)]) == [Outcome.APPLIED]
+    after = one(store)
+    assert after.texts == ("true", "false", "5", "false")
+    assert after.flags.revision == 1
+    assert after.state == '{"n": 0.1}'
+    assert [record["id"] for record in store.history("microsoft")] == ["microsoft-1000-aa"]
+    message = heard.get_message(timeout=1)
+    assert message is not None
+    assert message["data"] == "microsoft"
+    heard.close()
+
+
+def test_a_stream_entry_has_the_whole_record_in_one_field(store: RedisFlagStore, client: redis.Redis) -> None:
+    store.write([write(one(store), OPEN)])
+    [(_, fields)] = cast("list[Any]", client.xrange(decisions_key("microsoft")))
+    assert set(fields) == {"record"}
+
+
+def test_a_hold_changes_neither_flags_nor_revision(store: RedisFlagStore, client: redis.Redis) -> None:
+    put(client, enabled="true")
+    assert store.write([write(one(store))]) == [Outcome.APPLIED]
+    assert one(store).texts == ("true", None, None, None)
+    assert client.get(revision_key("microsoft")) is None
+
+
+@pytest.mark.parametrize("flag", ["enabled", "internal_only", "rollout_percent", "paused"])
+def test_a_change_between_reading_and_writing_wins(
+    store: RedisFlagStore, client: redis.Redis, flag: str
+) -> None:
+    put(client, enabled="true", internal_only="false", rollout_percent="1", paused="false")
+    stored = one(store)
+    put(client, **{flag: "2" if flag == "rollout_percent" else "maybe"})
+    before = one(store)
+    assert store.write([write(stored, OPEN)]) == [Outcome.CONFLICT]
+    assert one(store) == before
+    assert list(store.history("microsoft")) == []
+
+
+def test_a_state_that_moved_on_is_a_conflict_too(store: RedisFlagStore) -> None:
+    stored = one(store)
+    store.write([write(stored, state='{"n": 1}')])
+    assert store.write([write(stored, OPEN, decision_id="microsoft-1001-bb")]) == [Outcome.CONFLICT]
+
+
+def test_a_decision_that_is_sent_again_is_written_once(store: RedisFlagStore) -> None:
+    again = write(one(store), OPEN)
+    assert [store.write([again]) for _ in range(9)] == [[Outcome.APPLIED]] * 9
+    assert one(store).flags.revision == 1
+    assert len(list(store.history("microsoft"))) == 1
+
+
+def test_a_decision_sent_again_after_a_person_paused_says_applied_and_leaves_the_pause(
+    store: RedisFlagStore, client: redis.Redis
+) -> None:
+    late = write(one(store), OPEN)
+    store.write([late])
+    put(client, paused="true")
+    assert store.write([late]) == [Outcome.APPLIED]
+    assert one(store).flags.paused
+
+
+def test_an_older_leader_is_fenced(store: RedisFlagStore, client: redis.Redis) -> None:
+    client.set(EPOCH_KEY, "7")
+    assert store.write([write(one(store), OPEN, epoch=6)]) == [Outcome.FENCED]
+    assert one(store).flags.missing
+    assert store.write([write(one(store), OPEN, epoch=7)]) == [Outcome.APPLIED]
+
+
+def test_a_lost_epoch_fences_everybody_who_had_one(store: RedisFlagStore) -> None:
+    assert store.write([write(one(store), OPEN, epoch=1)]) == [Outcome.FENCED]
+
+
+def test_a_pause_needs_no_epoch(store: RedisFlagStore, client: redis.Redis) -> None:
+    client.set(EPOCH_KEY, "7")
+    assert store.write([write(one(store), Flags(paused=True))]) == [Outcome.APPLIED]
+
+
+def test_many_features_are_each_written_wholly_or_not_at_all(
+    store: RedisFlagStore, client: redis.Redis
+) -> None:
+    stored = store.read(["google", "microsoft"])
+    put(client, enabled="true")
+    writes = [write(s, OPEN, decision_id=f"{s.feature}-1-a") for s in stored]
+    assert store.write(writes) == [Outcome.APPLIED, Outcome.CONFLICT]
+
+
+def test_the_history_gives_the_newest_or_those_since_an_instant(store: RedisFlagStore) -> None:
+    for number in range(5):
+        store.append("microsoft", json.dumps({"id": f"microsoft-{number}-x"}))
+    assert [r["id"] for r in store.history("microsoft", newest=2)] == ["microsoft-3-x", "microsoft-4-x"]
+    assert len(list(store.history("microsoft", since_ms=0))) == 5
+    assert list(store.history("microsoft", since_ms=2**45)) == []
+
+
+def test_a_record_is_found_by_its_id(store: RedisFlagStore) -> None:
+    store.append("microsoft", json.dumps({"id": "microsoft-1000-abc", "n": 1}))
+    assert find_record(store, ["google", "microsoft"], "microsoft-1000-abc") == {
+        "id": "microsoft-1000-abc",
+        "n": 1,
+    }
+    assert find_record(store, ["google", "microsoft"], "microsoft-1000-zzz") is None
+
+
+def test_a_script_that_redis_forgot_is_loaded_again(store: RedisFlagStore, client: redis.Redis) -> None:
+    store.write([write(one(store))])
+    client.script_flush()
+    assert store.write([write(one(store), decision_id="microsoft-2-a")]) == [Outcome.APPLIED]
+
+
+def test_a_redis_that_is_away_is_one_named_error(redis_server: RedisServer) -> None:
+    store = RedisFlagStore(connect(redis_server.url, 0.3))
+    redis_server.kill()
+    with pytest.raises(StoreError, match="Redis"):
+        store.read(["microsoft"])
+
+
+class TestDryRun:
+    """A dry run reads everything and changes nothing."""
+
+    def test_it_writes_nothing(self, store: RedisFlagStore, client: redis.Redis) -> None:
+        dry = DryRunStore(store)
+        put(client, enabled="true")
+        dry.create_missing("microsoft", OPEN)
+        dry.append("microsoft", "{}")
+        assert dry.write([write(one(dry), OPEN)]) == [Outcome.SKIPPED]
+        assert client.keys("*") == [flag_key("microsoft", "enabled")]
+
+    def test_what_its_holds_added_up_is_remembered(self, store: RedisFlagStore) -> None:
+        dry = DryRunStore(store)
+        dry.write([write(one(dry), state='{"mine": 1}')])
+        dry.write([write(one(dry), state='{"mine": 2}')])
+        assert one(dry).state == '{"mine": 2}'
+        assert one(store).state is None
+
+    def test_a_real_write_ends_what_it_remembered(self, store: RedisFlagStore, client: redis.Redis) -> None:
+        dry = DryRunStore(store)
+        dry.write([write(one(dry), state='{"mine": 1}')])
+        put(client, rollout_percent="5")
+        assert one(dry).state is None
+        dry.write([write(one(dry), state='{"mine": 2}')])
+        store.write([write(one(store), state='{"theirs": 1}')])
+        assert one(dry).state == '{"theirs": 1}'

@@ -1,0 +1,80 @@
+"""Settings from the environment and a file: what overrides what, what follows, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from controller.features import ConfigError
+from controller.settings import load_settings
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings(environ={})
+    assert (settings.interval_s, settings.window_s, settings.scrape_s) == (30, 30, 10)
+    assert settings.listen == "127.0.0.1:8003"
+    assert settings.api_token == ""
+
+
+def test_lengths_that_are_not_given_follow_from_the_tick() -> None:
+    settings = load_settings(environ={"ROLLOUT_INTERVAL_S": "3"})
+    assert (settings.window_s, settings.scrape_s, settings.lease_s) == (3, 1, 9)
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "rollout.toml"
+    config.write_text('[controller]\nredis_url = "redis://file:1"\ninterval_s = 5\n')
+    settings = load_settings(environ={"ROLLOUT_CONFIG": str(config), "ROLLOUT_REDIS_URL": "redis://env:2"})
+    assert settings.redis_url == "redis://env:2"
+    assert settings.interval_s == 5
+
+
+def test_a_secret_may_come_from_a_file_or_a_systemd_credential(tmp_path: Path) -> None:
+    (tmp_path / "rollout_api_token").write_text("from-systemd\n")
+    other = tmp_path / "token"
+    other.write_text("from-file")
+    assert load_settings(environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}).api_token == "from-systemd"
+    assert load_settings(environ={"ROLLOUT_API_TOKEN_FILE": str(other)}).api_token == "from-file"
+
+
+def test_a_secret_is_not_in_the_printed_settings() -> None:
+    settings = load_settings(environ={"ROLLOUT_API_TOKEN": "hush-hush"})
+    assert "hush-hush" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("ROLLOUT_INTERVAL_S", "soon", "float"),
+        ("ROLLOUT_INTERVAL_S", "0", "0.1"),
+        ("ROLLOUT_LISTEN", "8003", "HOST:PORT"),
+        ("ROLLOUT_PROMETHEUS_URL", "localhost:9090", "http://"),
+        ("ROLLOUT_REDIS_URL", "http://x", "redis://"),
+        ("ROLLOUT_SCRAPE_S", "31", "longer than window_s"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name(name: str, text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(environ={name: text})
+    assert reason in str(refused.value)
+
+
+def test_a_bad_secret_is_refused_without_being_shown() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(environ={"ROLLOUT_REDIS_URL": "http://user:hush@x"})
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[controller]\nredis = 1\n", ":2:"),
+        ("\n[controler]\n", ":2:"),
+        ("[controller]\n\ninterval_s = 'x'\n", ":3:"),
+    ],
+)
+def test_a_mistake_in_the_file_is_refused_with_its_line(tmp_path: Path, text: str, place: str) -> None:
+    config = tmp_path / "rollout.toml"
+    config.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(config, environ={})
+    assert place in str(refused.value)
