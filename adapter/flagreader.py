@@ -81,8 +81,9 @@ class FlagReader:
         self._thread = threading.Thread(target=self._run, name="rollout-gate", daemon=True)
 
     def start(self) -> None:
-        """Begin to read, and wait until the first attempt went well or failed."""
-        self._thread.start()
+        """Begin to read, unless that was done, and wait until the first attempt went well or failed."""
+        if self._thread.ident is None:
+            self._thread.start()
         self._tried.wait(3 * IO_TIMEOUT_S)
 
     def stop(self) -> None:

@@ -71,7 +71,7 @@ class RolloutGate:
         features: "Mapping[str, RolloutFeature] | None" = None,
         internal_domains: Sequence[str] | None = None,
     ) -> Self:
-        """Make a gate that reads already, for programs without an event loop; `close` ends it."""
+        """Make a gate that reads already, for programs without an event loop; `close` or `with` ends it."""
         return cls.connect(redis_url, features, internal_domains).__enter__()
 
     def __enter__(self) -> Self:

@@ -2,6 +2,7 @@
 
 import itertools
 import uuid
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ PINNED = [
     ("2026-spring", "user-1", 18_671),
 ]
 
-ID_KINDS = {
+ID_KINDS: dict[str, Callable[[int], str]] = {
     "sequential": str,
     "like mail addresses": lambda n: f"firstname.lastname{n}@mail{n % 7}.corp.example",
     "uuids": lambda n: str(uuid.uuid5(uuid.NAMESPACE_OID, str(n))),

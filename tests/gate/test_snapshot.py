@@ -13,7 +13,7 @@ SALTS = {"google": "google", "microsoft": "microsoft"}
 NOTHING: list[str | None] = [None] * 5
 OPEN = ["true", "false", "100", "false", "7"]
 BEFORE = unread(SALTS, NO_DOMAINS)
-READ = renewed(BEFORE, 100.0, NOTHING + OPEN, SALTS, NO_DOMAINS)
+READ = renewed(BEFORE, 100.0, [*NOTHING, *OPEN], SALTS, NO_DOMAINS)
 
 
 def test_keys_are_asked_for_feature_by_feature_with_the_revision_last() -> None:
@@ -52,19 +52,19 @@ def test_a_feature_that_nobody_configured_is_closed() -> None:
 
 
 def test_a_reading_without_news_keeps_the_rules_and_renews_their_age() -> None:
-    again = renewed(READ, 101.0, NOTHING + OPEN, SALTS, NO_DOMAINS)
+    again = renewed(READ, 101.0, [*NOTHING, *OPEN], SALTS, NO_DOMAINS)
     assert again.rules is READ.rules
     assert again.asked_at == 101.0
 
 
 def test_news_of_one_feature_leave_the_rule_of_another_as_it_was() -> None:
-    news = renewed(READ, 101.0, NOTHING + ["true", "false", "100", "true", "8"], SALTS, NO_DOMAINS)
+    news = renewed(READ, 101.0, [*NOTHING, "true", "false", "100", "true", "8"], SALTS, NO_DOMAINS)
     assert news.rules["google"] is READ.rules["google"]
     assert news.answer("microsoft", "user-1", (), 101.0).reason is GateReason.PAUSED
 
 
 @pytest.mark.parametrize("revision", ["", "x", "-1", "9" * 5000, None])
 def test_a_revision_that_is_no_number_is_none_and_closes_nothing(revision: str | None) -> None:
-    read = renewed(BEFORE, 100.0, NOTHING + [*OPEN[:4], revision], SALTS, NO_DOMAINS)
+    read = renewed(BEFORE, 100.0, [*NOTHING, *OPEN[:4], revision], SALTS, NO_DOMAINS)
     assert read.obeyed("microsoft", 100.0).revision == 0
     assert read.answer("microsoft", "user-1", (), 100.0).open
