@@ -22,12 +22,13 @@ HEADER = """\
 Counts since the evaluation before, for every feature at once: a new feature needs no new rule here.
 increase() will not do: it extrapolates, and it drops what lies between two windows. These expressions
 walk through the window in steps of a scrape interval and add up, per series, what each step brought:
-the newest value less the newest of before the step (however long a scrape failed, up to the look-back);
+the newest value less that of the scrape before (after failed scrapes: the newest within the look-back);
 or the whole value, when the counter or its process began anew, or when the child is new in a process
 that was already being scraped or that has just started. A child of an old process that Prometheus meets
-for the first time brings nothing. The steps lie on whole multiples of their length, one outer step picks
-the last of them, and the window is a millisecond short, so that neighbouring windows share no step and
-leave none out, whether ranges include their older end (Prometheus 2) or do not (Prometheus 3).
+for the first time brings nothing, which is the `* 0`. The steps lie on whole multiples of their length,
+one outer step picks the last of them, and the window is a millisecond short, so that neighbouring windows
+share no step and leave none out, whether ranges include their older end (Prometheus 2) or do not
+(Prometheus 3); the -1 keeps the outer step from falling back on an older one when nothing was scraped.
 All of it stays a little behind the present, so that every scrape it needs has been stored."""
 
 
@@ -69,30 +70,35 @@ def evidence_group(scale: Scale) -> Group:
 def _counted(counter: str, labels: str, scale: Scale) -> str:
     step, back = duration(scale.step_s), duration(scale.look_back_s)
     now = f"last_over_time({counter}{_JOB}[{step}])"
-    before = f"last_over_time({counter}{_JOB}[{back}] offset {step})"
     started = f"last_over_time({_PROCESS_START}[{step}])"
-    started_before = f"last_over_time({_PROCESS_START}[{back}] offset {step})"
-    seen_before = f"max_over_time(up{_JOB}[{back}] offset {step}) == 1"
-    window = duration(scale.window_s - 0.001)
     return f"""\
 last_over_time(
-  sum_over_time(
-    sum by ({labels}) (
-      (
-        {now}
-        - {before} >= 0
-        unless on (job, instance)
-          {started}
-          != {started_before}
-      )
-      or (
-        {now}
-        and on (job, instance) (
-          {seen_before}
-          or {started} > time() - {2 * scale.step_s:g}
+  (
+    sum_over_time(
+      sum by ({labels}) (
+        (
+          {now}
+          - (
+            {counter}{_JOB} offset {step}
+            or (
+              last_over_time({counter}{_JOB}[{back}] offset {step})
+              unless on (job, instance) up{_JOB} offset {step} == 1
+            )
+          ) >= 0
+          unless on (job, instance)
+            {started}
+            != last_over_time({_PROCESS_START}[{back}] offset {step})
         )
-      )
-      or {now} * 0
-    )[{window}:{step}]
+        or (
+          {now}
+          and on (job, instance) (
+            max_over_time(up{_JOB}[{back}] offset {step}) == 1
+            or {started} > time() - {2 * scale.step_s:g}
+          )
+        )
+        or {now} * 0
+      )[{duration(scale.window_s - 0.001)}:{step}]
+    )
+    or -group by ({labels}) (last_over_time({counter}{_JOB}[{back}]))
   )[{step}:{step}] offset {duration(scale.delay_s)}
-)"""
+) >= 0"""
