@@ -1,4 +1,4 @@
-"""Reads a trace: JSON lines of counts since the line before, `{"t": 0, "sends": 9, "errors": 1, "slow": 0}`."""
+"""Reads a trace, JSON lines of counts since the line before: {"t": 0, "sends": 9, "errors": 1, "slow": 0}."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from typing import Any
 from controller.decision.course import Tick
 
 _DECODE = json.JSONDecoder().decode
-_COUNTS = ("sends", "errors", "slow")
+_NUMBERS = (int, float)
 _MOST_EXTRAPOLATED = 1.1
 """An increase in Prometheus is extrapolated, so that a few more errors than sends may be seen."""
 
@@ -42,7 +42,7 @@ def _tick(entry: Any) -> Tick:
     at = _number(entry, "t")
     if missing:
         return Tick(at, missing=True)
-    sends, errors, slow = (_count(entry, name) for name in _COUNTS)
+    sends, errors, slow = _count(entry, "sends"), _count(entry, "errors"), _count(entry, "slow")
     if max(errors, slow) > _MOST_EXTRAPOLATED * sends + 1:
         raise ValueError(f"{errors:g} errors and {slow:g} slow sends cannot be among {sends:g} sends")
     return Tick(at, sends, errors, slow)
@@ -56,8 +56,8 @@ def _count(entry: dict[str, Any], name: str) -> float:
 
 
 def _number(entry: dict[str, Any], name: str) -> float:
-    value = entry.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    value: Any = entry.get(name)
+    if type(value) not in _NUMBERS:
         raise TypeError(f'"{name}" must be a number, not {json.dumps(value)}')
     if not math.isfinite(value):
         raise ValueError(f'"{name}" must be a finite number')

@@ -57,10 +57,6 @@ class Case:
     def at_zero(self) -> bool:
         return self.snapshot.flags.rollout_percent == 0
 
-    @property
-    def next_step(self) -> float | None:
-        return step_above(self.snapshot.feature.steps, self.snapshot.flags.rollout_percent)
-
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -131,8 +127,10 @@ def _paused(case: Case) -> Move | None:
 
 
 def _outage(case: Case) -> Move | None:
-    hit = any(w.sends >= OUTAGE_SENDS and w.errors >= OUTAGE_SHARE * w.sends for w in case.windows)
-    return _stop(case, Reason.OUTAGE) if hit else None
+    for window in case.windows:
+        if window.sends >= OUTAGE_SENDS and window.errors >= OUTAGE_SHARE * window.sends:
+            return _stop(case, Reason.OUTAGE)
+    return None
 
 
 def _breach(case: Case) -> Move | None:
@@ -168,7 +166,9 @@ def _metrics(case: Case) -> Move | None:
 
 
 def _complete(case: Case) -> Move | None:
-    return _hold(Reason.COMPLETE) if case.next_step is None else None
+    snapshot = case.snapshot
+    at_the_end = snapshot.flags.rollout_percent >= snapshot.feature.steps[-1]
+    return _hold(Reason.COMPLETE) if at_the_end else None
 
 
 def _gate_not_converged(case: Case) -> Move | None:
@@ -182,8 +182,11 @@ def _frozen(case: Case) -> Move | None:
 
 
 def _awaiting_approval(case: Case) -> Move | None:
-    step = case.next_step
-    waits = step in case.snapshot.feature.approval_steps and (step or 0) > case.state.approved_percent
+    feature = case.snapshot.feature
+    if not feature.approval_steps:
+        return None
+    step = step_above(feature.steps, case.snapshot.flags.rollout_percent) or 0.0
+    waits = step in feature.approval_steps and step > case.state.approved_percent
     return _hold(Reason.AWAITING_APPROVAL) if waits else None
 
 

@@ -66,13 +66,10 @@ def weigh(tests: FeatureTests, state: State, windows: tuple[Window, ...], eviden
     Only a converged window of metrics without a problem proves health.
     """
     errors, latency = state.error_rate, state.latency
-    sends, failed = 0.0, 0.0
     for window in windows:
         proves = window.converged and evidence.problem is None
         errors = with_window(tests.error_rate, errors, window.sends, window.errors, proves_health=proves)
         latency = with_window(tests.latency, latency, window.timed, window.slow, proves_health=proves)
-        sends += max(window.sends, 0.0)
-        failed += max(min(window.errors, window.sends), 0.0)
     judged_to = evidence.judged_to or state.judged_to
     if errors is state.error_rate and latency is state.latency:
         return state if judged_to == state.judged_to else replace(state, judged_to=judged_to)
@@ -81,10 +78,10 @@ def weigh(tests: FeatureTests, state: State, windows: tuple[Window, ...], eviden
         judged_to=judged_to,
         error_rate=errors,
         latency=latency,
-        step_sends=state.step_sends + sends,
-        step_errors=state.step_errors + failed,
-        ramp_sends=state.ramp_sends + sends,
-        ramp_errors=state.ramp_errors + failed,
+        step_sends=errors.sends,
+        step_errors=errors.bad,
+        ramp_sends=state.ramp_sends + (errors.sends - state.error_rate.sends),
+        ramp_errors=state.ramp_errors + (errors.bad - state.error_rate.bad),
     )
 
 

@@ -8,8 +8,8 @@ from controller.decision.sequential import LATE_SHARE, STEPS_SHARE
 
 
 def step_above(steps: tuple[float, ...], percent: float) -> float | None:
-    """Give the next step of the plan, also from a percentage that is not on it; None at its end."""
-    return min((step for step in steps if step > percent), default=None)
+    """Give the next step of the plan, which rises, also from a percentage not on it; None at its end."""
+    return next((step for step in steps if step > percent), None)
 
 
 def step_below(steps: tuple[float, ...], percent: float) -> float | None:

@@ -24,6 +24,7 @@ STEPS_SHARE = 0.9
 LATE_SHARE = 0.1
 """How alpha is split between the tests of all steps and the late-change test."""
 
+_TINY = 1e-280
 _LN_BREACH_POINTS = log(BREACH_POINTS)
 _BREACH_WEIGHT = 1 / BREACH_POINTS
 _LN_BREACH_WEIGHT = -_LN_BREACH_POINTS
@@ -99,12 +100,13 @@ def _with_late(held: tuple[float, ...], bets: list[float]) -> tuple[float, ...]:
     """R <- (w + R) x L, the restarts of Shiryaev and Roberts: a bet is begun anew at every window."""
     if not held:
         return tuple([_LN_BREACH_WEIGHT + bet for bet in bets])
-    return tuple([_ln_plus_weight(r) + bet for r, bet in zip(held, bets, strict=True)])
-
-
-def _ln_plus_weight(r: float) -> float:
-    """ln(w + e^r), without overflow."""
-    return r + log1p(_BREACH_WEIGHT * exp(-r)) if r > 0 else log(_BREACH_WEIGHT + exp(r))
+    weight = _BREACH_WEIGHT
+    return tuple(
+        [  # The first form is ln(w + e^r) without overflow.
+            (r + log1p(weight * exp(-r)) if r > 0 else log(weight + exp(r))) + bet
+            for r, bet in zip(held, bets, strict=True)
+        ]
+    )
 
 
 def _with_health(test: SloTest, held: tuple[float, ...], bad: float, good: float) -> tuple[float, ...]:
@@ -154,7 +156,13 @@ def sends_until_healthy(test: SloTest, state: SloState) -> float | None:
 
 
 def log_sum(terms: tuple[float, ...] | list[float]) -> float:
-    """Give ln of the sum of e^term, without overflow."""
+    """Give ln of the sum of e^term, whatever the size of the terms."""
+    try:
+        plain = sum(map(exp, terms))
+    except OverflowError:
+        plain = inf
+    if _TINY < plain < inf:
+        return log(plain)
     top = max(terms)
     return top + log(sum([exp(term - top) for term in terms]))
 

@@ -181,7 +181,24 @@ def _alert_firing(telling: Telling) -> str:
 
 def _breach(telling: Telling) -> str:
     seen = [finding for finding in telling.findings if finding.verdict is Verdict.BREACHED]
-    return f"Proven breached: {'; '.join(finding_text(finding) for finding in seen)}.{_done(telling)}"
+    return f"{'; '.join(_breach_text(telling, finding) for finding in seen)}.{_done(telling)}"
+
+
+def _breach_text(telling: Telling, finding: Finding) -> str:
+    """Say what was proven: a breach at this step, a late change, or only what the newest window shows."""
+    if finding.evidence_for_breach >= finding.breach_needed:
+        return f"Proven breached: {finding_text(finding)}"
+    newest = _newest(telling.snapshot, finding)
+    if finding.late_evidence >= finding.late_needed:
+        return f"Proven to have changed for the worse: in the newest window {newest}"
+    return f"In the newest window {newest}"
+
+
+def _newest(snapshot: Snapshot, finding: Finding) -> str:
+    window = snapshot.evidence.windows[-1]
+    of_errors = finding.slo is Slo.ERROR_RATE
+    n, k = (window.sends, window.errors) if of_errors else (window.timed, window.slow)
+    return finding_text(replace(finding, n=n, k=k))
 
 
 def _outage(telling: Telling) -> str:

@@ -1,0 +1,229 @@
+"""`rollout replay`: decide once more over recorded counts, by one policy or by two."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.history import Ago
+from controller.console import UNREACHABLE, USAGE, fail, json_option, print_table
+from controller.contract import format_percent
+from controller.decision.course import Tick, course
+from controller.decision.decide import decide
+from controller.decision.model import Decision, Kind, RolloutFeature, Snapshot
+from controller.decision.policies import POLICIES
+from controller.decision.record import record_of
+from controller.decision.words import count_text, duration_text
+from controller.features import config_hash
+from controller.freezes import open_freeze
+from controller.journal import dump
+from controller.outcome import Outcome
+from controller.recorded import Recorded, RecordedError
+from controller.settings import Settings
+from controller.timeline import Timeline, clock, page, ticks_a_bin
+from controller.trace import TraceError, read_trace
+
+ACTOR = "replay"
+Decided = Iterable[tuple[Snapshot, Decision]]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One policy's way through the ticks."""
+
+    policy: str
+    outcome: Outcome
+    timeline: Timeline
+    took_s: float
+
+
+@click.command(
+    epilog="Examples:  rollout replay microsoft --trace day.jsonl   |   "
+    "rollout replay microsoft --since 7d --policy sequential --policy threshold --plot week.html"
+)
+@click.argument("feature")
+@click.option("--trace", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="JSON lines.")
+@click.option("--since", type=Ago(), help="Take what Prometheus recorded, as in 7d.")
+@click.option(
+    "--policy", "policies", multiple=True, type=click.Choice(sorted(POLICIES)), help="Twice: compare."
+)
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a timeline as HTML.")
+@click.option("--prometheus", metavar="URL", help="Ask this one instead of the configured one.")
+@config_option
+@json_option
+def replay(
+    *,
+    feature: str,
+    trace: Path | None,
+    since: float | None,
+    policies: tuple[str, ...],
+    plot: Path | None,
+    prometheus: str | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Decide over a trace, or over what Prometheus recorded, as the daemon would have.
+
+    A line of a trace holds the counts since the line before, at the percentage of that moment:
+    {"t": seconds, "sends": n, "errors": k, "slow": s}, or {"t": seconds, "missing": true} for a tick
+    without data. The feature is taken as enabled and not paused, and begins at its initial percentage.
+    With --json each tick's record is one line.
+    """
+    settings = settings_from(config)
+    chosen = feature_named(settings, feature)
+    if trace is not None and since is None:
+        ticks = _from_file(trace)
+    elif since is not None and trace is None:
+        ticks = _from_prometheus(settings, chosen, since, prometheus)
+    else:
+        fail("give either --trace FILE or --since TIME, as in --since 7d", USAGE)
+    runs = [
+        _run(replace(chosen, policy=policy), ticks, settings, as_json=as_json, drawn=plot is not None)
+        for policy in policies or (chosen.policy,)
+    ]
+    if plot is not None:
+        _write(plot, page(f"Replay of {feature}", [(run.policy, run.timeline) for run in runs]))
+    if not as_json:
+        _print_outcomes(runs)
+
+
+def _from_file(path: Path) -> Sequence[Tick]:
+    try:
+        if str(path) == "-":
+            return list(read_trace(sys.stdin))
+        with path.open(encoding="utf-8") as lines:
+            return list(read_trace(lines))
+    except UnicodeDecodeError:
+        fail(f"{path}: is not UTF-8 text; a trace is JSON lines", USAGE)
+    except TraceError as error:
+        fail(f"{path}: {error}", USAGE)
+    except OSError as error:
+        fail(f"{path}: cannot be read ({error.strerror})", USAGE)
+
+
+def _from_prometheus(
+    settings: Settings, feature: RolloutFeature, since_s: float, url: str | None
+) -> Sequence[Tick]:
+    source = Recorded(url or settings.prometheus_url, token=settings.prometheus_token)
+    try:
+        ticks = source.ticks(feature, since_s, settings.window_s)
+    except RecordedError as error:
+        fail(f"{error}; check --prometheus or ROLLOUT_PROMETHEUS_URL", UNREACHABLE)
+    if not ticks:
+        fail(
+            f"Prometheus recorded no sends of {feature.provider} {feature.action} in the last "
+            f"{duration_text(since_s)}; check that the rules are loaded with rollout doctor"
+        )
+    return ticks
+
+
+def _run(
+    feature: RolloutFeature, ticks: Sequence[Tick], settings: Settings, *, as_json: bool, drawn: bool
+) -> Run:
+    """Decide over all ticks with one policy. Words are made only where they are printed."""
+    run = Run(feature.policy, Outcome(), Timeline(feature, ticks_a_bin(len(ticks))), 0.0)
+    decided = course(
+        feature,
+        ticks,
+        config_hash=config_hash(feature),
+        window_s=settings.interval_s,
+        freeze_at=_freezes(feature),
+        decide=decide if as_json else None,
+    )
+    started = time.perf_counter()
+    changes = []
+    for snapshot, decision in decided:
+        run.outcome.add(snapshot, decision)
+        if drawn:
+            run.timeline.add(snapshot, decision)
+        if as_json:
+            click.echo(dump(_record(snapshot, decision, run.outcome.ticks)))
+        elif decision.kind is not Kind.HOLD:
+            changes.append((snapshot, decide(snapshot)))
+    if not as_json:
+        _print_changes(feature, changes)
+    return replace(run, took_s=time.perf_counter() - started)
+
+
+def _freezes(feature: RolloutFeature) -> Callable[[float], str] | None:
+    return (lambda at: open_freeze(feature, at)) if feature.freezes else None
+
+
+def _record(snapshot: Snapshot, decision: Decision, number: int) -> dict[str, object]:
+    return record_of(
+        snapshot,
+        decision,
+        decision_id=f"{snapshot.feature.name}-{int(snapshot.now * 1000)}-{number:08x}",
+        actor=ACTOR,
+        dry_run=True,
+        applied="skipped",
+        epoch=0,
+        revision=snapshot.flags.revision + (decision.flags is not snapshot.flags),
+    )
+
+
+def _print_changes(feature: RolloutFeature, changes: Decided) -> None:
+    click.echo(f"{feature.name}, policy {feature.policy}")
+    print_table(
+        ("at (UTC)", "from %", "to %", "decision", "reason", "in words"),
+        [
+            (
+                clock(snapshot.now),
+                format_percent(snapshot.flags.rollout_percent),
+                format_percent(decision.flags.rollout_percent),
+                decision.kind,
+                decision.reason,
+                decision.detail,
+            )
+            for snapshot, decision in changes
+        ],
+    )
+    click.echo()
+
+
+def _print_outcomes(runs: Sequence[Run]) -> None:
+    print_table(
+        (
+            "policy",
+            "ended at",
+            "complete after",
+            "paused after",
+            "reason",
+            "sends",
+            "failed",
+            "held for",
+        ),
+        [_outcome_row(run) for run in runs],
+    )
+    for run in runs:
+        rate = f"{run.outcome.ticks / run.took_s:,.0f} ticks/s" if run.took_s > 0 else ""
+        click.echo(f"{run.policy}: {run.outcome.ticks:,} ticks in {run.took_s:.2f} s ({rate})", err=True)
+
+
+def _outcome_row(run: Run) -> tuple[str, ...]:
+    told = run.outcome.as_dict()
+    return (
+        run.policy,
+        f"{format_percent(run.outcome.percent)} %",
+        _after(told["complete_after_s"]),
+        _after(told["paused_after_s"]),
+        run.outcome.pause_reason or "-",
+        count_text(run.outcome.sends),
+        count_text(run.outcome.failed),
+        ", ".join(f"{reason} {count}x" for reason, count in run.outcome.holds.most_common(3)) or "-",
+    )
+
+
+def _after(seconds: float | None) -> str:
+    return "-" if seconds is None else duration_text(seconds)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"{path}: cannot be written ({error.strerror})", USAGE)
