@@ -150,7 +150,8 @@ def _problem(question: Question, measured: Measured, pair: Pair) -> tuple[Reason
 
 
 def _finite(measured: Measured, pair: Pair) -> bool:
-    series = (measured.sends[pair], measured.errors[pair], *measured.buckets[pair].values())
+    buckets = measured.buckets.get(pair, {})
+    series = (measured.sends.get(pair, {}), measured.errors.get(pair, {}), *buckets.values())
     return all(math.isfinite(value) and value >= 0 for one in series for value in one.values())
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 from urllib3.util.retry import Retry
 
 from controller.contract import (
@@ -107,9 +108,15 @@ class PrometheusSource:
         self._session.deadline = time.monotonic() + deadline_s
         try:
             measured = self._measure(questions, now)
-        except (requests.RequestException, PrometheusApiClientException, AnswerError, OSError) as error:
+        except (
+            requests.RequestException,
+            HTTPError,
+            PrometheusApiClientException,
+            AnswerError,
+            OSError,
+        ) as error:
             return unreachable(questions, now, f"{self._url}: {_in_words(error)}")
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             return unreachable(
                 questions, now, f"{self._url}: the answer is not Prometheus's ({_in_words(error)})"
             )
@@ -207,7 +214,7 @@ def _read_instant(entries: Iterable[_Entry]) -> tuple[float, dict[str, Target], 
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout | ReadTimeoutError):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError):
         return "cannot be reached"

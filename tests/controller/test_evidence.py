@@ -1,0 +1,165 @@
+"""What becomes evidence: which windows count, when they prove health, and each way of not knowing."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.decision.model import Reason, State
+from controller.evidence import Lengths, Measured, Question, Target, evidence_of
+from controller.features import ROLLOUT_FEATURES
+
+PAIR = ("microsoft", "outlook.send")
+LENGTHS = Lengths(window_s=30, scrape_s=10)
+NOW = 10_000.0
+STAMPS = tuple(NOW - 5 - 30 * n for n in range(5, -1, -1))
+"""The times of six recorded samples, the newest 5 s old."""
+
+
+def question(judged_to: float = STAMPS[0], counted_from: float = 0.0, revision: int = 3) -> Question:
+    state = State(judged_to=judged_to, counted_from=counted_from)
+    return Question(ROLLOUT_FEATURES["microsoft"], revision, state)
+
+
+def constant(value: float) -> dict[float, float]:
+    return dict.fromkeys(STAMPS, value)
+
+
+def measured(**changes: object) -> Measured:
+    healthy = Measured(
+        now=NOW,
+        sends={PAIR: constant(100)},
+        errors={PAIR: constant(2)},
+        buckets={PAIR: {0.5: constant(97), math.inf: constant(100)}},
+        gate_revisions={"microsoft": constant(3)},
+        targets={"one:9100": Target(up=True, scraped_at=NOW - 4)},
+    )
+    return replace(healthy, **changes)  # type: ignore[arg-type]
+
+
+def test_each_window_behind_the_last_judged_instant_is_counted_once() -> None:
+    evidence = evidence_of(question(judged_to=STAMPS[2]), measured(), LENGTHS)
+    assert [window.at for window in evidence.windows] == list(STAMPS[3:])
+    assert evidence.judged_to == STAMPS[-1]
+    window = evidence.windows[0]
+    assert (window.sends, window.errors, window.timed, window.slow) == (100, 2, 100, 3)
+    assert evidence.problem is None
+
+
+@given(st.lists(st.integers(0, len(STAMPS) - 1), max_size=6))
+def test_however_the_ticks_fall_no_window_is_counted_twice_or_dropped(ticks: list[int]) -> None:
+    judged_to, counted = STAMPS[0], []
+    for newest in sorted(ticks):
+        seen = dict.fromkeys(STAMPS[: newest + 1], 100.0)
+        series = measured(sends={PAIR: seen})
+        evidence = evidence_of(question(judged_to=judged_to), series, LENGTHS)
+        counted += [window.at for window in evidence.windows]
+        judged_to = max(evidence.judged_to, judged_to)
+    assert counted == [at for at in STAMPS if STAMPS[0] < at <= judged_to]
+
+
+def test_without_a_judged_instant_judging_starts_now() -> None:
+    evidence = evidence_of(question(judged_to=0), measured(), LENGTHS)
+    assert evidence.windows == ()
+    assert evidence.judged_to == STAMPS[-1]
+
+
+def test_a_judged_instant_in_the_future_is_a_clock_that_was_set_back() -> None:
+    evidence = evidence_of(question(judged_to=NOW + 3600), measured(), LENGTHS)
+    assert evidence.windows == ()
+    assert evidence.judged_to == STAMPS[-1]
+
+
+def test_windows_that_began_before_the_change_of_flags_are_left_out_and_told() -> None:
+    evidence = evidence_of(question(counted_from=STAMPS[-1] - LENGTHS.reach_s), measured(), LENGTHS)
+    assert [window.at for window in evidence.windows] == [STAMPS[-1]]
+    assert evidence.left_out_sends == 400
+
+
+def test_a_window_proves_health_only_if_all_obeyed_when_it_began() -> None:
+    revisions = {at: 2.0 if at < STAMPS[3] else 3.0 for at in STAMPS}
+    evidence = evidence_of(question(), measured(gate_revisions={"microsoft": revisions}), LENGTHS)
+    assert [window.converged for window in evidence.windows] == [False, False, False, False, True]
+    assert evidence.gate_revision == 3
+
+
+def test_senders_that_export_no_revision_are_not_waited_for() -> None:
+    evidence = evidence_of(question(), measured(gate_revisions={}), LENGTHS)
+    assert all(window.converged for window in evidence.windows)
+    assert evidence.gate_revision is None
+
+
+def test_a_moment_that_is_still_being_evaluated_waits_for_the_next_tick() -> None:
+    errors = dict.fromkeys(STAMPS[:-1], 2.0)
+    evidence = evidence_of(question(), measured(errors={PAIR: errors}), LENGTHS)
+    assert evidence.judged_to == STAMPS[-2]
+
+
+NOT_KNOWING: dict[str, tuple[Mapping[str, object], Reason, str]] = {
+    "rules that are not loaded": (
+        {"rules_missing": ("rollout:evidence_sends",)},
+        Reason.METRICS_INCOMPLETE,
+        "rollout:evidence_sends",
+    ),
+    "no sender at all": ({"targets": {}}, Reason.METRICS_INCOMPLETE, "no target"),
+    "a sender that is down": (
+        {"targets": {"one:1": Target(True, NOW), "two:2": Target(False, NOW)}},
+        Reason.METRICS_INCOMPLETE,
+        "two:2",
+    ),
+    "no series of sends": ({"sends": {}}, Reason.METRICS_INCOMPLETE, "no sender exports sends"),
+    "no series of errors": ({"errors": {}}, Reason.METRICS_INCOMPLETE, "no sender exports errors"),
+    "no histogram": ({"buckets": {}}, Reason.METRICS_INCOMPLETE, "no sender exports latencies"),
+    "a histogram without an edge at the limit": (
+        {"buckets": {PAIR: {1.0: constant(1), math.inf: constant(1)}}},
+        Reason.METRICS_INCOMPLETE,
+        "no edge at 0.5 s",
+    ),
+    "several series for one": ({"doubled": frozenset({PAIR})}, Reason.METRICS_INCOMPLETE, "several series"),
+    "a value that is not a number": (
+        {"errors": {PAIR: constant(math.nan)}},
+        Reason.METRICS_INCOMPLETE,
+        "not a number",
+    ),
+    "an infinite value": ({"sends": {PAIR: constant(math.inf)}}, Reason.METRICS_INCOMPLETE, "not a number"),
+    "a negative value": ({"errors": {PAIR: constant(-1)}}, Reason.METRICS_INCOMPLETE, "not a number"),
+    "samples that stopped": ({"now": NOW + 90}, Reason.METRICS_STALE, "95.0 s old"),
+    "scrapes that hang": (
+        {"targets": {"one:1": Target(True, NOW - 40)}},
+        Reason.METRICS_STALE,
+        "scraped 40.0 s ago",
+    ),
+    "rules that were not evaluated yet": (
+        {
+            "sends": {PAIR: {}},
+            "errors": {PAIR: {}},
+            "buckets": {PAIR: {0.5: {}, math.inf: {}}},
+        },
+        Reason.METRICS_STALE,
+        "no whole sample",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_KNOWING)
+def test_every_way_of_not_knowing_has_its_reason_and_names_what_is_missing(name: str) -> None:
+    changes, reason, words = NOT_KNOWING[name]
+    evidence = evidence_of(question(), measured(**changes), LENGTHS)
+    assert evidence.problem is reason
+    assert words in evidence.detail
+
+
+def test_counts_that_overshoot_are_clipped() -> None:
+    odd = measured(
+        errors={PAIR: constant(101)}, buckets={PAIR: {0.5: constant(102), math.inf: constant(100)}}
+    )
+    window = evidence_of(question(), odd, LENGTHS).windows[0]
+    assert (window.errors, window.slow) == (100, 0)
+
+
+def test_only_alerts_of_the_feature_are_seen() -> None:
+    alerts = {PAIR: ("Mine",), ("google", "gmail.send"): ("Theirs",)}
+    assert evidence_of(question(), measured(alerts=alerts), LENGTHS).alerts == ("Mine",)

@@ -1,0 +1,202 @@
+"""Reading Prometheus: each strange answer over a real socket is a named problem, in bounded time."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from controller.contract import EVIDENCE_SERIES
+from controller.decision.model import Evidence, Reason, State
+from controller.evidence import Lengths, Question
+from controller.features import ROLLOUT_FEATURES
+from controller.prometheus import PrometheusSource
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
+
+
+class Server:
+    """An HTTP server that answers as a test says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer: Answer = healthy
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                outer.asked.append(self.path)
+                outer.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                return None
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    served = Server()
+    yield served
+    served.close()
+
+
+def read(server: Server, *, deadline_s: float = 2.0) -> Evidence:
+    source = PrometheusSource(server.url, Lengths(30, 10), request_timeout_s=0.5)
+    evidence = source.read(QUESTIONS, time.time(), deadline_s)
+    source.close()
+    assert set(evidence) == {"google", "microsoft"}
+    return evidence["microsoft"]
+
+
+def send(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, **headers: str) -> None:
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def said(result: object, status: str = "success") -> bytes:
+    return json.dumps({"status": status, "data": {"resultType": "vector", "result": result}}).encode()
+
+
+def healthy(handler: BaseHTTPRequestHandler) -> None:
+    if "/rules" in handler.path:
+        rules = [{"name": name, "health": "ok"} for name in EVIDENCE_SERIES]
+        send(handler, json.dumps({"status": "success", "data": {"groups": [{"rules": rules}]}}).encode())
+    elif "rollout:evidence" in parse_qs(urlsplit(handler.path).query)["query"][0]:
+        send(handler, said([]))
+    else:
+        send(handler, said([{"metric": {"what": "now"}, "value": [time.time(), str(time.time())]}]))
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100000")
+    handler.end_headers()
+    for _ in range(100):
+        try:
+            handler.wfile.write(b" ")
+        except OSError:
+            return
+        time.sleep(0.1)
+
+
+def hang_up(handler: BaseHTTPRequestHandler) -> None:
+    handler.connection.close()
+
+
+def half(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "100")
+    handler.end_headers()
+    handler.wfile.write(b'{"status": "succ')
+    handler.connection.close()
+
+
+STRANGE: dict[str, Answer] = {
+    "nothing before the time-out": lambda _: time.sleep(1),
+    "a body that drips": drip,
+    "a connection that is cut": hang_up,
+    "half a body": half,
+    "503 while starting": lambda h: send(h, b"Service Unavailable", 503),
+    "503 that asks to wait": lambda h: send(h, b"", 503, Retry_After="30"),
+    "400 with an error in JSON": lambda h: send(h, b'{"status":"error","errorType":"bad_data"}', 400),
+    "422": lambda h: send(h, b"{}", 422),
+    "a login page with 200": lambda h: send(h, b"<html>sign in</html>"),
+    "a redirect to itself": lambda h: send(h, b"", 302, Location="/"),
+    "200 with status error": lambda h: send(h, b'{"status":"error"}'),
+    "a JSON list": lambda h: send(h, b"[]"),
+    "null": lambda h: send(h, b"null"),
+    "nothing": lambda h: send(h, b""),
+    "a scalar": lambda h: send(h, said([0, "1"])),
+    "values that are words": lambda h: send(h, said([{"metric": {"what": "now"}, "value": [0, "later"]}])),
+    "samples without labels": lambda h: send(h, said([{"value": [0, "1"]}])),
+    "deep nesting": lambda h: send(h, b"[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_answer_is_unreachable_in_words_and_never_a_crash(server: Server, name: str) -> None:
+    server.answer = STRANGE[name]
+    evidence = read(server)
+    assert evidence.problem is Reason.METRICS_UNREACHABLE
+    assert server.url in evidence.detail
+    assert evidence.windows == ()
+
+
+def test_nobody_listening_is_unreachable() -> None:
+    gone = Server()
+    gone.close()
+    assert read(gone).problem is Reason.METRICS_UNREACHABLE
+
+
+def test_one_failed_request_ends_the_reading_without_a_retry(server: Server) -> None:
+    server.answer = STRANGE["503 that asks to wait"]
+    read(server)
+    assert len(server.asked) == 1
+
+
+def test_a_deadline_that_is_over_asks_nothing(server: Server) -> None:
+    assert read(server, deadline_s=0).problem is Reason.METRICS_UNREACHABLE
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("count", [1, 10, 100])
+def test_three_requests_serve_any_number_of_features(server: Server, count: int) -> None:
+    feature = ROLLOUT_FEATURES["microsoft"]
+    questions = [Question(feature, 0, State()) for _ in range(count)]
+    source = PrometheusSource(server.url, Lengths(30, 10))
+    source.read(questions, time.time(), 5)
+    source.close()
+    assert len(server.asked) == 3
+
+
+def test_an_empty_prometheus_is_incomplete_not_unreachable(server: Server) -> None:
+    evidence = read(server)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert "no target" in evidence.detail
+
+
+def test_a_rule_that_is_missing_or_broken_is_named(server: Server) -> None:
+    def without_errors(handler: BaseHTTPRequestHandler) -> None:
+        if "/rules" not in handler.path:
+            healthy(handler)
+            return
+        rules = [{"name": name, "health": "err" if "errors" in name else "ok"} for name in EVIDENCE_SERIES]
+        send(handler, json.dumps({"status": "success", "data": {"groups": [{"rules": rules}]}}).encode())
+
+    server.answer = without_errors
+    evidence = read(server)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert evidence.rules_missing == ("rollout:evidence_errors",)
+
+
+def test_age_is_measured_on_prometheus_own_clock(server: Server) -> None:
+    """A server whose clock is an hour ahead gives no fresh or stale sample by that alone."""
+
+    def ahead(handler: BaseHTTPRequestHandler) -> None:
+        query = parse_qs(urlsplit(handler.path).query).get("query", [""])[0]
+        if "what" in query:
+            now = str(time.time() + 3600)
+            send(handler, said([{"metric": {"what": "now"}, "value": [0, now]}]))
+        else:
+            healthy(handler)
+
+    server.answer = ahead
+    assert read(server).now == pytest.approx(time.time() + 3600, abs=60)
