@@ -1,4 +1,4 @@
-"""Runs promtool's rule tests from Python values: series by second, rule files, expected samples and alerts."""
+"""Runs promtool's rule tests from Python values: series by second, rule files, what is expected."""
 
 import json
 import subprocess

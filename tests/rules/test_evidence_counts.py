@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import promtool
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import promtool
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS
 from controller.rules.evidence import evidence_group
 from controller.rules.scale import Scale
@@ -136,7 +136,7 @@ def a_senders_life(draw: st.DrawFn) -> list[Scrape]:
     first = draw(st.integers(0, 4))
     started = float(draw(st.integers(-100, first * SCRAPE_S)))
     value: float | None = draw(st.none() | st.integers(0, 40))
-    scrapes = []
+    scrapes: list[Scrape] = []
     for i in range(first, steps):
         at = phase + i * SCRAPE_S + draw(st.integers(-2, 2))
         # Exactly on a step, Prometheus 2 and 3 differ in whether silence is 0 or absent: not drawn.
