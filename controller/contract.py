@@ -54,7 +54,9 @@ ROLLOUT_GATE_TOTAL = "rollout_gate_total"
 ROLLOUT_GATE_REVISION = "rollout_gate_revision"
 ROLLOUT_GATE_PERCENT = "rollout_gate_percent"
 MS_TOKEN_REFRESH_TOTAL = "ms_token_refresh_total"  # noqa: S105 - the name of a metric
-"""Refreshes of access tokens at Microsoft; `outcome` is `ok` or `error`."""
+"""Refreshes of access tokens at Microsoft; `outcome` is `ok` or the error's code in short, as `unavailable`."""
+MS_TOKEN_LOCK_WAIT_SECONDS = "ms_token_lock_wait_seconds"  # noqa: S105 - the name of a metric
+MS_TOKEN_AGE_SECONDS = "ms_token_age_seconds"  # noqa: S105 - the name of a metric
 
 ROLLOUT_TICKS_TOTAL = "rollout_ticks_total"
 ROLLOUT_TICK_DURATION_SECONDS = "rollout_tick_duration_seconds"
@@ -75,6 +77,8 @@ METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ROLLOUT_GATE_REVISION: ("feature",),
     ROLLOUT_GATE_PERCENT: ("feature",),
     MS_TOKEN_REFRESH_TOTAL: ("outcome",),
+    MS_TOKEN_LOCK_WAIT_SECONDS: (),
+    MS_TOKEN_AGE_SECONDS: ("token",),
     ROLLOUT_TICKS_TOTAL: ("outcome",),
     ROLLOUT_TICK_DURATION_SECONDS: (),
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS: (),

@@ -1,0 +1,130 @@
+"""`rollout auth`: let a person link a mailbox, see whether one is linked, forget it."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from typing import TypeVar
+from urllib.parse import urlencode
+
+import click
+
+from adapter.signin.errors import CLIENT_CONFIG, SignInError
+from adapter.signin.handshake import Handshake
+from adapter.signin.oauth import PATH
+from adapter.signin.settings import LINK_TTL_S
+from adapter.signin.tokens import MicrosoftTokenManager
+from controller.console import DONE, NO, UNREACHABLE, USAGE, fail, json_option, print_json
+
+T = TypeVar("T")
+DEFAULT_LISTEN = "127.0.0.1:8003"
+_EVERYWHERE = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 (recognised, not bound)
+
+
+@click.group()
+def auth() -> None:
+    """Link users to their Microsoft mailboxes."""
+
+
+@auth.command(
+    epilog="Exit codes: 0 done, 2 usage or configuration, 3 Redis cannot be reached. "
+    "Example:  rollout auth link user-17"
+)
+@click.argument("user_id")
+@click.option(
+    "--listen",
+    envvar="ROLLOUT_LISTEN",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    help="Where the service listens, as HOST:PORT (default: ROLLOUT_LISTEN).",
+)
+@json_option
+def link(user_id: str, listen: str, as_json: bool) -> None:
+    """Print a link with which a person links a mailbox to USER_ID.
+
+    The link is good once and for ten minutes. Whoever holds it can link a mailbox to that user: hand it to
+    the person themselves.
+    """
+    base = _base_url(listen)
+    token = _run(lambda manager: Handshake(manager).link_for(user_id))
+    url = f"{base}{PATH}/authorize?{urlencode({'link': token})}"
+    if as_json:
+        print_json({"user_id": user_id, "url": url, "expires_in_s": LINK_TTL_S})
+    else:
+        click.echo(url)
+
+
+@auth.command(
+    epilog="Exit codes: 0 linked, 1 not linked, 2 usage or configuration, 3 Redis cannot be reached. "
+    "Example:  rollout auth status user-17 --json"
+)
+@click.argument("user_id")
+@json_option
+def status(user_id: str, as_json: bool) -> None:
+    """Tell whether a mailbox is linked to USER_ID, and how long its tokens are kept."""
+    found = _run(lambda manager: manager.status(user_id))
+    if as_json:
+        print_json(asdict(found))
+    elif found.linked:
+        click.echo(f"{user_id}: linked to {found.account or 'a mailbox'} in tenant {found.tenant}")
+        click.echo(f"  permissions    {' '.join(found.scopes)}")
+        click.echo(f"  linked         {_ago(found.linked_at)}, refreshed {_ago(found.refreshed_at)}")
+        click.echo(f"  access token   cached for {_span(found.access_token_for_s)}")
+        click.echo(f"  refresh token  kept for {_span(found.kept_for_s)} unless used before")
+    else:
+        click.echo(f"{user_id}: not linked; 'rollout auth link {user_id}' prints a link to sign in with")
+    raise SystemExit(DONE if found.linked else NO)
+
+
+@auth.command(
+    epilog="Exit codes: 0 done, 2 usage or configuration, 3 Redis cannot be reached. "
+    "Example:  rollout auth revoke user-17"
+)
+@click.argument("user_id")
+@json_option
+def revoke(user_id: str, as_json: bool) -> None:
+    """Forget the tokens of USER_ID here.
+
+    Microsoft has no call that revokes them there: they end by themselves, or when an administrator revokes
+    the person's sessions.
+    """
+    gone = _run(lambda manager: manager.revoke_tokens(user_id))
+    if as_json:
+        print_json(asdict(gone))
+    else:
+        done = "forgotten here" if gone.revoked else "nothing was kept here"
+        click.echo(
+            f"{user_id}: {done}; Microsoft's own copy lives on until it expires (server_revoked: false)"
+        )
+
+
+def _run(ask: Callable[[MicrosoftTokenManager], Awaitable[T]]) -> T:
+    """Ask a manager made from the environment; its errors end the command with one line."""
+
+    async def asked() -> T:
+        async with MicrosoftTokenManager.from_env() as manager:
+            return await ask(manager)
+
+    try:
+        return asyncio.run(asked())
+    except SignInError as error:
+        fail(error.message, USAGE if error.code == CLIENT_CONFIG else UNREACHABLE)
+
+
+def _base_url(listen: str) -> str:
+    host, _, port = listen.rpartition(":")
+    if not port.isdecimal() or int(port) > 65_535 or not host.strip("[]"):
+        fail(f"ROLLOUT_LISTEN={listen!r} cannot be used: write HOST:PORT, as in {DEFAULT_LISTEN}")
+    return f"http://{'localhost' if host in _EVERYWHERE else host}:{port}"
+
+
+def _ago(at: float | None) -> str:
+    return f"{_span(time.time() - at)} ago" if at else "never"
+
+
+def _span(seconds: float) -> str:
+    """Write a length of time in its largest fitting unit."""
+    for length, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,242 @@
+"""A local sign-in server over real TLS: discovery, a consent page, codes with PKCE, rotating refresh tokens.
+
+`python -m adapter.sandbox.signin --port 8443` serves it and prints what MS_AUTHORITY and MS_CA_FILE take;
+`async with SandboxSignIn(folder) as server` does so in process. Faults are set while it runs:
+`PUT /sandbox/fault` with {"fault": "invalid_grant", "times": 1}.
+"""
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from adapter.sandbox.certificates import make_certificates
+from adapter.sandbox.http import Answer, Body, Head, Server
+from adapter.sandbox.issuer import Fault, Issuer, OAuthRefusal
+
+TENANT = "5a1db0c5-0000-4000-8000-000000000001"
+CLIENT_ID = "5a1db0c5-0000-4000-8000-00000000c11e"
+CLIENT_SECRET = "sandbox-client-secret"  # noqa: S105 (the one that everybody may know)
+DEFAULT_ACCOUNT = "ann@corp.example"
+SLOW_S = 60.0
+_PAGE_HEADERS = {"content-type": "text/html; charset=utf-8", "cache-control": "no-store"}
+
+
+class SandboxSignIn:
+    """One tenant on loopback; `authority` is what MS_AUTHORITY takes, `ca_file` what MS_CA_FILE takes."""
+
+    def __init__(
+        self,
+        cert_dir: Path,
+        *,
+        host: str = "127.0.0.1",
+        name: str = "localhost",
+        port: int = 0,
+        auto_consent: bool = False,
+    ) -> None:
+        certificates = make_certificates(cert_dir)
+        self.ca_file = certificates.ca_file
+        self.auto_consent = auto_consent
+        """Answer at once for DEFAULT_ACCOUNT instead of showing the page."""
+        self.issuer = Issuer(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, tenant=TENANT)
+        self._name = name
+        self._server = Server(self._answer, host=host, port=port, tls=certificates.server_context())
+
+    @property
+    def base(self) -> str:
+        return f"https://{self._name}:{self._server.port}"
+
+    @property
+    def authority(self) -> str:
+        return f"{self.base}/{TENANT}"
+
+    def environment(self) -> dict[str, str]:
+        """Give the variables that point an adapter here."""
+        return {
+            "MS_AUTHORITY": self.authority,
+            "MS_CA_FILE": str(self.ca_file),
+            "MS_TENANT_ID": TENANT,
+            "MS_CLIENT_ID": CLIENT_ID,
+            "MS_CLIENT_SECRET": CLIENT_SECRET,
+        }
+
+    async def __aenter__(self) -> Self:
+        await self._server.__aenter__()
+        self.issuer.issuer = f"{self.authority}/v2.0"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._server.__aexit__()
+
+    async def _answer(self, head: Head, body: Body) -> Answer:
+        path, _, query = head.path.partition("?")
+        sent = (await body(head.length)).decode("utf-8", "replace")
+        asked = dict(parse_qsl(query if head.method == "GET" else sent))
+        match head.method, path.removeprefix(f"/{TENANT}"):
+            case "GET", "/v2.0/.well-known/openid-configuration":
+                answer = _json(200, self._discovery())
+            case "GET", "/oauth2/v2.0/authorize":
+                answer = self._authorize(asked)
+            case "POST", "/oauth2/v2.0/consent":
+                answer = self._consented(asked)
+            case "POST", "/oauth2/v2.0/token":
+                answer = await self._token(asked)
+            case "PUT", "/sandbox/fault":
+                answer = self._set_fault(sent)
+            case "GET", "/sandbox/stats":
+                stats = {"token_requests": dict(self.issuer.requests), "fault": self.issuer.fault}
+                answer = _json(200, stats)
+            case _:
+                answer = _json(404, {"error": "not_found"})
+        return answer
+
+    def _discovery(self) -> dict[str, Any]:
+        endpoints = f"{self.authority}/oauth2/v2.0"
+        return {
+            "issuer": self.issuer.issuer,
+            "authorization_endpoint": f"{endpoints}/authorize",
+            "token_endpoint": f"{endpoints}/token",
+            "response_modes_supported": ["query", "form_post"],
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["S256"],
+            "subject_types_supported": ["pairwise"],
+        }
+
+    def _authorize(self, asked: Mapping[str, str]) -> Answer:
+        wrong = _mistake(asked)
+        if wrong:
+            return _page("Sign-in request refused", f"<p>{escape(wrong)}</p>", 400)
+        if self.auto_consent:
+            return self._redirected(asked, DEFAULT_ACCOUNT)
+        kept = "".join(
+            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+            for name, value in asked.items()
+        )
+        scopes = "".join(f"<li>{escape(scope)}</li>" for scope in sorted(asked.get("scope", "").split()))
+        return _page(
+            "Sandbox sign-in",
+            f'<form method="post" action="/{TENANT}/oauth2/v2.0/consent">{kept}'
+            f'<p><label>Account <input name="account" value="{DEFAULT_ACCOUNT}"></label></p>'
+            f"<p>The app asks for these permissions:</p><ul>{scopes}</ul>"
+            '<button name="decision" value="accept">Accept</button> '
+            '<button name="decision" value="cancel">Cancel</button></form>',
+        )
+
+    def _consented(self, form: Mapping[str, str]) -> Answer:
+        if _mistake(form):
+            return _page("Sign-in request refused", "<p>The form is not complete.</p>", 400)
+        if form.get("decision") == "accept":
+            return self._redirected(form, form.get("account", DEFAULT_ACCOUNT))
+        refused = {"error": "access_denied", "error_subcode": "cancel"}
+        return _back(form, {**refused, "error_description": "AADSTS65004: User declined to consent."})
+
+    def _redirected(self, asked: Mapping[str, str], account: str) -> Answer:
+        code = self.issuer.code_for(
+            account, asked["redirect_uri"], asked["code_challenge"], asked.get("nonce", "")
+        )
+        return _back(asked, {"code": code})
+
+    async def _token(self, form: Mapping[str, str]) -> Answer:
+        self.issuer.requests[form.get("grant_type", "")] += 1
+        fault = self.issuer.take_fault()
+        await asyncio.sleep(SLOW_S if fault is Fault.SLOW else self.issuer.latency_s)
+        if fault is Fault.THROTTLED:
+            answer = _json(429, {"error": "temporarily_unavailable"})
+            return Answer(429, {**answer.headers, "retry-after": "3"}, answer.body)
+        if fault is Fault.SERVER_ERROR:
+            return _json(500, {"error": "server_error"})
+        if fault is Fault.HTML:
+            return _page("Our services aren't available right now", "<p>Working to restore them.</p>")
+        try:
+            return _json(200, self.issuer.answer(form, fault))
+        except OAuthRefusal as refusal:
+            return _json(refusal.status, refusal.body)
+
+    def _set_fault(self, sent: str) -> Answer:
+        try:
+            told = json.loads(sent)
+            self.issuer.fail(told.get("fault"), int(told.get("times", -1)))
+        except (ValueError, AttributeError):
+            return _json(400, {"error": f"fault must be one of {', '.join(Fault)}"})
+        return _json(200, {"fault": self.issuer.fault})
+
+
+def _mistake(asked: Mapping[str, str]) -> str:
+    """Say what is wrong with an authorization request, or nothing."""
+    if asked.get("client_id") != CLIENT_ID:
+        return "AADSTS700016: the application is not known in this directory."
+    if urlsplit(asked.get("redirect_uri", "")).hostname not in {"localhost", "127.0.0.1", "::1"}:
+        return "AADSTS50011: the redirect URI is not registered."
+    if asked.get("response_type") != "code" or not asked.get("state"):
+        return "AADSTS900144: response_type must be code, and a state is needed."
+    if asked.get("code_challenge_method") != "S256" or len(asked.get("code_challenge", "")) != 43:
+        return "AADSTS9002313: PKCE with S256 is needed."
+    return ""
+
+
+def _back(asked: Mapping[str, str], answer: Mapping[str, str]) -> Answer:
+    """Lead the browser back to the app, with a form or with a query, as it was asked for."""
+    told = {**answer, "state": asked["state"]}
+    if asked.get("response_mode") != "form_post":
+        return Answer(302, {"location": f"{asked['redirect_uri']}?{urlencode(told)}"})
+    fields = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in told.items()
+    )
+    return _page(
+        "Working...",
+        f'<form method="post" action="{escape(asked["redirect_uri"])}">{fields}'
+        "<noscript><button>Continue</button></noscript></form><script>document.forms[0].submit()</script>",
+    )
+
+
+def _json(status: int, value: Mapping[str, Any]) -> Answer:
+    return Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
+
+
+def _page(title: str, body: str, status: int = 200) -> Answer:
+    html = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
+        f"<body><h1>{escape(title)}</h1>{body}</body></html>"
+    )
+    return Answer(status, _PAGE_HEADERS, html.encode())
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m adapter.sandbox.signin", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8443, help="0 takes a free one, which is printed")
+    parser.add_argument("--cert-dir", type=Path, help="where the certificates are written (a new folder)")
+    parser.add_argument("--auto-consent", action="store_true", help="consent at once instead of a page")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each token answer")
+    parser.add_argument("--expires-in", type=int, default=3600, help="seconds that access tokens live")
+    return parser
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    with tempfile.TemporaryDirectory(prefix="sandbox-signin-") as scratch:
+        server = SandboxSignIn(
+            options.cert_dir or Path(scratch),
+            host=options.host,
+            port=options.port,
+            auto_consent=options.auto_consent,
+        )
+        server.issuer.latency_s, server.issuer.expires_in_s = options.latency, options.expires_in
+        async with server:
+            lines = (f"{name}={value}\n" for name, value in server.environment().items())
+            sys.stdout.write("".join(lines))
+            sys.stdout.flush()
+            await stopped.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(_options().parse_args()))

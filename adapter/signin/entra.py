@@ -1,0 +1,236 @@
+"""Everything asked of the sign-in server, through MSAL: the address to sign in at, codes and refresh tokens.
+
+All calls block. Each uses a fresh MSAL app with an empty token cache: what a check refuses is gone with it,
+and MSAL's memory of old errors ends with the call that made it. Making one takes a third of a millisecond.
+"""
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import msal
+
+from adapter.signin import idtoken
+from adapter.signin.errors import (
+    ACTIONS,
+    INSUFFICIENT_PERMS,
+    SignInError,
+    client_config,
+    from_reply,
+    unavailable,
+)
+from adapter.signin.grant import AccessToken, Account, TokenPair
+from adapter.signin.http import EntraHttp
+from adapter.signin.settings import SignInSettings
+
+CAPABILITIES = ["CP1"]
+"""We understand claims challenges, so Graph may revoke a token before its time and say why."""
+
+
+class _Quiet(logging.Filter):
+    """MSAL's debug log shows authorization codes and code verifiers, so none of it below a warning passes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+
+for _name in ("msal.token_cache", "msal.application", "msal.oauth2cli.oauth2", "msal.oauth2cli.oidc"):
+    logging.getLogger(_name).addFilter(_Quiet())
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A sign-in that has begun: where the browser goes, and what must stay on the server."""
+
+    url: str = field(repr=False)
+    state: str = field(repr=False)
+    code_verifier: str = field(repr=False)
+    nonce: str = field(repr=False)
+
+
+class Entra:
+    """The sign-in server of one tenant, for one app."""
+
+    def __init__(self, settings: SignInSettings) -> None:
+        self._settings = settings
+        self._http = EntraHttp(
+            settings.authority_url, ca_file=settings.ca_file, timeout_s=settings.http_timeout_s
+        )
+
+    def begin(self, claims: str | None = None) -> Attempt:
+        """Begin a sign-in with PKCE (S256), state and nonce, all MSAL's; raises SignInError."""
+        flow = self._app().initiate_auth_code_flow(
+            list(self._settings.scopes),
+            redirect_uri=self._settings.redirect_uri,
+            prompt="select_account",
+            response_mode="form_post",
+            claims_challenge=claims,
+        )
+        url = flow["auth_uri"] if self.posts_back else _answer_in_query(flow["auth_uri"])
+        return Attempt(url, flow["state"], flow["code_verifier"], flow["nonce"])
+
+    @property
+    def posts_back(self) -> bool:
+        """Whether Microsoft answers with a form, which keeps the code out of URLs.
+
+        The form comes from another site, and a browser sends our cookie with it only if that is
+        `SameSite=None; Secure`; plain http on this machine cannot have such a cookie in every browser.
+        """
+        return urlsplit(self._settings.redirect_uri).scheme == "https"
+
+    def exchange(self, code: str, code_verifier: str, nonce: str | None) -> TokenPair:
+        """Redeem an authorization code and check what comes; raises SignInError."""
+        app = self._app()
+        with warnings.catch_warnings():
+            # The method that MSAL prefers checks the nonce only after it has kept the tokens.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            reply = _asked(
+                app.acquire_token_by_authorization_code,
+                code,
+                list(self._settings.scopes),
+                redirect_uri=self._settings.redirect_uri,
+                data={"code_verifier": code_verifier},
+            )
+        return self._checked(reply, nonce)
+
+    def refresh(self, refresh_token: str, account: Account, claims: str | None = None) -> TokenPair:
+        """Get a new access token, and mostly a new refresh token; raises SignInError."""
+        app = self._app(account)
+        reply = _asked(
+            app.acquire_token_by_refresh_token,
+            refresh_token,
+            list(self._settings.scopes),
+            data={"claims": with_capabilities(claims)},
+        )
+        if isinstance(reply, Mapping) and "error" not in reply:
+            reply = {"refresh_token": refresh_token, **reply}
+        pair = self._checked(reply, None, known=account)
+        if account.subject and pair.account.subject != account.subject:
+            raise client_config("The sign-in server answered with the token of another person")
+        return pair
+
+    def discover(self) -> None:
+        """Fetch the discovery document unless it is known; done before a lock is held."""
+        self._app()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _app(self, account: Account | None = None) -> msal.ConfidentialClientApplication:
+        """Make an app for one call; raises SignInError where the authority does not answer as one."""
+        try:
+            return msal.ConfidentialClientApplication(
+                self._settings.client_id,
+                client_credential=self._settings.client_secret,
+                authority=self._settings.authority_url,
+                instance_discovery=False,
+                azure_region=False,
+                client_capabilities=CAPABILITIES,
+                http_client=_Routed(self._http, account),
+                token_cache=msal.TokenCache(),
+                http_cache={},
+            )
+        except (ValueError, KeyError):
+            pass
+        raise client_config(f"{self._settings.authority_url} is not a sign-in server with this tenant")
+
+    def _issuer(self) -> str:
+        url = f"{self._settings.authority_url}/v2.0/.well-known/openid-configuration"
+        return str(json.loads(self._http.get(url).text).get("issuer", ""))
+
+    def _checked(self, reply: Any, nonce: str | None, known: Account | None = None) -> TokenPair:
+        if not isinstance(reply, Mapping) or "error" in reply:
+            raise from_reply(reply if isinstance(reply, Mapping) else {})
+        secret, lifetime_s = reply.get("access_token"), _seconds(reply.get("expires_in"))
+        if not isinstance(secret, str) or not secret or not lifetime_s:
+            raise unavailable("The sign-in server answered without a token")
+        now = time.time()
+        claims = reply.get("id_token_claims")
+        # A refresh may come without an id_token; then the account checked at sign-in stands.
+        account = known if known and claims is None else self._account(claims, nonce, now)
+        refresh_token = reply.get("refresh_token")
+        scopes = _granted(reply.get("scope"), self._settings.scopes)
+        if not isinstance(refresh_token, str) or not refresh_token:
+            raise _missing("offline_access")
+        return TokenPair(AccessToken(secret, now, now + lifetime_s), refresh_token, account, scopes)
+
+    def _account(self, claims: Any, nonce: str | None, now: float) -> Account:
+        expected = idtoken.Expected(self._issuer(), self._settings.client_id, self._settings.tenant_id)
+        return idtoken.check(claims, expected, now, nonce)
+
+
+class _Routed:
+    """The shared HTTP client, with the header that leads Entra to where this account's data lies."""
+
+    def __init__(self, http: EntraHttp, account: Account | None) -> None:
+        self._http = http
+        known = account is not None and account.subject
+        self._extra = (
+            {"X-AnchorMailbox": f"Oid:{account.subject}@{account.tenant}"} if account and known else {}
+        )
+
+    def get(self, url: str, **kwargs: Any) -> Any:
+        return self._http.get(url, **kwargs)
+
+    def post(self, url: str, **kwargs: Any) -> Any:
+        kwargs["headers"] = {**(kwargs.get("headers") or {}), **self._extra}
+        return self._http.post(url, **kwargs)
+
+    def close(self) -> None:
+        """Leave the pool open: it outlives every app."""
+
+
+def _asked(method: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call MSAL; what it raises besides our own errors is dropped, for it may quote the answer."""
+    try:
+        return method(*args, **kwargs)
+    except SignInError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        name = type(error).__name__
+    raise unavailable(f"The sign-in server's answer cannot be read ({name})")
+
+
+def with_capabilities(claims: str | None) -> str:
+    """Merge what we understand into a claims challenge; raises SignInError for one that is not JSON."""
+    try:
+        merged = json.loads(claims) if claims else {}
+    except ValueError:
+        merged = None
+    if not isinstance(merged, dict) or not isinstance(merged.setdefault("access_token", {}), dict):
+        raise client_config("The claims challenge is not a JSON object")
+    merged["access_token"]["xms_cc"] = {"values": CAPABILITIES}
+    return json.dumps(merged)
+
+
+def _granted(scope: Any, asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the scopes granted; raises SignInError if mail may not be sent. No list means: as asked."""
+    granted = tuple(scope.split()) if isinstance(scope, str) and scope else asked
+    if "mail.send" not in {name.rpartition("/")[2].lower() for name in granted}:
+        raise _missing("Mail.Send")
+    return granted
+
+
+def _missing(permission: str) -> SignInError:
+    return SignInError(
+        INSUFFICIENT_PERMS, f"The permission {permission} was not granted. {ACTIONS[INSUFFICIENT_PERMS]}"
+    )
+
+
+def _seconds(value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return seconds if 0 < seconds < 10 * 86_400 else 0.0
+
+
+def _answer_in_query(url: str) -> str:
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query)) | {"response_mode": "query"}
+    return urlunsplit(parts._replace(query=urlencode(query)))

@@ -1,0 +1,82 @@
+"""What a sign-in yields: tokens as frozen values that never print themselves."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from adapter.signin.settings import ACCESS_MARGIN_S
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A token for Microsoft Graph. Times are unix seconds."""
+
+    secret: str = field(repr=False)
+    issued_at: float
+    expires_at: float
+
+    @property
+    def cached_for_s(self) -> float:
+        """How long it is handed out: till five minutes before its end; a short-lived one, half its life."""
+        lifetime_s = self.expires_at - self.issued_at
+        return lifetime_s - ACCESS_MARGIN_S if lifetime_s > ACCESS_MARGIN_S else max(lifetime_s / 2, 1.0)
+
+    def is_dying(self, now: float, least_s: float = 30.0) -> bool:
+        """Whether it left the cache by age alone and is still good for at least `least_s` seconds."""
+        return self.issued_at + self.cached_for_s <= now < self.expires_at - least_s
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """What an authorization code was exchanged for, checked; nothing is stored yet."""
+
+    access: AccessToken
+    refresh_token: str = field(repr=False)
+    account: "Account"
+    scopes: tuple[str, ...]
+
+    @property
+    def access_token(self) -> str:
+        return self.access.secret
+
+    @property
+    def expires_in(self) -> int:
+        return round(self.access.expires_at - self.access.issued_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who signed in, as the checked id_token says."""
+
+    subject: str
+    """`oid` where given, else `sub`."""
+    tenant: str
+    name: str
+    """The mailbox's address, for people; decides nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """All that is kept of a linked user."""
+
+    refresh_token: str = field(repr=False)
+    access: AccessToken
+    account: Account
+    scopes: tuple[str, ...]
+    linked_at: float
+    refreshed_at: float
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Grant":
+        """Read what `as_json` wrote; raises KeyError or TypeError for anything else."""
+        return cls(
+            refresh_token=value["refresh_token"],
+            access=AccessToken(**value["access"]),
+            account=Account(**value["account"]),
+            scopes=tuple(value["scopes"]),
+            linked_at=value["linked_at"],
+            refreshed_at=value["refreshed_at"],
+        )

@@ -1,0 +1,140 @@
+"""The HTTP client that MSAL is given: pooled, bounded in time and size, and deaf to what MSAL would do badly.
+
+MSAL on its own has no time-out, repeats requests, replays an old error for up to an hour, lets
+REQUESTS_CA_BUNDLE override the certificates asked for, and writes a body that is not JSON to the log.
+So whatever is not a plain answer becomes a SignInError here, before MSAL sees it.
+"""
+
+import json
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from adapter.signin.errors import SignInError, client_config, unavailable
+
+MAX_BODY_BYTES = 256 * 1024
+DISCOVERY_TTL_S = 3600.0
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer in the shape that MSAL reads."""
+
+    status_code: int
+    text: str
+    headers: Mapping[str, str]
+
+    def raise_for_status(self) -> None:
+        if self.status_code >= 400:
+            raise unavailable(f"The sign-in server answered {self.status_code}")
+
+
+class EntraHttp:
+    """One pool of connections to the sign-in server; safe to share between threads."""
+
+    def __init__(
+        self, authority: str, *, ca_file: str = "", timeout_s: float = 4.0, pool_size: int = 20
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._client = httpx.Client(
+            verify=ssl.create_default_context(cafile=ca_file or None),
+            # Each part has its own limit; with the check in _exchange they end any request within 1.75 times.
+            timeout=httpx.Timeout(timeout_s / 4, read=timeout_s * 0.75),
+            limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size),
+            # A proxy named in the environment has no business between us and this machine.
+            trust_env=urlsplit(authority).hostname not in _LOOPBACK,
+            headers={"User-Agent": "rollout-controller"},
+        )
+        self._lock = threading.Lock()
+        self._discovered: dict[str, tuple[float, Answer]] = {}
+
+    def get(self, url: str, **kwargs: Any) -> Answer:
+        """Fetch discovery documents, which are good for an hour; errors are never kept."""
+        with self._lock:
+            until, known = self._discovered.get(url, (0.0, None))
+        if known is not None and time.monotonic() < until:
+            return known
+        answer = self._request("GET", url, headers=kwargs.get("headers"), params=kwargs.get("params"))
+        if answer.status_code == 200:
+            with self._lock:
+                self._discovered[url] = (time.monotonic() + DISCOVERY_TTL_S, answer)
+        return answer
+
+    def post(self, url: str, **kwargs: Any) -> Answer:
+        return self._request(
+            "POST", url, headers=kwargs.get("headers"), params=kwargs.get("params"), data=kwargs.get("data")
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _request(self, method: str, url: str, **kwargs: Any) -> Answer:
+        try:
+            answer = self._exchange(method, url, **kwargs)
+            failure = _unusable(answer)
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            failure = _refused(error)
+        # Raised out here, because a chained exception would carry the request and its secrets along.
+        if failure is not None:
+            raise failure
+        return answer
+
+    def _exchange(self, method: str, url: str, **kwargs: Any) -> Answer:
+        ends_at = time.monotonic() + self._timeout_s
+        body = bytearray()
+        with self._client.stream(method, url, **kwargs) as response:
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > MAX_BODY_BYTES or time.monotonic() > ends_at:
+                    raise httpx.ReadTimeout("the answer takes too long or is too large")
+        return Answer(response.status_code, body.decode("utf-8", "replace"), dict(response.headers))
+
+
+def _refused(error: Exception) -> SignInError:
+    """Name a failed request; bad certificates are a setting, everything else heals by itself."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return client_config(
+                f"The sign-in server's certificate is not trusted ({seen.verify_message})",
+                act="Set MS_CA_FILE to the file of the authority that issued it.",
+            )
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(error, httpx.TimeoutException):
+        return unavailable("The sign-in server did not answer in time")
+    return unavailable(f"The sign-in server cannot be reached ({type(error).__name__})")
+
+
+def _unusable(answer: Answer) -> SignInError | None:
+    if answer.status_code == 429 or answer.status_code >= 500:
+        return unavailable(
+            f"The sign-in server answered {answer.status_code}",
+            retry_after_s=retry_after_s(answer.headers.get("retry-after"), time.time()),
+        )
+    try:
+        is_object = isinstance(json.loads(answer.text), dict)
+    except ValueError:
+        is_object = False
+    if is_object:
+        return None
+    return unavailable(f"The sign-in server answered {answer.status_code} with something that is not JSON")
+
+
+def retry_after_s(text: str | None, now: float) -> float | None:
+    """Read Retry-After as seconds or as a date; None where there is none that can be understood."""
+    if not text:
+        return None
+    if text.strip().isascii() and text.strip().isdecimal():
+        return min(float(text), 3600.0)
+    try:
+        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), 3600.0)
+    except ValueError:
+        return None

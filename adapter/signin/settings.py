@@ -1,0 +1,91 @@
+"""The settings of signing in: read once from the environment, each bad value refused by name."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from adapter.settings import Environment, SettingsError
+
+ACCESS_MARGIN_S = 300
+"""The access token is forgotten this long before it expires, so that no send starts with a dying one."""
+REFRESH_TTL_S = 90 * 86_400
+"""Entra drops a refresh token that was not used for 90 days."""
+LINK_TTL_S = 600
+"""A sign-in link, and the state of a sign-in under way, live ten minutes."""
+
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+DEFAULT_REDIRECT_URI = "http://localhost:8003/oauth/microsoft/callback"
+_COMMON = {"common", "organizations", "consumers"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignInSettings:
+    """What signing in needs to know. Lengths of time are seconds."""
+
+    client_id: str
+    """MS_CLIENT_ID"""
+    client_secret: str = field(repr=False)
+    """MS_CLIENT_SECRET"""
+    tenant_id: str
+    """MS_TENANT_ID: one tenant, as a GUID or a domain."""
+    token_keys: tuple[str, ...] = field(repr=False)
+    """ROLLOUT_TOKEN_KEYS: Fernet keys; the first encrypts, all decrypt."""
+    redirect_uri: str = DEFAULT_REDIRECT_URI
+    """MS_REDIRECT_URI, exactly as registered."""
+    authority: str = ""
+    """MS_AUTHORITY; Microsoft's own for the tenant unless given."""
+    ca_file: str = ""
+    """MS_CA_FILE: the certificates trusted instead of the usual ones."""
+    redis_url: str = DEFAULT_REDIS_URL
+    """ROLLOUT_REDIS_URL"""
+    scopes: tuple[str, ...] = ("Mail.Send", "email")
+    """MSAL adds openid, profile and offline_access, and refuses to be given them."""
+    lock_ttl_s: float = 10.0
+    http_timeout_s: float = 4.0
+    """For one whole request to the sign-in server; the lock lives more than twice as long."""
+    wait_s: float = 20.0
+    """How long a caller waits for a token that another process fetches: longer than a dead one's lock."""
+    poll_s: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.lock_ttl_s <= 2 * self.http_timeout_s:
+            raise SettingsError("the refresh lock must live more than twice the HTTP time-out")
+        if not self.token_keys:
+            raise SettingsError("ROLLOUT_TOKEN_KEYS is not set: give it 32 random bytes in base64url")
+        if self.tenant_id.lower() in _COMMON:
+            raise SettingsError(f"MS_TENANT_ID={self.tenant_id}: name the one tenant, by GUID or by domain")
+
+    @property
+    def authority_url(self) -> str:
+        """The authority with its tenant, as MSAL wants it."""
+        base = (self.authority or "https://login.microsoftonline.com").rstrip("/")
+        return base if urlsplit(base).path else f"{base}/{self.tenant_id}"
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "SignInSettings":
+        """Read the settings; raises SettingsError with the name of the first that is missing or bad."""
+        env = Environment(os.environ if environment is None else environment)
+        settings = cls(
+            client_id=_needed(env.text("MS_CLIENT_ID"), "MS_CLIENT_ID"),
+            client_secret=_needed(env.secret("MS_CLIENT_SECRET"), "MS_CLIENT_SECRET"),
+            tenant_id=_needed(env.text("MS_TENANT_ID"), "MS_TENANT_ID"),
+            token_keys=token_keys(env),
+            redis_url=env.url("ROLLOUT_REDIS_URL", DEFAULT_REDIS_URL, ("redis", "rediss", "unix")),
+            ca_file=env.file("MS_CA_FILE"),
+        )
+        return replace(
+            settings,
+            redirect_uri=env.url("MS_REDIRECT_URI", DEFAULT_REDIRECT_URI, ("http", "https")),
+            authority=env.url("MS_AUTHORITY", "", ("https",)),
+        )
+
+
+def token_keys(env: Environment) -> tuple[str, ...]:
+    return tuple(key.strip() for key in env.secret("ROLLOUT_TOKEN_KEYS").split(",") if key.strip())
+
+
+def _needed(value: str, name: str) -> str:
+    if not value:
+        raise SettingsError(f"{name} is not set; docs/MS-OAUTH-SETUP-GUIDE.md says where to find it")
+    return value

@@ -1,0 +1,204 @@
+"""Where tokens lie in Redis: every key of signing in, and the scripts that change two of them at once."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from adapter.signin.encryption import TokenCipher, UnreadableError
+from adapter.signin.errors import SignInError, client_config, unavailable
+from adapter.signin.grant import AccessToken, Grant
+from adapter.signin.settings import LINK_TTL_S, REFRESH_TTL_S
+
+PREFIX = "oauth:microsoft"
+
+
+def access_key(user_id: str) -> str:
+    return f"{PREFIX}:access_token:{user_id}"
+
+
+def refresh_key(user_id: str) -> str:
+    return f"{PREFIX}:refresh_token:{user_id}"
+
+
+def lock_key(user_id: str) -> str:
+    return f"{PREFIX}:lock:{user_id}"
+
+
+def link_key(link_id: str) -> str:
+    return f"{PREFIX}:link:{digest(link_id)}"
+
+
+def state_key(state: str) -> str:
+    return f"{PREFIX}:state:{digest(state)}"
+
+
+def digest(secret: str) -> str:
+    """Name a secret without showing it."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+COMMIT = """
+local current = redis.call('GET', KEYS[1])
+if current == ARGV[2] then return 'done' end
+if not current then return 'gone' end
+if current ~= ARGV[1] then return 'changed' end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
+if redis.call('GET', KEYS[3]) == ARGV[6] then redis.call('DEL', KEYS[3]) end
+return 'done'
+"""
+"""Writes a refresh: grant, access token and the release of the lock, together or not at all, and only over
+the grant that was refreshed. So a revocation or a new sign-in in the meantime wins, a crash leaves either the
+old grant or the new one, and sending the script twice does no harm."""
+
+RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What Redis holds of a user; `raw` is the grant as written, which the commit compares."""
+
+    access: AccessToken | None
+    grant: Grant | None
+    raw: str
+
+
+def connect(redis_url: str) -> "Redis":
+    """Make a client with short time-outs and no hidden retries, whose defaults stall a send for a minute."""
+    return Redis.from_url(
+        redis_url,
+        decode_responses=True,
+        socket_timeout=1.0,
+        socket_connect_timeout=1.0,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class TokenStore:
+    """Reads and writes tokens, sealed; every failure of Redis becomes MS_AUTH_UNAVAILABLE."""
+
+    def __init__(self, redis: "Redis", cipher: TokenCipher) -> None:
+        self._redis = redis
+        self._cipher = cipher
+
+    async def access(self, user_id: str) -> AccessToken | None:
+        return self._open_access(user_id, await self._ask(self._redis.get(access_key(user_id))))
+
+    async def read(self, user_id: str) -> Stored:
+        """Read token and grant together; raises SignInError where no key opens the grant."""
+        sealed, raw = await self._ask(self._redis.mget(access_key(user_id), refresh_key(user_id)))
+        return Stored(self._open_access(user_id, sealed), self._open_grant(user_id, raw), raw or "")
+
+    async def put(self, user_id: str, grant: Grant) -> None:
+        """Write a new sign-in over whatever was there."""
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.set(refresh_key(user_id), self._seal_grant(user_id, grant), ex=REFRESH_TTL_S)
+        pipe.set(access_key(user_id), self._seal_access(user_id, grant), px=_ms(grant.access.cached_for_s))
+        await self._ask(pipe.execute())
+
+    def commit(self, user_id: str, before: str, grant: Grant, owner: str) -> "Commit":
+        """Prepare the write of a refresh, to be tried until its outcome is known."""
+        sealed = self._seal_grant(user_id, grant), self._seal_access(user_id, grant)
+        return Commit(self, user_id, before, sealed, _ms(grant.access.cached_for_s), owner)
+
+    async def forget(self, user_id: str) -> bool:
+        """Delete all tokens of a user; tells whether there were any."""
+        return bool(await self._ask(self._redis.delete(refresh_key(user_id), access_key(user_id))))
+
+    async def ttls_s(self, user_id: str) -> tuple[float, float]:
+        """Give how long the access token and the grant still live here, 0 for one that is not there."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.pttl(access_key(user_id))
+        pipe.pttl(refresh_key(user_id))
+        access_ms, refresh_ms = await self._ask(pipe.execute())
+        return max(access_ms, 0) / 1000, max(refresh_ms, 0) / 1000
+
+    async def lock(self, user_id: str, owner: str, ttl_s: float) -> bool:
+        """Take the refresh lock unless somebody holds it."""
+        return bool(await self._ask(self._redis.set(lock_key(user_id), owner, nx=True, px=_ms(ttl_s))))
+
+    async def unlock(self, user_id: str, owner: str) -> None:
+        """Give the lock back if it is still ours; an expired one may be somebody else's by now."""
+        await self.run(RELEASE, [lock_key(user_id)], [owner])
+
+    async def put_once(self, kind: str, secret: str, value: dict[str, Any]) -> None:
+        """Keep a value for ten minutes, to be taken once by who knows the secret."""
+        sealed = self._cipher.seal(kind, digest(secret), value)
+        await self._ask(self._redis.set(_once_key(kind, secret), sealed, ex=LINK_TTL_S))
+
+    async def take_once(self, kind: str, secret: str) -> dict[str, Any] | None:
+        """Take what `put_once` kept; None when it expired, was taken, or never was."""
+        sealed = await self._ask(self._redis.getdel(_once_key(kind, secret)))
+        try:
+            return self._cipher.open(kind, digest(secret), sealed) if sealed else None
+        except UnreadableError:
+            return None
+
+    async def run(self, script: str, keys: list[str], arguments: list[str | int]) -> Any:
+        return await self._ask(self._redis.eval(script, len(keys), *keys, *arguments))
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
+
+    async def _ask(self, reply: Any) -> Any:
+        try:
+            return await reply
+        except (RedisError, OSError) as error:
+            name = type(error).__name__
+        raise unavailable(f"Redis, which keeps the tokens, does not answer ({name})")
+
+    def _seal_grant(self, user_id: str, grant: Grant) -> str:
+        return self._cipher.seal("grant", user_id, grant.as_json())
+
+    def _seal_access(self, user_id: str, grant: Grant) -> str:
+        return self._cipher.seal("access", user_id, asdict(grant.access))
+
+    def _open_access(self, user_id: str, sealed: str | None) -> AccessToken | None:
+        """Open an access token; one that cannot be read is as good as none, for the grant can replace it."""
+        try:
+            return AccessToken(**self._cipher.open("access", user_id, sealed)) if sealed else None
+        except (UnreadableError, TypeError):
+            return None
+
+    def _open_grant(self, user_id: str, raw: str | None) -> Grant | None:
+        try:
+            return Grant.from_json(self._cipher.open("grant", user_id, raw)) if raw else None
+        except (UnreadableError, KeyError, TypeError):
+            pass
+        raise unreadable_grant()
+
+
+class Commit:
+    """One write of a refresh. The same bytes each time it is tried, so that trying again is safe."""
+
+    def __init__(
+        self, store: TokenStore, user_id: str, before: str, sealed: tuple[str, str], ttl_ms: int, owner: str
+    ) -> None:
+        self._store = store
+        self._keys = [refresh_key(user_id), access_key(user_id), lock_key(user_id)]
+        grant, access = sealed
+        self._arguments: list[str | int] = [before, grant, REFRESH_TTL_S * 1000, access, ttl_ms, owner]
+
+    async def once(self) -> str:
+        """Write; tells `done`, `changed` (a new sign-in came first) or `gone` (revoked meanwhile)."""
+        return str(await self._store.run(COMMIT, self._keys, self._arguments))
+
+
+def unreadable_grant() -> SignInError:
+    return client_config(
+        "None of ROLLOUT_TOKEN_KEYS opens the tokens kept for this user",
+        act="Put the key back that they were written with, or let the person sign in again.",
+    )
+
+
+def _once_key(kind: str, secret: str) -> str:
+    return link_key(secret) if kind == "link" else state_key(secret)
+
+
+def _ms(seconds: float) -> int:
+    return max(int(seconds * 1000), 1)
