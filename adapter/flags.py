@@ -4,9 +4,8 @@ Hints and readings keep the flags new. What keeps a lost Redis from letting anyb
 it is the age of the flags, looked at in every answer.
 """
 
-import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Self
@@ -82,10 +81,11 @@ class RolloutGate:
         self.close()
 
     async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.__enter__)
+        await _in_a_thread(self._reader.start)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        await asyncio.to_thread(self.close)
+        await _in_a_thread(self.close)
 
     def close(self) -> None:
         """Stop reading; once the flags are stale every answer is closed."""
@@ -139,6 +139,13 @@ class RolloutGate:
     def percent(self, feature: str) -> float:
         """Give the percentage that is obeyed now; 0 while the flags are stale."""
         return self._reader.snapshot.obeyed(feature, monotonic()).rollout_percent
+
+
+async def _in_a_thread(step: Callable[[], None]) -> None:
+    """Wait for a step without stopping the event loop."""
+    import asyncio  # noqa: PLC0415 (slow to import; who awaits has it already)
+
+    await asyncio.to_thread(step)
 
 
 def configured_features() -> "Mapping[str, RolloutFeature]":
