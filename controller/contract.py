@@ -43,8 +43,6 @@ def applied_key(feature: str) -> str:
 
 SENDER_JOB = "rollout-sender"
 """The scrape job of the sender processes."""
-CONTROLLER_JOB = "rollout-controller"
-"""The scrape job of the daemon's own metrics."""
 
 ACTION_EXEC_TOTAL = "action_exec_total"
 ACTION_ERROR_TOTAL = "action_error_total"

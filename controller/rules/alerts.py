@@ -7,7 +7,7 @@ alert said "Error rate is 1995%". The guard stands behind `and on ()`.
 from controller.decision.model import RolloutFeature
 from controller.rules.model import Alert, Group
 from controller.rules.names import Names
-from controller.rules.recording import WINDOWS_S
+from controller.rules.recording import SIGN_IN_METRICS, WINDOWS_S
 from controller.rules.scale import Scale, in_words
 
 CRITICAL_ERRORS_TIMES = 5
@@ -17,6 +17,8 @@ GUARD_PER_S = 0.1
 """The plan's traffic guard."""
 FEWEST_FAILED = 2.5
 """Three failed sends, less what rate() may miss at the edges of its window."""
+REFRESH_FAILURES = 0.2
+"""Single users whose sign-in has expired are normal; a fifth of all refreshes is not."""
 FAST_BURN, SLOW_BURN = 14.4, 6.0
 """A month's error budget gone in two days, in five: the usual pair of multi-window burn rates."""
 
@@ -31,6 +33,7 @@ def alert_group(feature: RolloutFeature, scale: Scale) -> Group:
             *_latency(feature, names, scale),
             _nothing_succeeds(names, scale),
             *_burn(feature, names, scale),
+            *_sign_in(names, scale),
         ),
     )
 
@@ -118,6 +121,27 @@ def _burn(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert, .
             ("Fast", "1h", "5m", min(FAST_BURN, round(0.5 / limit, 2)), 120, "critical"),
             ("Slow", "6h", "30m", min(SLOW_BURN, round(0.25 / limit, 2)), 900, "warning"),
         )
+    )
+
+
+def _sign_in(names: Names, scale: Scale) -> tuple[Alert, ...]:
+    if names.provider not in SIGN_IN_METRICS:
+        return ()
+    window_s = scale.stretched_s(900)
+    return (
+        Alert(
+            name=names.alert("TokenRefreshFailing"),
+            expr=f"{names.series('token_refresh_error_ratio', '15m')} > {REFRESH_FAILURES:g}\n"
+            f"and on () {names.series('token_refresh_failures', '15m')} > {FEWEST_FAILED:g}",
+            for_s=scale.stretched_s(300),
+            labels={"severity": "warning", **names.labels},
+            summary=f"{names.title}: sign-ins cannot be renewed (warn)",
+            description="{{ $value | humanizePercentage }} of the token refreshes of the last "
+            f"{in_words(window_s)} failed (threshold: {_percent(REFRESH_FAILURES)})",
+            runbook=names.runbook("token-refresh-failing"),
+            about=f"More than {_percent(REFRESH_FAILURES)} of the token refreshes fail; "
+            "sends will follow when the access tokens run out.",
+        ),
     )
 
 

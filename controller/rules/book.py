@@ -7,6 +7,7 @@ from controller.rules.alerts import alert_group
 from controller.rules.evidence import HEADER, evidence_group
 from controller.rules.model import RuleFile
 from controller.rules.names import refuse_shared_names
+from controller.rules.own_alerts import rollout_alert_group
 from controller.rules.recording import recording_group
 from controller.rules.scale import Scale
 
@@ -17,6 +18,11 @@ def rule_files(features: Iterable[RolloutFeature], scale: Scale) -> tuple[RuleFi
     refuse_shared_names(ordered)
     return (
         RuleFile("prometheus-recording-rollout.yml", HEADER, (evidence_group(scale),)),
+        RuleFile(
+            "prometheus-alerts-rollout.yml",
+            "Alerts of the rollout itself: the controller, the senders it counts, and what it decided.",
+            (rollout_alert_group(ordered, scale),),
+        ),
         *(file for feature in ordered for file in _feature_files(feature, scale)),
     )
 

@@ -4,6 +4,7 @@ from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
     ACTION_LATENCY_SECONDS,
+    MS_TOKEN_REFRESH_TOTAL,
     ROLLOUT_GATE_TOTAL,
     STRUCTURED_ERROR_TOTAL,
 )
@@ -14,6 +15,9 @@ from controller.rules.scale import Scale
 
 WINDOWS_S = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0, "6h": 21_600.0}
 """The windows that series are named after; at another scale the names stay and the lengths stretch."""
+
+SIGN_IN_METRICS = {"microsoft": MS_TOKEN_REFRESH_TOTAL}
+"""The counter of token refreshes of each provider that has one; its `outcome` is `ok` or what went wrong."""
 
 
 def recording_group(feature: RolloutFeature, scale: Scale) -> Group:
@@ -27,6 +31,7 @@ def recording_group(feature: RolloutFeature, scale: Scale) -> Group:
             *_latency(feature, names, scale),
             *_errors(names, scale),
             *_burn(feature, names, scale),
+            *_sign_in(names, scale),
         ),
     )
 
@@ -183,4 +188,23 @@ def _burn(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recordin
             f"About how many sends failed over {window}: the guard of alerts that hold at any traffic.",
         )
         for window in ("5m", "1h", "6h")
+    )
+
+
+def _sign_in(names: Names, scale: Scale) -> tuple[Recording, ...]:
+    metric, window = SIGN_IN_METRICS.get(names.provider), scale.range(900)
+    if metric is None:
+        return ()
+    failed = '{outcome!="ok"}'
+    return (
+        Recording(
+            names.series("token_refresh_error_ratio", "15m"),
+            f"sum({_rate(metric, failed, window)})\n/ (sum({_rate(metric, '', window)}) > 0)",
+            "The share of token refreshes that failed; absent while nobody refreshes.",
+        ),
+        Recording(
+            names.series("token_refresh_failures", "15m"),
+            f"sum(increase({metric}{failed}[{window}]))",
+            "About how many token refreshes failed.",
+        ),
     )

@@ -1,0 +1,174 @@
+"""Alerts of the rollout itself: the controller, the senders it counts, and the state of each feature."""
+
+from collections.abc import Iterable
+
+from controller.contract import (
+    ROLLOUT_FEATURE_PAUSED,
+    ROLLOUT_HELD_SECONDS,
+    ROLLOUT_JOURNAL_DISAGREEMENT,
+    ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
+    ROLLOUT_LEADER,
+    ROLLOUT_TICKS_TOTAL,
+    SENDER_JOB,
+)
+from controller.decision.model import RolloutFeature
+from controller.rules.model import Alert, Group
+from controller.rules.scale import Scale, in_words
+
+_COMMON = {"service": "relay", "component": "rollout"}
+MISSED_TICKS = 4
+MISSED = "prometheus_rule_group_iterations_missed_total"
+
+
+def rollout_alert_group(features: Iterable[RolloutFeature], scale: Scale) -> Group:
+    return Group(
+        name="rollout_alerts",
+        interval_s=scale.interval_s,
+        rules=(
+            *_controller(scale),
+            *_measuring(scale),
+            *_features(features, scale),
+        ),
+    )
+
+
+def _alert(
+    name: str,
+    expr: str,
+    *,
+    for_s: float,
+    severity: str,
+    summary: str,
+    says: str,
+    runbook: str,
+    about: str,
+    feature: str = "",
+) -> Alert:
+    return Alert(
+        name=name,
+        expr=expr,
+        for_s=for_s,
+        labels={"severity": severity, **_COMMON} | ({"feature": feature} if feature else {}),
+        summary=f"{summary} ({'warn' if severity == 'warning' else severity})",
+        description=says,
+        runbook=f"rollout-{runbook}.md",
+        about=about,
+    )
+
+
+def _controller(scale: Scale) -> tuple[Alert, ...]:
+    silence_s = MISSED_TICKS * scale.window_s
+    return (
+        _alert(
+            "RolloutControllerDown",
+            f"absent({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS})",
+            for_s=scale.stretched_s(120),
+            severity="critical",
+            summary="No rollout controller can be scraped",
+            says="No controller exports its last tick; every rollout stays where it is and nothing pauses it",
+            runbook="controller-down",
+            about="No controller is scraped: nothing steps up, and nothing pauses either.",
+        ),
+        _alert(
+            "RolloutNoTick",
+            f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS}) > {silence_s:g}",
+            for_s=0,
+            severity="critical",
+            summary="The rollout controller does not tick",
+            says="The last good tick was {{ $value | humanizeDuration }} ago "
+            f"(threshold: {in_words(silence_s)})",
+            runbook="no-tick",
+            about=f"No controller finished a good tick for {MISSED_TICKS} windows.",
+        ),
+        _alert(
+            "RolloutTicksFail",
+            f'sum(rate({ROLLOUT_TICKS_TOTAL}{{outcome="error"}}[{scale.range(300)}]))\n'
+            f"/ (sum(rate({ROLLOUT_TICKS_TOTAL}[{scale.range(300)}])) > 0) > 0.25",
+            for_s=scale.stretched_s(300),
+            severity="warning",
+            summary="Ticks of the rollout controller fail",
+            says="{{ $value | humanizePercentage }} of the ticks of the last "
+            f"{in_words(scale.stretched_s(300))} failed (threshold: 25%)",
+            runbook="no-tick",
+            about="More than a quarter of the ticks end in an error.",
+        ),
+        _alert(
+            "RolloutNotOneLeader",
+            f"sum({ROLLOUT_LEADER}) != 1",
+            for_s=scale.stretched_s(120),
+            severity="critical",
+            summary="The rollout has not exactly one leader",
+            says="{{ $value }} controllers hold the lease; it must be 1",
+            runbook="not-one-leader",
+            about="Nobody holds the lease, or two say that they do.",
+        ),
+    )
+
+
+def _measuring(scale: Scale) -> tuple[Alert, ...]:
+    return (
+        _alert(
+            "RolloutSenderDown",
+            f'up{{job="{SENDER_JOB}"}} == 0',
+            for_s=scale.stretched_s(120),
+            severity="warning",
+            summary="A sender cannot be scraped",
+            says="The sender {{ $labels.instance }} does not answer Prometheus; "
+            "no rollout steps up while its sends are unknown",
+            runbook="sender-down",
+            about="A sender is not scraped, so evidence is incomplete and every rollout holds.",
+        ),
+        _alert(
+            "RolloutEvidenceMissed",
+            f'sum(increase({MISSED}{{rule_group=~".*;rollout_evidence"}}[{scale.range(300)}])) > 0',
+            for_s=0,
+            severity="warning",
+            summary="Prometheus missed an evaluation of the evidence",
+            says="About {{ $value }} evaluations were missed in the last "
+            f"{in_words(scale.stretched_s(300))}; the sends of those windows were not counted",
+            runbook="evidence-missed",
+            about="Prometheus was too slow for the evidence; seen where Prometheus scrapes itself.",
+        ),
+    )
+
+
+def _features(features: Iterable[RolloutFeature], scale: Scale) -> tuple[Alert, ...]:
+    return (
+        _alert(
+            "RolloutPaused",
+            f"max by (feature) ({ROLLOUT_FEATURE_PAUSED}) == 1",
+            for_s=0,
+            severity="warning",
+            summary="The rollout of {{ $labels.feature }} is paused",
+            says="{{ $labels.feature }} is paused, and only a person resumes it; "
+            "`rollout history {{ $labels.feature }}` says why",
+            runbook="paused",
+            about="A feature is paused, by the controller or by a person.",
+        ),
+        *(_held(feature) for feature in features),
+        _alert(
+            "RolloutJournalDisagrees",
+            f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT}) > 0",
+            for_s=scale.stretched_s(60),
+            severity="critical",
+            summary="Flags and journal of {{ $labels.feature }} disagree",
+            says="The flags of {{ $labels.feature }} are not what the last record says they were set to",
+            runbook="journal-disagrees",
+            about="The flags are not what the journal says they were set to.",
+        ),
+    )
+
+
+def _held(feature: RolloutFeature) -> Alert:
+    return _alert(
+        "RolloutHeldLong",
+        f'max by (feature) ({ROLLOUT_HELD_SECONDS}{{feature="{feature.name}"}}) > {feature.longest_hold_s:g}',
+        for_s=0,
+        severity="warning",
+        summary=f"The rollout of {feature.name} has been held for long",
+        says=f"{feature.name} has been held for {{{{ $value | humanizeDuration }}}} "
+        f"(threshold: {in_words(feature.longest_hold_s)})",
+        runbook="held-long",
+        about=f"{feature.name} has not moved for {in_words(feature.longest_hold_s)}.",
+        feature=feature.name,
+    )
