@@ -34,6 +34,11 @@ COMMANDS: dict[str, Row] = {
     "disable": Row(f"{_COMMANDS}.operate:disable", "Switch a feature off."),
     "approve": Row(f"{_COMMANDS}.operate:approve", "Approve the next step that waits for a person."),
     "gate": Row("adapter.commands.gate:gate", "Say whether a user's send would go ahead now."),
+    "auth": Row("adapter.commands.auth:auth", "Link users to their Microsoft mailboxes."),
+    "replay": Row(f"{_COMMANDS}.replay:replay", "Decide once more over recorded counts."),
+    "simulate": Row(f"{_COMMANDS}.simulate:simulate", "Try a feature's rollout on made-up traffic."),
+    "plan": Row(f"{_COMMANDS}.plan:plan", "Foretell how long each step takes and what it can see."),
+    "explain": Row(f"{_COMMANDS}.explain:explain", "Tell one decision, and recompute it."),
     "rules": Row(f"{_COMMANDS}.rules:rules", "Render and check the Prometheus rules."),
     "demo": Row(f"{_COMMANDS}.demo:demo", "Show the whole loop for real, on this machine."),
 }

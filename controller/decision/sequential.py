@@ -129,13 +129,14 @@ def health_evidence(state: SloState) -> float:
     return log_sum(state.healthy) - _LN_HEALTHY_POINTS if state.healthy else 0.0
 
 
-def sends_until_healthy(test: SloTest, state: SloState) -> float | None:
-    """Foretell how many more sends prove health at the rate seen so far; None when they never would.
+def sends_until_healthy(test: SloTest, state: SloState, rate: float | None = None) -> float | None:
+    """Foretell how many more sends prove health at a rate, else at the one seen so far; None if never.
 
     The evidence after N more sends is a convex function of N, so Newton's method, begun to the right of
     the root, stays to the right of it and three steps come within a send or two.
     """
-    rate = state.bad / state.sends if state.sends > 0 else 0.0
+    if rate is None:
+        rate = state.bad / state.sends if state.sends > 0 else 0.0
     drifts = [rate * hit + (1 - rate) * miss for hit, miss in test.healthy]
     held = state.healthy or (0.0,) * len(drifts)
     goal = test.health_needed + _LN_HEALTHY_POINTS

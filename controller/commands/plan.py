@@ -1,0 +1,148 @@
+"""`rollout plan`: what the steps of a feature need and can see at a given traffic, before it starts."""
+
+from dataclasses import asdict
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import click
+
+from controller.commands.common import config_option, feature_named, settings_from
+from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
+from controller.contract import format_percent
+from controller.decision.forecast import USUAL_SHARE, Breach, Forecast, StepForecast, forecast
+from controller.decision.model import RolloutFeature
+from controller.decision.plain import to_plain
+from controller.decision.words import duration_text, share_text
+from controller.recorded import Recorded, RecordedError
+from controller.settings import Settings
+
+GIVEN, LIVE = "given", "prometheus"
+
+
+@click.command(epilog="Examples:  rollout plan microsoft --rps 5   |   rollout plan microsoft --json")
+@click.argument("feature")
+@click.option("--rps", type=click.FloatRange(0), help="Sends per second of all users; else as measured.")
+@config_option
+@json_option
+def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) -> None:
+    """Foretell how long each step takes, the smallest breach it can see, and at what harm.
+
+    A healthy feature is taken to fail at 0.3 x its limit. Without --rps the traffic is what Prometheus
+    saw in the last hour, divided by the percentage of the users who are in.
+    """
+    settings = settings_from(config)
+    chosen = feature_named(settings, feature)
+    traffic = _live(settings, chosen) if rps is None else rps
+    foretold = forecast(chosen, traffic, settings.interval_s)
+    if as_json:
+        print_json(_as_dict(chosen, traffic, GIVEN if rps is not None else LIVE, foretold))
+    else:
+        _print(chosen, traffic, foretold)
+
+
+def _live(settings: Settings, feature: RolloutFeature) -> float:
+    """Measure the traffic of all users, or end with exit code 1 or 3 and say what to give instead."""
+    source = Recorded(settings.prometheus_url, token=settings.prometheus_token)
+    try:
+        sends_per_s, percent = source.sends_per_s(feature, settings.window_s)
+    except RecordedError as error:
+        fail(f"{error}; give the traffic with --rps, or check ROLLOUT_PROMETHEUS_URL", UNREACHABLE)
+    if sends_per_s is None:
+        fail(f"Prometheus recorded no sends of {feature.provider} {feature.action}; give --rps", NO)
+    if percent == 0:
+        fail(f"{feature.name} is at 0 %, so its traffic cannot be measured yet; give --rps", NO)
+    return sends_per_s if percent is None else sends_per_s / percent * 100
+
+
+def _as_dict(feature: RolloutFeature, traffic: float, source: str, foretold: Forecast) -> dict[str, Any]:
+    limit = feature.slo_error_rate_threshold
+    return {
+        "feature": feature.name,
+        "sends_per_s": traffic,
+        "source": source,
+        "assumed_error_rate": USUAL_SHARE * limit,
+        "limit": limit,
+        "steps": [_plain(asdict(step)) for step in foretold.steps],
+        "blind_steps": [step.percent for step in foretold.steps if step.blind],
+        "total_s": _finite(foretold.total_s),
+        "without_first_step_s": _finite(foretold.without_first_s),
+    }
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    """Give null for a length that never ends, which JSON cannot hold."""
+    return {
+        key: _plain(one)
+        if isinstance(one, dict)
+        else to_plain(_finite(one) if isinstance(one, float) else one)
+        for key, one in value.items()
+    }
+
+
+def _finite(number: float) -> float | None:
+    return number if isfinite(number) else None
+
+
+def _print(feature: RolloutFeature, traffic: float, foretold: Forecast) -> None:
+    limit = feature.slo_error_rate_threshold
+    click.echo(
+        f"{feature.name} at {traffic:g} sends/s of all users, healthy at {share_text(USUAL_SHARE * limit)} "
+        f"failed sends (limit {share_text(limit)}):"
+    )
+    print_table(
+        (
+            "step",
+            "sends/s",
+            "lasts",
+            "sends needed",
+            "smallest breach seen",
+            "failed until then",
+            "10x seen after",
+        ),
+        [_row(step, limit, last=step is foretold.steps[-1]) for step in foretold.steps],
+    )
+    for sentence in _sentences(feature, foretold):
+        click.echo(sentence)
+
+
+def _row(step: StepForecast, limit: float, *, last: bool) -> tuple[str, ...]:
+    smallest = step.smallest
+    return (
+        f"{format_percent(step.percent)} %",
+        f"{step.sends_per_s:.3g}",
+        "stays" if last else _length(step.lasts_s),
+        f"{step.sends_needed:,.0f}",
+        "none"
+        if smallest is None
+        else f"{share_text(smallest.error_rate)} ({smallest.error_rate / limit:.1f}x)",
+        "-" if smallest is None else f"{smallest.failed:,.0f}",
+        _seen(step.tenfold),
+    )
+
+
+def _seen(breach: Breach | None) -> str:
+    return "never" if breach is None else f"{duration_text(breach.after_s)}, {breach.failed:,.0f} failed"
+
+
+def _length(seconds: float) -> str:
+    return duration_text(seconds) if isfinite(seconds) else "for ever"
+
+
+def _sentences(feature: RolloutFeature, foretold: Forecast) -> list[str]:
+    first = format_percent(feature.steps[0])
+    ends = isfinite(foretold.total_s)
+    said = [f"A healthy ramp takes about {_length(foretold.total_s)}." if ends else "No ramp would ever end."]
+    saved_s = foretold.total_s - foretold.without_first_s
+    if isfinite(saved_s) and len(feature.steps) > 2 and saved_s > 2 * feature.bake_s:
+        second = format_percent(feature.steps[1])
+        said.append(
+            f"Most waits at {first} %: beginning at {second} % instead saves about {duration_text(saved_s)}."
+        )
+    blind = [f"{format_percent(step.percent)} %" for step in foretold.steps if step.blind]
+    if blind:
+        said.append(
+            f"Blind at {', '.join(blind)}: at this traffic health is not proven there within "
+            f"{duration_text(feature.longest_hold_s)}. Begin with a larger step, or raise the limit."
+        )
+    return said
