@@ -8,46 +8,77 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapter.errors import ActionDeniedError as ActionDeniedError
-    from adapter.errors import ActionDisabledError as ActionDisabledError
-    from adapter.errors import ActionGatedError as ActionGatedError
-    from adapter.errors import AuthError as AuthError
-    from adapter.errors import MessageRefusedError as MessageRefusedError
-    from adapter.errors import SendError as SendError
-    from adapter.errors import SendUnknownError as SendUnknownError
-    from adapter.errors import Source as Source
-    from adapter.errors import StructuredError as StructuredError
-    from adapter.flags import RolloutGate as RolloutGate
-    from adapter.gate import GateAnswer as GateAnswer
-    from adapter.gate import GateReason as GateReason
-    from adapter.message import Attachment as Attachment
-    from adapter.message import EmailAddress as EmailAddress
-    from adapter.message import InlineImage as InlineImage
-    from adapter.message import SendResult as SendResult
-    from adapter.runtime import Runtime as Runtime
-    from adapter.sends import outlook_send as outlook_send
-    from adapter.signin.tokens import MicrosoftTokenManager as MicrosoftTokenManager
+    from adapter.errors import (
+        ActionDeniedError,
+        ActionDisabledError,
+        ActionGatedError,
+        AuthError,
+        MessageRefusedError,
+        SendError,
+        SendUnknownError,
+        Source,
+        StructuredError,
+    )
+    from adapter.flags import RolloutGate
+    from adapter.gate import GateAnswer, GateReason
+    from adapter.message import Attachment, EmailAddress, InlineImage, SendResult
+    from adapter.runtime import Runtime
+    from adapter.sends import outlook_send
+    from adapter.settings import Settings, SettingsError
+    from adapter.signin.tokens import MicrosoftTokenManager
+    from adapter.tokens import StaticTokens, TokenSource
 
-_HOMES = {
-    "adapter.errors": (
-        "ActionDeniedError",
-        "ActionDisabledError",
-        "ActionGatedError",
-        "AuthError",
-        "MessageRefusedError",
-        "SendError",
-        "SendUnknownError",
-        "Source",
-        "StructuredError",
-    ),
-    "adapter.flags": ("RolloutGate",),
-    "adapter.gate": ("GateAnswer", "GateReason"),
-    "adapter.message": ("Attachment", "EmailAddress", "InlineImage", "SendResult"),
-    "adapter.runtime": ("Runtime",),
-    "adapter.sends": ("outlook_send",),
-    "adapter.signin.tokens": ("MicrosoftTokenManager",),
+__all__ = [
+    "ActionDeniedError",
+    "ActionDisabledError",
+    "ActionGatedError",
+    "Attachment",
+    "AuthError",
+    "EmailAddress",
+    "GateAnswer",
+    "GateReason",
+    "InlineImage",
+    "MessageRefusedError",
+    "MicrosoftTokenManager",
+    "RolloutGate",
+    "Runtime",
+    "SendError",
+    "SendResult",
+    "SendUnknownError",
+    "Settings",
+    "SettingsError",
+    "Source",
+    "StaticTokens",
+    "StructuredError",
+    "TokenSource",
+    "outlook_send",
+]
+
+_HOME = {
+    "ActionDeniedError": "adapter.errors",
+    "ActionDisabledError": "adapter.errors",
+    "ActionGatedError": "adapter.errors",
+    "Attachment": "adapter.message",
+    "AuthError": "adapter.errors",
+    "EmailAddress": "adapter.message",
+    "GateAnswer": "adapter.gate",
+    "GateReason": "adapter.gate",
+    "InlineImage": "adapter.message",
+    "MessageRefusedError": "adapter.errors",
+    "MicrosoftTokenManager": "adapter.signin.tokens",
+    "RolloutGate": "adapter.flags",
+    "Runtime": "adapter.runtime",
+    "SendError": "adapter.errors",
+    "SendResult": "adapter.message",
+    "SendUnknownError": "adapter.errors",
+    "Settings": "adapter.settings",
+    "SettingsError": "adapter.settings",
+    "Source": "adapter.errors",
+    "StaticTokens": "adapter.tokens",
+    "StructuredError": "adapter.errors",
+    "TokenSource": "adapter.tokens",
+    "outlook_send": "adapter.sends",
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,10 +4,10 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from adapter.errors import AuthError, SendError, SendUnknownError, Source
+from adapter.errors import ActionDeniedError, AuthError, SendError, SendUnknownError, Source
 from adapter.message import SendIds
 from adapter.providers.provider import Accepted, Provider, Refused, Request, Then
 from adapter.tokens import TokenSource
@@ -46,10 +46,15 @@ class Delivery:
     deadline: Deadline
     max_posts: int
     attempt: Attempt
+    gate: Callable[[], ActionDeniedError | None]
+    """Asked again before each post: since the first answer there was time for somebody to press pause."""
 
     async def run(self, request: Request) -> Accepted:
-        """Deliver; raises SendError, AuthError or SendUnknownError."""
+        """Deliver; raises SendError, AuthError or SendUnknownError, or ActionDeniedError before any post."""
         token = await self._token(self.tokens.get_access_token(self.user_id))
+        denied = self.gate()
+        if denied:
+            raise denied
         refreshed = False
         number = 0
         while True:
@@ -61,7 +66,7 @@ class Delivery:
                 refreshed = True
                 renewed = self.tokens.refresh_access_token(self.user_id, claims=outcome.claims)
                 token = await self._token(renewed)
-            elif not await self._wait(outcome, number):
+            elif not await self._wait(outcome, number) or self.gate():
                 raise self._error(outcome, status)
 
     async def _wait(self, refused: Refused, number: int) -> bool:

@@ -135,8 +135,12 @@ class ActionGatedError(ActionDeniedError):
 class MessageRefusedError(StructuredError):
     """The mail was refused here; nothing was sent. `field` says which argument is at fault."""
 
-    def __init__(self, code: str, message: str, field: str = "") -> None:
-        super().__init__(code, message, source=REFUSALS[code].source, field=field)
+    def __init__(
+        self, code: str, message: str, field: str = "", *, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(
+            code, message, source=REFUSALS[code].source, field=field, retry_after_s=retry_after_s
+        )
 
 
 class SendError(StructuredError):

@@ -18,8 +18,11 @@ from prometheus_client import REGISTRY, CollectorRegistry
 
 from adapter.flags import RolloutGate
 from adapter.gate import GateAnswer
+from adapter.idempotency import IdempotencyKeys
+from adapter.mailboxes import Mailboxes
 from adapter.providers.provider import Provider
 from adapter.settings import Settings
+from adapter.store import open_redis
 from adapter.telemetry import Telemetry
 from adapter.tokens import StaticTokens, TokenSource
 from adapter.transport import Transport
@@ -58,10 +61,13 @@ class Runtime:
     telemetry: Telemetry
     tokens: dict[str, TokenSource] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
+    _mailboxes: dict[str, Mailboxes] = field(default_factory=dict)
     _by_action: dict[tuple[str, str], str] = field(default_factory=dict)
     _closers: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def __post_init__(self) -> None:
+        self._redis = open_redis(self.settings.redis_url)
+        self.keys = IdempotencyKeys(self._redis, self.settings.idempotency_ttl_s)
         self._by_action = {(f.provider, f.action): f.name for f in self.features.values()}
 
     @classmethod
@@ -103,7 +109,7 @@ class Runtime:
             runtime = cls(settings, features, gate, Telemetry.of(features, registry), dict(tokens or {}))
             runtime.telemetry.watch(gate, features)
             runtime._take_integration_token()
-            stack.push_async_callback(runtime._close_transports)
+            stack.push_async_callback(runtime._close_connections)
             runtime._closers = stack.pop_all()
         return runtime
 
@@ -124,6 +130,13 @@ class Runtime:
             )
         return self._transports[provider.name]
 
+    def mailboxes(self, provider: Provider) -> Mailboxes:
+        if provider.name not in self._mailboxes:
+            self._mailboxes[provider.name] = Mailboxes(
+                provider.name, self.settings.sends_per_mailbox, self._redis
+            )
+        return self._mailboxes[provider.name]
+
     def token_source(self, provider: Provider) -> TokenSource:
         if provider.name not in self.tokens:
             self.tokens[provider.name] = TOKEN_SOURCES[provider.name]()
@@ -137,9 +150,10 @@ class Runtime:
                 detail="every mail is sent with MS_INTEGRATION_TOKEN because INTEGRATION_TESTS_ENABLED=true",
             )
 
-    async def _close_transports(self) -> None:
+    async def _close_connections(self) -> None:
         for transport in self._transports.values():
             await transport.aclose()
+        await self._redis.aclose()
 
 
 @dataclass(eq=False)

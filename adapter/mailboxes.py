@@ -1,0 +1,135 @@
+"""A few sends at once per mailbox, as the provider takes them: in this process, and across processes.
+
+Across processes the places lie in Redis, each with an end, so that a process that dies gives its places back.
+Without Redis the places of this process still hold; that is no reason not to send.
+"""
+
+import asyncio
+import hashlib
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import redis.asyncio as aioredis
+import structlog
+
+from adapter.delivery import Deadline
+from adapter.errors import MessageRefusedError
+from adapter.store import REDIS_ERRORS
+
+log = structlog.get_logger(__name__)
+
+TAKE = """
+local now = redis.call('TIME')
+now = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, now)
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then
+  return 0
+end
+redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3] + 1000)
+return 1
+"""
+"""KEYS: the mailbox. ARGV: owner, places, milliseconds held at most. Harmless when it is sent twice."""
+
+LEASE_MARGIN_S = 5.0
+LOOK_AGAIN_S = (0.02, 0.06)
+"""Between two looks at a full mailbox; spread, so that processes do not look in step."""
+WITHOUT_REDIS_S = 2.0
+"""After a failure Redis is not asked for so long, or every send would wait for its time-out."""
+
+
+@dataclass(eq=False)
+class _Mailbox:
+    """The places of one mailbox in this process, and how many calls hold or want one."""
+
+    places: asyncio.Semaphore
+    interested: int = 0
+
+
+@dataclass(eq=False)
+class Mailboxes:
+    """The places of all mailboxes of one provider."""
+
+    provider: str
+    limit: int
+    client: "aioredis.Redis"
+    _local: dict[str, _Mailbox] = field(default_factory=dict)
+    _ask_again_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._take = self.client.register_script(TAKE)
+
+    @asynccontextmanager
+    async def place(self, user_id: str, deadline: Deadline) -> AsyncIterator[None]:
+        """Hold one place; raises MessageRefusedError where none is free in time."""
+        mailbox = self._local.setdefault(user_id, _Mailbox(asyncio.Semaphore(self.limit)))
+        mailbox.interested += 1
+        try:
+            await self._enter(mailbox, deadline)
+            try:
+                async with self._shared(user_id, deadline):
+                    yield
+            finally:
+                mailbox.places.release()
+        finally:
+            mailbox.interested -= 1
+            if not mailbox.interested:
+                del self._local[user_id]
+
+    async def _enter(self, mailbox: _Mailbox, deadline: Deadline) -> None:
+        try:
+            async with asyncio.timeout(deadline.left_s()):
+                await mailbox.places.acquire()
+        except TimeoutError:
+            raise self._busy() from None
+
+    @asynccontextmanager
+    async def _shared(self, user_id: str, deadline: Deadline) -> AsyncIterator[None]:
+        key = f"rollout:mailbox:{self.provider}:{hashlib.sha256(user_id.encode()).hexdigest()[:32]}"
+        owner = uuid.uuid4().hex
+        taken = False
+        try:
+            taken = await self._wait_for_shared(key, owner, deadline)
+            yield
+        finally:
+            if taken:
+                await self._give_back(key, owner)
+
+    async def _wait_for_shared(self, key: str, owner: str, deadline: Deadline) -> bool:
+        """Take a place in Redis; says whether one has to be given back."""
+        held_ms = int((deadline.left_s() + LEASE_MARGIN_S) * 1000)
+        while time.monotonic() >= self._ask_again_at:
+            try:
+                if await self._take(keys=[key], args=[owner, self.limit, held_ms]):
+                    return True
+            except REDIS_ERRORS as error:
+                self._leave_redis_alone(error)
+                return False
+            if not await deadline.sleep(random.uniform(*LOOK_AGAIN_S)):  # noqa: S311 (spreads, no secret)
+                raise self._busy()
+        return False
+
+    async def _give_back(self, key: str, owner: str) -> None:
+        try:
+            await self.client.zrem(key, owner)
+        except REDIS_ERRORS as error:
+            self._leave_redis_alone(error)
+
+    def _leave_redis_alone(self, error: Exception) -> None:
+        self._ask_again_at = time.monotonic() + WITHOUT_REDIS_S
+        log.warning(
+            "mailbox_places_local",
+            detail="Redis did not answer, so places are counted in this process alone",
+            error=type(error).__name__,
+        )
+
+    def _busy(self) -> MessageRefusedError:
+        return MessageRefusedError(
+            "MAILBOX_BUSY",
+            f"no place within the deadline; at most {self.limit} sends at once for one mailbox",
+            "user_id",
+        )
