@@ -61,6 +61,7 @@ class Runtime:
     telemetry: Telemetry
     tokens: dict[str, TokenSource] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
+    _own_tokens: list[TokenSource] = field(default_factory=list)
     _mailboxes: dict[str, Mailboxes] = field(default_factory=dict)
     _by_action: dict[tuple[str, str], str] = field(default_factory=dict)
     _closers: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -139,7 +140,8 @@ class Runtime:
 
     def token_source(self, provider: Provider) -> TokenSource:
         if provider.name not in self.tokens:
-            self.tokens[provider.name] = TOKEN_SOURCES[provider.name]()
+            source = self.tokens[provider.name] = TOKEN_SOURCES[provider.name]()
+            self._own_tokens.append(source)
         return self.tokens[provider.name]
 
     def _take_integration_token(self) -> None:
@@ -153,6 +155,9 @@ class Runtime:
     async def _close_connections(self) -> None:
         for transport in self._transports.values():
             await transport.aclose()
+        for close in [getattr(source, "aclose", None) for source in self._own_tokens]:
+            if close:
+                await close()
         await self._redis.aclose()
 
 

@@ -7,13 +7,13 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from adapter.pools import Pools
 from adapter.providers.provider import Reply, Request
 
-POOL_SIZE = 100
-KEEPALIVE_S = 30.0
 MAX_REPLY_BYTES = 64 * 1024
 """Error bodies are small; more than this is not read."""
 READ_BODY_S = 5.0
@@ -58,17 +58,11 @@ class Body(httpx.AsyncByteStream):
 class Transport:
     """Posts to one base URL over kept-alive HTTP/1.1 connections."""
 
-    def __init__(
-        self, base_url: str, *, ca_file: str = "", connect_timeout_s: float = 5.0, pool_size: int = POOL_SIZE
-    ) -> None:
+    def __init__(self, base_url: str, *, ca_file: str = "", connect_timeout_s: float = 5.0) -> None:
         self._base_url = base_url.rstrip("/")
         self._connect_timeout_s = connect_timeout_s
         self._client = httpx.AsyncClient(
-            verify=_trust(self._base_url, ca_file),
-            limits=httpx.Limits(
-                max_connections=pool_size, max_keepalive_connections=pool_size, keepalive_expiry=KEEPALIVE_S
-            ),
-            trust_env=not _is_loopback(self._base_url),
+            transport=Pools(_trust(self._base_url, ca_file), _proxy(self._base_url)),
             headers={"User-Agent": "rollout-controller", "Accept": "application/json"},
         )
 
@@ -127,6 +121,10 @@ def _trust(base_url: str, ca_file: str) -> ssl.SSLContext | bool:
     return ssl.create_default_context(cafile=ca_file) if ca_file else True
 
 
-def _is_loopback(base_url: str) -> bool:
-    """A proxy named in the environment has no business between us and this machine."""
-    return urlsplit(base_url).hostname in {"localhost", "127.0.0.1", "::1"}
+def _proxy(base_url: str) -> str | None:
+    """Name the proxy that the environment asks for; none stands between us and this machine."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if host in {"localhost", "127.0.0.1", "::1"} or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
