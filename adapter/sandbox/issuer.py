@@ -93,7 +93,7 @@ class Issuer:
     requests: Counter[str] = field(default_factory=Counter)
     """Token requests that arrived, by grant type."""
     secrets_given: set[str] = field(default_factory=set, repr=False)
-    """Every code and token ever issued, so that a test can look for them where they must not be."""
+    """Every code, verifier and token seen here, so that a test can look where they must not be."""
     access_tokens: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
     claims_seen: list[str] = field(default_factory=list)
     _codes: dict[str, Code] = field(default_factory=dict, repr=False)
@@ -140,6 +140,8 @@ class Issuer:
         self._refresh.clear()
 
     def _redeem(self, form: Mapping[str, str]) -> Code:
+        if form.get("code_verifier"):
+            self.secrets_given.add(form["code_verifier"])
         code = self._codes.pop(form.get("code", ""), None)
         if code is None or code.ends_at < time.time():
             raise OAuthRefusal("invalid_grant", "", 54005)

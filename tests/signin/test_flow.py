@@ -1,0 +1,174 @@
+"""The whole sign-in, from the printed link to a token that the sandbox takes."""
+
+import json
+from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import redis
+from prometheus_client import CollectorRegistry
+from signinkit import API_TOKEN, CALLBACK, Browser, link_user
+
+from adapter.sandbox.signin import SandboxSignIn
+from adapter.signin.errors import SignInError
+from adapter.signin.handshake import Handshake
+from adapter.signin.oauth import PATH
+from adapter.signin.tokens import MicrosoftTokenManager
+
+AUTHORIZE = f"http://localhost:8003{PATH}/authorize"
+BEARER = {"Authorization": f"Bearer {API_TOKEN}"}
+
+
+async def test_a_link_leads_to_a_linked_mailbox_and_a_token_that_graph_would_take(
+    browser: Browser, manager: MicrosoftTokenManager, sandbox: SandboxSignIn
+) -> None:
+    answer = await browser.sign_in(await Handshake(manager).link_for("user-1"))
+    assert answer.status_code == 200
+    assert "ann@corp.example" in answer.text
+    assert "user-1" in answer.text
+    assert sandbox.issuer.accepts(await manager.get_access_token("user-1"))
+    assert sandbox.issuer.requests == {"authorization_code": 1}
+
+
+async def test_the_answer_may_come_as_a_form(browser: Browser, manager: MicrosoftTokenManager) -> None:
+    told = await browser.answer_after_consent(await Handshake(manager).link_for("user-1"))
+    answer = await browser.post(CALLBACK, data=told)
+    assert answer.status_code == 200
+
+
+async def test_over_https_the_answer_is_asked_for_as_a_form_and_the_cookie_is_secure(
+    manager: MicrosoftTokenManager, sandbox: SandboxSignIn, pages: list[str]
+) -> None:
+    settings = replace(manager.settings, redirect_uri="https://localhost:8003/oauth/microsoft/callback")
+    async with (
+        MicrosoftTokenManager(settings, registry=CollectorRegistry()) as public,
+        Browser(public, sandbox.ca_file, pages) as browser,
+    ):
+        link = await Handshake(public).link_for("user-1")
+        answer = await browser.get(AUTHORIZE, params={"link": link})
+        cookie = answer.headers["set-cookie"].lower()
+        assert "samesite=none" in cookie
+        assert "secure" in cookie
+        assert "response_mode=form_post" in answer.headers["location"]
+
+
+async def test_the_address_carries_pkce_and_the_cookie_is_closed_to_scripts(
+    browser: Browser, manager: MicrosoftTokenManager
+) -> None:
+    answer = await browser.get(AUTHORIZE, params={"link": await Handshake(manager).link_for("user-1")})
+    asked = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+    assert asked["code_challenge_method"] == "S256"
+    assert asked["redirect_uri"] == manager.settings.redirect_uri
+    assert set(asked["scope"].split()) == {"Mail.Send", "email", "openid", "profile", "offline_access"}
+    assert len(asked["state"]) >= 16
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert "max-age=600" in cookie
+
+
+async def test_a_link_for_another_name_of_this_machine_first_goes_where_the_cookie_will_be_sent(
+    browser: Browser, manager: MicrosoftTokenManager
+) -> None:
+    link = await Handshake(manager).link_for("user-1")
+    answer = await browser.get(f"http://127.0.0.1:8003{PATH}/authorize", params={"link": link})
+    assert answer.headers["location"].startswith(f"{AUTHORIZE}?")
+    assert "set-cookie" not in answer.headers
+    assert (await browser.get(answer.headers["location"])).status_code == 302
+
+
+async def test_a_preview_does_not_use_a_link_up(browser: Browser, manager: MicrosoftTokenManager) -> None:
+    link = await Handshake(manager).link_for("user-1")
+    await browser.http.head(AUTHORIZE, params={"link": link})
+    await browser.get(AUTHORIZE, params={"link": link}, headers={"Sec-Purpose": "prefetch"})
+    assert (await browser.sign_in(link)).status_code == 200
+
+
+async def test_the_bearer_token_begins_a_sign_in_without_a_link(browser: Browser) -> None:
+    answer = await browser.get(AUTHORIZE, params={"user_id": "user-1"}, headers=BEARER)
+    assert answer.status_code == 302
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"Authorization": "Bearer wrong"}, 403)])
+@pytest.mark.parametrize("route", ["refresh", "revoke", "authorize"])
+async def test_without_the_bearer_token_nothing_opens(
+    browser: Browser, route: str, headers: dict[str, str], status: int
+) -> None:
+    url = f"http://localhost:8003{PATH}/{route}"
+    call = browser.get if route == "authorize" else browser.post
+    assert (await call(url, headers=headers)).status_code == status
+
+
+async def test_refresh_and_revoke_answer_without_any_token(
+    browser: Browser, manager: MicrosoftTokenManager, redis_client: redis.Redis
+) -> None:
+    await link_user(browser, manager, "user-1")
+    old = await manager.get_access_token("user-1")
+    body = {"user_id": "user-1"}
+    refreshed = await browser.post(f"http://localhost:8003{PATH}/refresh", json=body, headers=BEARER)
+    assert refreshed.json() == {"user_id": "user-1", "refreshed": True, "expires_in_s": 3300}
+    assert await manager.get_access_token("user-1") != old
+    revoked = await browser.post(f"http://localhost:8003{PATH}/revoke", json=body, headers=BEARER)
+    assert revoked.json() == {"user_id": "user-1", "revoked": True, "server_revoked": False}
+    assert redis_client.keys("*") == []
+
+
+async def test_a_refresh_over_http_of_an_unlinked_user_says_what_to_do(browser: Browser) -> None:
+    url = f"http://localhost:8003{PATH}/refresh"
+    answer = await browser.post(url, content=json.dumps({"user_id": "nobody"}), headers=BEARER)
+    error = answer.json()["error"]
+    assert answer.status_code == 409
+    assert error["code"] == "MS_AUTH_INTERACTION_REQUIRED"
+    assert error["source"] == "auth"
+    assert "rollout auth link" in error["message"]
+
+
+async def test_every_answer_carries_the_security_headers(browser: Browser) -> None:
+    for route in ("authorize", "callback"):
+        headers = (await browser.get(f"http://localhost:8003{PATH}/{route}")).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-frame-options"] == "DENY"
+
+
+async def test_keys_and_times_to_live_are_the_documented_ones(
+    browser: Browser, manager: MicrosoftTokenManager, redis_client: redis.Redis
+) -> None:
+    await link_user(browser, manager, "user-1")
+    assert set(redis_client.keys("*")) == {
+        "oauth:microsoft:access_token:user-1",
+        "oauth:microsoft:refresh_token:user-1",
+    }
+    assert 3290 <= redis_client.ttl("oauth:microsoft:access_token:user-1") <= 3300
+    assert redis_client.ttl("oauth:microsoft:refresh_token:user-1") > 89 * 86_400
+
+
+async def test_the_plan_s_exchange_works_on_its_own_and_stores_nothing(
+    browser: Browser, manager: MicrosoftTokenManager, sandbox: SandboxSignIn, redis_client: redis.Redis
+) -> None:
+    attempt = await manager.begin()
+    sandbox.auto_consent = True
+    back = await browser.get(attempt.url)
+    code = parse_qs(urlsplit(back.headers["location"]).query)["code"][0]
+    pair = await manager.exchange_code_for_tokens(code, attempt.code_verifier)
+    assert sandbox.issuer.accepts(pair.access_token)
+    assert pair.refresh_token
+    assert pair.access_token not in repr(pair)
+    assert redis_client.keys("*") == []
+    with pytest.raises(SignInError) as again:
+        await manager.exchange_code_for_tokens(code, attempt.code_verifier)
+    assert again.value.code == "MS_AUTH_EXPIRED"
+
+
+async def test_a_wrong_code_verifier_is_refused_by_the_server(
+    browser: Browser, manager: MicrosoftTokenManager, sandbox: SandboxSignIn
+) -> None:
+    sandbox.auto_consent = True
+    attempt = await manager.begin()
+    back = await browser.get(attempt.url)
+    code = parse_qs(urlsplit(back.headers["location"]).query)["code"][0]
+    with pytest.raises(SignInError) as error:
+        await manager.exchange_code_for_tokens(code, "v" * 43)
+    assert error.value.code == "MS_AUTH_CLIENT_CONFIG"
