@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from servers import RedisServer
-from signinkit import Browser, Monitor, Notes, environment, leaks
+from signinkit import Browser, Monitor, Notes, environment, leaks, quick
 
 from adapter.sandbox.signin import CLIENT_SECRET, SandboxSignIn
 from adapter.signin.settings import SignInSettings
@@ -37,9 +36,7 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 async def manager(env: dict[str, str], registry: CollectorRegistry) -> AsyncIterator[MicrosoftTokenManager]:
     """Make a manager whose lock and time-outs are a tenth of the usual ones."""
-    settings = replace(
-        SignInSettings.from_environment(env), http_timeout_s=0.4, lock_ttl_s=1.0, wait_s=3.0, poll_s=0.01
-    )
+    settings = quick(SignInSettings.from_environment(env))
     async with MicrosoftTokenManager(settings, registry=registry) as made:
         yield made
 

@@ -1,0 +1,84 @@
+"""Several processes on one user's token: one request for all of them, and no crash that costs a sign-in."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from signinkit import Browser, link_user
+
+from adapter.sandbox.signin import SandboxSignIn
+from adapter.signin.tokens import MicrosoftTokenManager
+
+WORKER = Path(__file__).parents[1] / "signinworker.py"
+ROOT = WORKER.parents[1]
+PIPE = asyncio.subprocess.PIPE
+
+
+async def start(env: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(WORKER),
+        *arguments,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{WORKER.parent}", **env},
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+
+
+async def ended(process: asyncio.subprocess.Process, outputs: list[str], told: bytes = b"") -> Any:
+    """Wait for a process and give the JSON of its last line."""
+    out, err = await process.communicate(told)
+    outputs += [out.decode(), err.decode()]
+    assert process.returncode == 0, err.decode()
+    return json.loads(out.decode().splitlines()[-1])
+
+
+async def test_a_hundred_callers_in_four_processes_make_one_request(
+    browser: Browser,
+    manager: MicrosoftTokenManager,
+    sandbox: SandboxSignIn,
+    env: dict[str, str],
+    redis_client: redis.Redis,
+    outputs: list[str],
+) -> None:
+    await link_user(browser, manager, "user-1")
+    redis_client.delete("oauth:microsoft:access_token:user-1")
+    sandbox.issuer.latency_s = 0.25
+    workers = [await start(env, "get", "user-1", "25") for _ in range(4)]
+    for worker in workers:
+        assert worker.stdout
+        assert await worker.stdout.readline() == b"ready\n"
+    answers = await asyncio.gather(*(ended(worker, outputs, b"go\n") for worker in workers))
+    assert sandbox.issuer.requests["refresh_token"] == 1
+    assert len({token for answer in answers for token in answer["tokens"]}) == 1
+    waits_s = sorted(wait_s for answer in answers for wait_s in answer["waits_s"])
+    assert len(waits_s) == 100
+    outputs.append(f"latency 0.25 s; waits: median {waits_s[50]} s, p99 {waits_s[98]} s")
+    print(outputs[-1])
+
+
+@pytest.mark.timeout(180)
+async def test_a_kill_at_any_of_twenty_points_of_a_refresh_costs_no_sign_in(
+    browser: Browser,
+    manager: MicrosoftTokenManager,
+    sandbox: SandboxSignIn,
+    env: dict[str, str],
+    redis_client: redis.Redis,
+    outputs: list[str],
+) -> None:
+    await link_user(browser, manager, "user-1")
+    told = await ended(await start(env, "crash", "user-1", "20"), outputs)
+    print(outputs[0])
+    assert told["deaths"] == 20
+    assert told["outcomes"] == ["ok"] * 20
+    assert sandbox.issuer.accepts(await manager.get_access_token("user-1"))
+    assert sorted(redis_client.keys("*")) == [
+        "oauth:microsoft:access_token:user-1",
+        "oauth:microsoft:refresh_token:user-1",
+    ]
