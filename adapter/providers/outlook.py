@@ -12,7 +12,11 @@ from typing import Any
 from adapter.errors import Code, MessageRefusedError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage, SendIds
 from adapter.providers import outlook_errors
+from adapter.providers.mime import build_mime
+from adapter.providers.outlook_mime import translate_mime_to_graph
 from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request
+
+__all__ = ["Outlook", "translate_mime_to_graph"]
 
 SEND_PATH = "/me/sendMail"
 FILE_ATTACHMENT = "#microsoft.graph.fileAttachment"
@@ -29,15 +33,18 @@ class Outlook:
     auth_code = "MS_AUTH_UNAVAILABLE"
 
     def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
-        """Write the request; raises MessageRefusedError where its body is over the cap."""
+        """Write the request; raises MessageRefusedError where its body is over the cap.
+
+        HTML and text together need the MIME form. It carries its files as base64 in base64, so a mail that
+        does not fit goes as JSON, with the HTML alone.
+        """
+        if message.body_html is not None and message.body_text is not None:
+            request = mime_request(message, ids, limits)
+            if request:
+                return request
+        _check_size(least_bytes(message), limits)
         request = json_request(message, ids)
-        if len(request.body) > limits.max_body_bytes:
-            raise MessageRefusedError(
-                "ATTACHMENT_TOO_LARGE",
-                f"the whole request is {len(request.body)} bytes and the cap is {limits.max_body_bytes}; "
-                "attachments grow by a third on the way",
-                field="attachments",
-            )
+        _check_size(len(request.body), limits)
         return request
 
     def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
@@ -49,22 +56,54 @@ class Outlook:
 
 def json_request(message: OutgoingMessage, ids: SendIds) -> Request:
     marks = [f"@content-{ids.client_request_id}-{number}@" for number in range(len(message.files))]
+    fields = graph_message(message, ids.internet_message_id, marks)
     body = json.dumps(
-        {"message": graph_message(message, ids, marks), "saveToSentItems": True}, separators=(",", ":")
+        {"message": fields, "saveToSentItems": True}, separators=(",", ":"), ensure_ascii=False
     ).encode()
-    return Request(
-        SEND_PATH, _headers(ids, "application/json"), _splice(body, marks, message.files), Form.JSON
-    )
+    if marks:
+        body = _splice(body, marks, message.files)
+    return Request(SEND_PATH, _headers(ids, "application/json"), body, Form.JSON)
+
+
+def mime_request(message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request | None:
+    """Write the MIME form, or None where it does not fit."""
+    if least_bytes(message) * 4 // 3 > limits.max_body_bytes:
+        return None
+    body = base64.b64encode(bytes(build_mime(message, ids)))
+    if len(body) > limits.max_body_bytes:
+        return None
+    return Request(SEND_PATH, _headers(ids, "text/plain"), body, Form.MIME)
+
+
+def least_bytes(message: OutgoingMessage) -> int:
+    """Give a size that the body has at least, known before anything is built."""
+    bodies = len(message.body_html or "") + len(message.body_text or "" if not message.body_html else "")
+    return bodies + sum(base64_length(len(file.content)) for file in message.files)
+
+
+def base64_length(count: int) -> int:
+    return (count + 2) // 3 * 4
+
+
+def _check_size(size: int, limits: Limits) -> None:
+    if size > limits.max_body_bytes:
+        raise MessageRefusedError(
+            "ATTACHMENT_TOO_LARGE",
+            f"the whole request has {size} bytes or more and the cap is {limits.max_body_bytes}; "
+            "files grow by a third on the way",
+            field="attachments",
+        )
 
 
 def _splice(skeleton: bytes, marks: Iterable[str], files: Iterable[Attachment | InlineImage]) -> bytes:
     """Put each file's base64 in the place of its mark; both come in the same order."""
-    pieces: list[bytes] = []
-    rest = skeleton
+    pieces: list[bytes | memoryview] = []
+    whole, start = memoryview(skeleton), 0
     for mark, file in zip(marks, files, strict=True):
-        before, _, rest = rest.partition(mark.encode())
-        pieces += (before, base64.b64encode(file.content))
-    return b"".join((*pieces, rest))
+        found = skeleton.index(mark.encode(), start)
+        pieces += (whole[start:found], base64.b64encode(file.content))
+        start = found + len(mark)
+    return b"".join((*pieces, whole[start:]))
 
 
 def _headers(ids: SendIds, content_type: str) -> dict[str, str]:
@@ -75,7 +114,7 @@ def _headers(ids: SendIds, content_type: str) -> dict[str, str]:
     }
 
 
-def graph_message(message: OutgoingMessage, ids: SendIds, contents: Iterable[str]) -> dict[str, Any]:
+def graph_message(message: OutgoingMessage, message_id: str, contents: Iterable[str]) -> dict[str, Any]:
     """Write Graph's message; `contents` is the base64 of the attachments, then of the inline images."""
     fields: dict[str, Any] = {
         "subject": message.subject,
@@ -85,9 +124,9 @@ def graph_message(message: OutgoingMessage, ids: SendIds, contents: Iterable[str
         "bccRecipients": _recipients(message.bcc),
         "replyTo": _recipients(message.reply_to),
         "attachments": [_file(file, content) for file, content in zip(message.files, contents, strict=True)],
-        "internetMessageId": ids.internet_message_id,
+        "internetMessageId": message_id,
     }
-    return {name: value for name, value in fields.items() if value != []}
+    return {name: value for name, value in fields.items() if value not in ([], "") or name == "subject"}
 
 
 def _body(message: OutgoingMessage) -> dict[str, str]:

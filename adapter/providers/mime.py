@@ -1,0 +1,130 @@
+"""A mail as RFC 5322: mixed, related and alternative parts, as many as it needs, for every provider. Pure.
+
+The parts are written with a short mark in place of each file, and the files' base64 is spliced in when the
+bytes are asked for: the standard library would pass each of its lines through several functions.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import MIMEPart
+from email.policy import SMTP
+
+from adapter.message import Attachment, InlineImage, OutgoingMessage, SendIds
+from adapter.providers.mime_headers import address_line, text_line
+
+LINE_CHARACTERS = 76
+
+
+@dataclass(frozen=True, slots=True)
+class MimeOutput:
+    """A mail as RFC 5322. `skeleton` holds one mark, itself in base64, for each of the contents."""
+
+    skeleton: bytes
+    contents: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    """Marks as they stand in the skeleton, in its order, and what belongs there."""
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._pieces())
+
+    def _pieces(self) -> Iterator[bytes | memoryview]:
+        whole, start = memoryview(self.skeleton), 0
+        for mark, content in self.contents:
+            found = self.skeleton.index(mark, start)
+            yield whole[start:found]
+            yield base64_lines(content)
+            start = found + len(mark)
+        yield whole[start:]
+
+
+def build_mime(message: OutgoingMessage, ids: SendIds) -> MimeOutput:
+    """Write the mail. Bcc stands in it: providers that take this form read the recipients from it."""
+    marked = [(f"{ids.client_request_id}/{n}".encode(), file) for n, file in enumerate(message.files)]
+    count = len(message.attachments)
+    attachments, images = marked[:count], marked[count:]
+    builder = _Builder(ids.client_request_id)
+    body = builder.mixed(builder.related(builder.alternative(message), images), attachments)
+    return MimeOutput(
+        skeleton=_headers(message, ids).encode("ascii") + body.as_bytes(),
+        contents=tuple((base64.b64encode(mark), file.content) for mark, file in (*images, *attachments)),
+    )
+
+
+def base64_lines(content: bytes) -> bytes:
+    encoded = base64.b64encode(content)
+    return b"\r\n".join(
+        encoded[start : start + LINE_CHARACTERS] for start in range(0, len(encoded), LINE_CHARACTERS)
+    )
+
+
+def _headers(message: OutgoingMessage, ids: SendIds) -> str:
+    lines = (
+        address_line("To", message.to),
+        address_line("Cc", message.cc),
+        address_line("Bcc", message.bcc),
+        address_line("Reply-To", message.reply_to),
+        text_line("Subject", message.subject),
+        f"Message-ID: {ids.internet_message_id}\r\n",
+        "MIME-Version: 1.0\r\n",
+    )
+    return "".join(lines)
+
+
+@dataclass(slots=True)
+class _Builder:
+    """Makes the parts of one mail; its boundaries hold a `_`, so that no base64 can hold one of them."""
+
+    unique: str
+    _boundaries: int = 0
+
+    def alternative(self, message: OutgoingMessage) -> MIMEPart:
+        bodies = [
+            _text(body, kind)
+            for body, kind in ((message.body_text, "plain"), (message.body_html, "html"))
+            if body is not None
+        ]
+        if len(bodies) == 1:
+            return bodies[0]
+        return self._container("alternative", bodies) if bodies else _text("", "plain")
+
+    def related(self, body: MIMEPart, images: "list[_Marked]") -> MIMEPart:
+        parts = [_file(mark, image, "inline") for mark, image in images]
+        return self._container("related", [body, *parts]) if parts else body
+
+    def mixed(self, body: MIMEPart, attachments: "list[_Marked]") -> MIMEPart:
+        parts = [_file(mark, file, "attachment") for mark, file in attachments]
+        return self._container("mixed", [body, *parts]) if parts else body
+
+    def _container(self, subtype: str, parts: list[MIMEPart]) -> MIMEPart:
+        self._boundaries += 1
+        container = MIMEPart(policy=SMTP)
+        container["Content-Type"] = f'multipart/{subtype}; boundary="=_{self.unique}_{self._boundaries}"'
+        for part in parts:
+            container.attach(part)
+        return container
+
+
+_Marked = tuple[bytes, Attachment | InlineImage]
+
+
+def _text(body: str, subtype: str) -> MIMEPart:
+    part = MIMEPart(policy=SMTP)
+    part.set_content(body, subtype=subtype, charset="utf-8", cte="base64")
+    return part
+
+
+def _file(mark: bytes, file: Attachment | InlineImage, disposition: str) -> MIMEPart:
+    part = MIMEPart(policy=SMTP)
+    maintype, subtype = _media_type(file.content_type)
+    part.set_content(mark, maintype, subtype, disposition=disposition, filename=file.name)
+    if isinstance(file, InlineImage):
+        part["Content-ID"] = f"<{file.content_id}>"
+    return part
+
+
+def _media_type(content_type: str) -> tuple[str, str]:
+    """Cut the parameters; what is itself a mail or has parts may not be sent in base64 under its own name."""
+    maintype, _, subtype = content_type.partition(";")[0].strip().partition("/")
+    if maintype.lower() in {"multipart", "message"}:
+        return "application", "octet-stream"
+    return maintype, subtype

@@ -1,0 +1,81 @@
+"""A mail as RFC 5322 translated to Graph's JSON. Pure."""
+
+import base64
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
+from typing import Any
+
+from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
+from adapter.providers.mime import MimeOutput
+
+
+def translate_mime_to_graph(mime_output: MimeOutput | bytes) -> dict[str, Any]:
+    """Give the body of a sendMail request for a mail in RFC 5322, of ours or of another builder.
+
+    The HTML becomes the body where there is one, for Graph's JSON holds one body; files become
+    fileAttachments, those with a Content-ID that lie inline with `contentId` and `isInline`.
+    """
+    from adapter.providers.outlook import graph_message  # noqa: PLC0415 (it offers this function too)
+
+    message, message_id = read_mime(mime_output)
+    contents = [base64.b64encode(file.content).decode() for file in message.files]
+    return {"message": graph_message(message, message_id, contents), "saveToSentItems": True}
+
+
+def read_mime(mime_output: MimeOutput | bytes) -> tuple[OutgoingMessage, str]:
+    """Take a mail apart again; gives it and its Message-ID."""
+    mail = message_from_bytes(bytes(mime_output), policy=SMTP)
+    leaves = [part for part in mail.walk() if not part.is_multipart()]
+    files = [part for part in leaves if part.get_filename() or part["Content-ID"]]
+    message = OutgoingMessage(
+        to=_addresses(mail, "To"),
+        cc=_addresses(mail, "Cc"),
+        bcc=_addresses(mail, "Bcc"),
+        reply_to=_addresses(mail, "Reply-To"),
+        subject=str(mail["Subject"] or ""),
+        body_html=_body(leaves, files, "html"),
+        body_text=_body(leaves, files, "plain"),
+        attachments=tuple(_attachments(files)),
+        inline_images=tuple(_images(files)),
+    )
+    return message, str(mail["Message-ID"] or "").strip()
+
+
+def _addresses(mail: EmailMessage, name: str) -> tuple[EmailAddress, ...]:
+    return tuple(
+        EmailAddress(address.addr_spec, address.display_name or None)
+        for header in mail.get_all(name, [])
+        for address in header.addresses
+    )
+
+
+def _body(leaves: list[EmailMessage], files: list[EmailMessage], subtype: str) -> str | None:
+    for part in leaves:
+        if part.get_content_type() == f"text/{subtype}" and part not in files:
+            return str(part.get_content())
+    return None
+
+
+def _is_inline(part: EmailMessage) -> bool:
+    return bool(part["Content-ID"]) and part.get_content_disposition() != "attachment"
+
+
+def _attachments(parts: list[EmailMessage]) -> Iterator[Attachment]:
+    for part in parts:
+        if not _is_inline(part):
+            yield Attachment(part.get_filename("attachment"), part.get_content_type(), _bytes(part))
+
+
+def _images(parts: list[EmailMessage]) -> Iterator[InlineImage]:
+    for part in parts:
+        if _is_inline(part):
+            content_id = str(part["Content-ID"]).strip().strip("<>")
+            name = part.get_filename("image")
+            yield InlineImage(name, part.get_content_type(), _bytes(part), content_id)
+
+
+def _bytes(part: EmailMessage) -> bytes:
+    content = part.get_payload(decode=True)
+    return content if isinstance(content, bytes) else b""
