@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol, cast
 
 import redis
+import structlog
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
@@ -23,6 +24,7 @@ from controller.contract import (
     revision_key,
     state_key,
 )
+from controller.decision.model import RolloutFeature
 
 Texts = tuple[str | None, str | None, str | None, str | None]
 
@@ -38,7 +40,9 @@ class Outcome(StrEnum):
     CONFLICT = "conflict"
     """The flags or the state were no longer as read."""
     FENCED = "fenced"
-    """A later leader exists, so nothing was written."""
+    """A later leader exists, or the right to act has run out: nothing was written."""
+    FAILED = "failed"
+    """The store answered that it cannot write this one; nothing was written."""
     SKIPPED = "skipped"
     """A dry run."""
 
@@ -67,6 +71,9 @@ class Write:
     flags: Flags | None = None
     epoch: int | None = None
     """The writer's epoch; None where no lease is needed (a pause, a person)."""
+    until_ms: int | None = None
+    """The last moment, on the store's own clock, at which this may still be written: a store that hangs
+    and wakes up must not carry out what was decided before."""
 
 
 class FlagStore(Protocol):
@@ -91,32 +98,49 @@ class FlagStore(Protocol):
 
 
 _WRITE = """
-local known = redis.call('LPOS', KEYS[8], ARGV[1])
-local revision = tonumber(redis.call('GET', KEYS[5]) or '0') or 0
-if known then return {'applied', revision} end
-if ARGV[2] ~= '' and redis.call('GET', KEYS[9]) ~= ARGV[2] then return {'fenced', revision} end
+local function text(key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value or nil
+end
+local function is(key, type) local now = redis.call('TYPE', key).ok return now == type or now == 'none' end
+local revision = tonumber(text(KEYS[5]) or '0') or 0
+local closing = ARGV[15] == 'true'
+local kept = is(KEYS[7], 'stream') and is(KEYS[8], 'list')
+if kept and redis.call('LPOS', KEYS[8], ARGV[1]) then return {'applied', revision} end
+if ARGV[2] ~= '' and text(KEYS[9]) ~= ARGV[2] then return {'fenced', revision} end
+if ARGV[3] ~= '' then
+  local time = redis.call('TIME')
+  if time[1] * 1000 + time[2] / 1000 > tonumber(ARGV[3]) then return {'fenced', revision} end
+end
+local function as_read(key) local now = text(key) return now and '=' .. now or '' end
 for i = 1, 4 do
-  local now = redis.pcall('GET', KEYS[i])
-  local as_read = ''
-  if type(now) == 'string' then as_read = '=' .. now end
-  if as_read ~= ARGV[6 + i] then return {'conflict', revision} end
+  if as_read(KEYS[i]) ~= ARGV[7 + i] then return {'conflict', revision} end
 end
-local state = redis.call('GET', KEYS[6])
-if (state and '=' .. state or '') ~= ARGV[15] then return {'conflict', revision} end
-if ARGV[11] ~= '' then
-  for i = 1, 4 do redis.call('SET', KEYS[i], ARGV[10 + i]) end
-  revision = redis.call('INCR', KEYS[5])
-  redis.call('PUBLISH', ARGV[5], ARGV[6])
+if as_read(KEYS[6]) ~= ARGV[16] then return {'conflict', revision} end
+if not kept and not closing then return {'failed', revision} end
+if ARGV[12] ~= '' then
+  if closing then redis.call('DEL', KEYS[4]) end
+  for i = 1, 4 do redis.call('SET', KEYS[i], ARGV[11 + i]) end
+  revision = revision + 1
+  redis.call('SET', KEYS[5], string.format('%d', revision))
+  redis.call('PUBLISH', ARGV[6], ARGV[7])
 end
-redis.call('SET', KEYS[6], ARGV[4])
-for i = 16, #ARGV do redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[3], '*', 'record', ARGV[i]) end
-redis.call('LPUSH', KEYS[8], ARGV[1])
-redis.call('LTRIM', KEYS[8], 0, 31)
+redis.call('SET', KEYS[6], ARGV[5])
+if kept then
+  for i = 17, #ARGV do redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[4], '*', 'record', ARGV[i]) end
+  redis.call('LPUSH', KEYS[8], ARGV[1])
+  redis.call('LTRIM', KEYS[8], 0, 31)
+end
 return {'applied', revision}
 """
-"""Keys: four flags, revision, state, stream, ids applied lately, epoch. Arguments: id, epoch, length of the
-stream, state, channel, feature, four flags as read ('=' before a text, empty for no key), four new flags
-(empty for no change), state as read, the records. The id comes first: a script may be sent again."""
+"""Keys: four flags, revision, state, stream, ids applied lately, epoch. Arguments: id, epoch, last moment on
+Redis's clock (ms), length of the stream, state, channel, feature, four flags as read ('=' before a text,
+empty for no key), four new flags (empty for no change), state as read, the records.
+
+The id comes first: a script may be sent again. Whatever may fail is asked before the first write, because
+Redis does not undo a script. A full Redis refuses a script's first write if that needs memory, and none
+after it: deleting `paused` first lets a pause through. A pause is also written where the stream's key is
+of another type and nothing can be kept there."""
 
 
 def connect(url: str, timeout_s: float) -> "redis.Redis":
@@ -139,6 +163,8 @@ class RedisFlagStore:
         self._redis = client
         self._kept = decisions_kept
         self._sha = ""
+        self._refusal = ""
+        self._log = structlog.get_logger("flagstore")
 
     def read(self, features: Sequence[str]) -> list[Stored]:
         keys = [key for name in features for key in (*flag_keys(name), revision_key(name), state_key(name))]
@@ -158,11 +184,11 @@ class RedisFlagStore:
         if not writes:
             return []
         with _store_errors():
-            try:
-                return self._send(writes)
-            except NoScriptError:
-                self._sha = str(self._redis.script_load(_WRITE))
-                return self._send(writes)
+            answers = self._send(writes)
+            if any(isinstance(answer, NoScriptError) for answer in answers):
+                self._sha = ""
+                answers = self._send(writes)
+            return self._outcomes(answers)
 
     def append(self, feature: str, record: str) -> None:
         with _store_errors():
@@ -182,19 +208,30 @@ class RedisFlagStore:
                 yield from (_record(fields) for _, fields in entries)
                 start = f"({entries[-1][0]}"
 
-    def _send(self, writes: Sequence[Write]) -> list[Outcome]:
+    def _send(self, writes: Sequence[Write]) -> list[Any]:
+        """Give one answer for each write; an error of one write stands in its place."""
         self._sha = self._sha or str(self._redis.script_load(_WRITE))
         pipe = self._redis.pipeline(transaction=False)
         for write in writes:
             keys = _keys(write.stored.feature)
             pipe.evalsha(self._sha, len(keys), *keys, *self._arguments(write))
-        return [Outcome(answer[0]) for answer in pipe.execute()]
+        return pipe.execute(raise_on_error=False)
+
+    def _outcomes(self, answers: Sequence[Any]) -> list[Outcome]:
+        """Read the answers; what Redis refuses for one write (as a full one does) is logged when new."""
+        errors = [answer for answer in answers if isinstance(answer, Exception)]
+        refusal = str(errors[0]) if errors else ""
+        if refusal and refusal != self._refusal:
+            self._log.error("write_refused", error=refusal)
+        self._refusal = refusal
+        return [Outcome.FAILED if isinstance(one, Exception) else Outcome(one[0]) for one in answers]
 
     def _arguments(self, write: Write) -> list[str]:
         stored = write.stored
         return [
             write.decision_id,
             "" if write.epoch is None else str(write.epoch),
+            "" if write.until_ms is None else str(write.until_ms),
             str(self._kept),
             write.state,
             FLAGS_CHANNEL,
@@ -242,6 +279,27 @@ class DryRunStore:
         texts, seen, own = self._states.get(stored.feature, (stored.texts, None, ""))
         unchanged = bool(own) and texts == stored.texts and seen == stored.state
         return replace(stored, state=own) if unchanged else stored
+
+
+def write_surely(store: FlagStore, writes: Sequence[Write]) -> list[Outcome]:
+    """Write, and once more where the answer was lost: a decision id is written at most once."""
+    try:
+        return store.write(writes)
+    except StoreError as error:
+        structlog.get_logger("flagstore").warning("write_sent_again", error=str(error))
+        return store.write(writes)
+
+
+def was_there(store: FlagStore, stored: Stored) -> bool:
+    """Whether this product has written this feature before, by whatever is left of it."""
+    if stored.state is not None or stored.flags.revision > 0:
+        return True
+    return next(iter(store.history(stored.feature, newest=1)), None) is not None
+
+
+def first_flags(feature: RolloutFeature, *, paused: bool) -> Flags:
+    """Give what a missing key is created with."""
+    return Flags(False, True, feature.initial_percent, paused)
 
 
 def find_record(store: FlagStore, features: Iterable[str], decision_id: str) -> dict[str, Any] | None:

@@ -6,31 +6,43 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 import redis
+import structlog
 
 from controller.contract import EPOCH_KEY, LEASE_KEY
 from controller.flagstore import StoreError
 
 _ACQUIRE = """
 local owner = redis.call('GET', KEYS[1])
-if owner == ARGV[1] then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-elseif not owner then
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-  redis.call('INCR', KEYS[2])
-else
-  return {0, 0}
+local stored = redis.call('GET', KEYS[2]) or ''
+local epoch = tonumber(stored) or 0
+local time = redis.call('TIME')
+local now_ms = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
+if owner and owner ~= ARGV[1] then return {0, epoch, stored, now_ms} end
+if not owner or epoch < tonumber(ARGV[3]) then
+  epoch = math.max(epoch, tonumber(ARGV[3])) + 1
+  redis.call('SET', KEYS[2], string.format('%d', epoch))
 end
-return {1, tonumber(redis.call('GET', KEYS[2]) or '0')}
+if owner then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+else
+  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+end
+return {1, epoch, stored, now_ms}
 """
+"""Keys: lease, epoch. Arguments: owner, length of the lease (ms), the highest epoch this controller knows.
+An epoch below that was lost by Redis; it goes on above it, so that no epoch is ever given twice."""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """The right to act until `until`, on this process's monotonic clock."""
+    """The right to act."""
 
     epoch: int
     until: float
+    """On this process's monotonic clock."""
+    granted_ms: int | None = None
+    """When it was granted, on Redis's clock, which also says when a write comes too late."""
 
 
 class Lease(Protocol):
@@ -46,27 +58,50 @@ class Lease(Protocol):
 class RedisLease:
     """A lease that ends by itself. Its time counts from before the request, so it never ends late here."""
 
-    def __init__(self, client: "redis.Redis", *, lease_s: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: "redis.Redis",
+        *,
+        lease_s: float,
+        monotonic: Callable[[], float],
+        known_epoch: int = 0,
+    ) -> None:
         self._redis = client
         self._lease_s = lease_s
         self._monotonic = monotonic
+        self._known_epoch = known_epoch
+        self._told: str | None = None
+        self._log = structlog.get_logger("lease")
         self.owner = uuid.uuid4().hex
 
     def acquire(self) -> Leadership | None:
         asked_at = self._monotonic()
-        lease_ms = str(int(self._lease_s * 1000))
+        arguments = (self.owner, str(int(self._lease_s * 1000)), str(self._known_epoch))
         try:
-            answer = self._redis.eval(_ACQUIRE, 2, LEASE_KEY, EPOCH_KEY, self.owner, lease_ms)
+            answer = self._redis.eval(_ACQUIRE, 2, LEASE_KEY, EPOCH_KEY, *arguments)
         except (redis.RedisError, OSError) as error:
             raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
-        held, epoch = cast("tuple[int, int]", answer)
-        return Leadership(epoch, asked_at + self._lease_s) if held else None
+        held, epoch, stored, granted_ms = cast("tuple[int, int, str, str]", answer)
+        self._tell_loss(stored)
+        self._known_epoch = max(epoch, self._known_epoch)
+        return Leadership(epoch, asked_at + self._lease_s, int(granted_ms)) if held else None
 
     def release(self) -> None:
         try:
             self._redis.eval(_RELEASE, 1, LEASE_KEY, self.owner)
         except (redis.RedisError, OSError) as error:
             raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+
+    def _tell_loss(self, stored: str) -> None:
+        """Say that Redis lost the epoch: it forgot writes, and flags may be lost or old as well."""
+        if stored == self._told:
+            return
+        self._told = stored
+        number = int(stored) if stored.isdecimal() else 0
+        if number < self._known_epoch:
+            self._log.error("epoch_lost", known=self._known_epoch, stored=stored or None)
+        elif not stored:
+            self._log.warning("epoch_missing", meaning="this Redis is new, or it was emptied")
 
 
 class NoLease:

@@ -4,12 +4,20 @@ import json
 import uuid
 from typing import Any
 
-from controller.contract import Flags
 from controller.decision.byhand import by_hand
 from controller.decision.model import Kind, RolloutFeature, State
 from controller.decision.record import manual_record, state_from_dict, state_to_dict
 from controller.features import config_hash
-from controller.flagstore import FlagStore, Outcome, Stored, StoreError, Write
+from controller.flagstore import (
+    FlagStore,
+    Outcome,
+    Stored,
+    StoreError,
+    Write,
+    first_flags,
+    was_there,
+    write_surely,
+)
 from controller.journal import Journal, dump
 
 _TRIES = 5
@@ -33,13 +41,16 @@ def operate(
     """
     for _ in range(_TRIES):
         [stored] = store.read([feature.name])
-        if stored.flags.missing and stored.state is None:
-            store.create_missing(feature.name, Flags(False, True, feature.initial_percent, False))
+        if stored.flags.missing and kind is not Kind.PAUSE:
+            store.create_missing(feature.name, first_flags(feature, paused=was_there(store, stored)))
             [stored] = store.read([feature.name])
         write, record = _write(stored, feature, kind, actor=actor, note=note, now=now, percent=percent)
-        if store.write([write]) == [Outcome.APPLIED]:
+        [outcome] = write_surely(store, [write])
+        if outcome is Outcome.APPLIED:
             journal.keep(record)
             return record
+        if outcome is Outcome.FAILED:
+            raise StoreError(f"Redis refused to write the flags of {feature.name}; rollout doctor says why")
     raise StoreError(f"the flags of {feature.name} changed {_TRIES} times meanwhile; try again")
 
 

@@ -7,7 +7,7 @@ run live, dry and under a test's clock. A tick never raises for what a neighbour
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -16,10 +16,20 @@ from controller.contract import Flags
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
+from controller.decision.ramp import safer, same_flags
 from controller.decision.record import record_of, state_from_dict, state_to_dict
 from controller.evidence import MetricSource, Question
 from controller.features import config_hash
-from controller.flagstore import FlagStore, Outcome, Stored, StoreError, Write
+from controller.flagstore import (
+    FlagStore,
+    Outcome,
+    Stored,
+    StoreError,
+    Write,
+    first_flags,
+    was_there,
+    write_surely,
+)
 from controller.freezes import open_freeze
 from controller.journal import Journal, dump
 from controller.lease import Leadership, Lease
@@ -33,8 +43,13 @@ _APPLIED = {
     Outcome.SKIPPED: "skipped",
     Outcome.CONFLICT: "conflict",
     Outcome.FENCED: "failed",
+    Outcome.FAILED: "failed",
 }
-_REFUSALS = {Outcome.CONFLICT: Reason.CONFLICT, Outcome.FENCED: Reason.NOT_LEADER}
+_REFUSALS = {
+    Outcome.CONFLICT: Reason.CONFLICT,
+    Outcome.FENCED: Reason.NOT_LEADER,
+    Outcome.FAILED: Reason.CONFLICT,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +58,24 @@ class Report:
 
     records: tuple[dict[str, Any], ...] = ()
     leader: bool = False
+    leader_until: float = 0.0
+    """On the monotonic clock."""
     error: str = ""
     """The neighbour that failed the whole tick, in words."""
     duration_s: float = 0.0
     source_problem: str = ""
+    store_problem: str = ""
+    """What the store refused although the tick went on, in words."""
+    seen: Mapping[str, "Seen"] = field(default_factory=dict)
+    """Each feature as this tick left it; on a standby too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One feature at the end of a tick."""
+
+    flags: Flags
+    evidence: Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +90,11 @@ class _Case:
 
 
 class Controller:
-    """Ticks over all features; holds nothing between two ticks but its neighbours."""
+    """Ticks over all features.
+
+    Between two ticks it keeps its neighbours, the newest flags it knows of (to notice when they go back in
+    time) and the states it wrote (to notice when another wrote); no decision needs any of it.
+    """
 
     def __init__(
         self,
@@ -76,7 +109,14 @@ class Controller:
         window_s: float,
         deadline_s: float,
         dry_run: bool = False,
+        known: Mapping[str, Flags] | None = None,
+        catch_up: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Take the neighbours.
+
+        `known` are the flags, with their revisions, that a journal remembers from before this process.
+        `catch_up` is called with a feature of which others may have written records.
+        """
         self._store = store
         self._source = source
         self._lease = lease
@@ -86,6 +126,9 @@ class Controller:
         self._window_s = window_s
         self._deadline_s = deadline_s
         self._dry_run = dry_run
+        self._known = dict(known or {})
+        self._catch_up = catch_up
+        self._left: dict[str, str] = {}
         self._log = structlog.get_logger("tick")
         self.use(features)
 
@@ -97,12 +140,19 @@ class Controller:
     def tick(self) -> Report:
         """Decide every feature once."""
         started = self._monotonic()
+        leadership, problem = self._leadership()
         try:
-            leadership = self._lease.acquire()
             report = self._tick(leadership, started)
         except StoreError as error:
             report = Report(error=str(error))
-        return replace(report, duration_s=self._monotonic() - started)
+        return replace(report, duration_s=self._monotonic() - started, store_problem=problem)
+
+    def _leadership(self) -> tuple[Leadership | None, str]:
+        """Ask for the lease; without an answer go on as a standby, because a pause needs none."""
+        try:
+            return self._lease.acquire(), ""
+        except StoreError as error:
+            return None, str(error)
 
     def release(self) -> None:
         """Let another controller lead at once."""
@@ -114,29 +164,71 @@ class Controller:
     def _tick(self, leadership: Leadership | None, started: float) -> Report:
         now = self._wall()
         stored = self._read_flags(create=leadership is not None)
-        states = [_state(one) for one in stored]
+        states = [self._state(one) for one in stored]
         questions = [
             Question(self._features[one.feature], one.flags.revision, state)
             for one, state in zip(stored, states, strict=True)
         ]
         left_s = self._deadline_s - (self._monotonic() - started)
         evidence = self._source.read(questions, now, left_s)
-        cases = [
-            self._case(one, state, evidence[one.feature], now)
+        judged = [
+            self._judged(one, state, evidence[one.feature], now)
             for one, state in zip(stored, states, strict=True)
         ]
-        records = self._act([case for case in cases if leadership or _needs_no_lease(case)], leadership)
+        cases = [case for case in judged if case and (leadership or _needs_no_lease(case))]
+        records = self._act(cases, leadership)
+        left = _flags_left(stored, records)
+        for one in stored:
+            self._remember(one, left[one.feature])
         problems = {e.detail for e in evidence.values() if e.problem is Reason.METRICS_UNREACHABLE}
-        return Report(tuple(records), leader=leadership is not None, source_problem=next(iter(problems), ""))
+        return Report(
+            tuple(records),
+            leader=leadership is not None,
+            leader_until=leadership.until if leadership else 0.0,
+            source_problem=next(iter(problems), ""),
+            seen={name: Seen(flags, evidence[name]) for name, flags in left.items()},
+        )
 
     def _read_flags(self, *, create: bool) -> list[Stored]:
         stored = self._store.read(list(self._features))
+        for one in stored:
+            if one.state != self._left.get(one.feature):
+                self._catch_up(one.feature)
         missing = [one for one in stored if one.flags.missing]
         if not missing or not create or self._dry_run:
             return stored
         for one in missing:
-            self._store.create_missing(one.feature, _first_flags(self._features[one.feature], one))
+            self._create(one)
         return self._store.read(list(self._features))
+
+    def _create(self, stored: Stored) -> None:
+        """Create the missing keys. Those of a feature that was there before are created paused.
+
+        A lost key, whoever lost it, may have held a person's pause.
+        """
+        known = self._known.get(stored.feature)
+        lost = known is not None or was_there(self._store, stored)
+        if lost:
+            self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
+        self._store.create_missing(stored.feature, first_flags(self._features[stored.feature], paused=lost))
+
+    def _state(self, stored: Stored) -> State:
+        """Read the state; one that cannot be read is worth nothing, and the tests begin anew."""
+        if stored.state is None:
+            return State(flags=stored.flags)
+        try:
+            return state_from_dict(json.loads(stored.state))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self._log.error("state_unreadable", feature=stored.feature, error=str(error))
+            return State(flags=stored.flags)
+
+    def _judged(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case | None:
+        """Decide one feature. What goes wrong in it must not keep another from being paused."""
+        try:
+            return self._case(stored, state, evidence, now)
+        except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
+            self._log.error("decision_failed", feature=stored.feature, error=repr(error))
+            return None
 
     def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case:
         feature = self._features[stored.feature]
@@ -149,23 +241,50 @@ class Controller:
             config_hash=self._hashes[stored.feature],
             window_s=self._window_s,
             frozen=open_freeze(feature, now),
+            newer=self._newer(stored),
         )
         return _Case(stored, snapshot, decide(snapshot), external_change(snapshot))
+
+    def _newer(self, stored: Stored) -> Flags | None:
+        """Give the flags as they were last known, where those read are of an earlier revision."""
+        known = self._known.get(stored.feature)
+        return known if known is not None and stored.flags.revision < known.revision else None
 
     def _act(self, cases: Sequence[_Case], leadership: Leadership | None) -> list[dict[str, Any]]:
         """Write all decisions in one round trip and give their records, as it turned out."""
         epoch = leadership.epoch if leadership else 0
         records = [self._records(case, epoch) for case in cases]
-        writes = [self._as_write(case, found, epoch) for case, found in zip(cases, records, strict=True)]
-        outcomes = self._write(writes)
+        writes = [self._as_write(case, found, leadership) for case, found in zip(cases, records, strict=True)]
+        outcomes = write_surely(self._store, writes)
         told = [
             record
             for case, found, outcome in zip(cases, records, outcomes, strict=True)
-            for record in (*found[:-1], self._as_it_went(case, found[-1], outcome))
+            for record in self._as_it_went(case, found, outcome)
         ]
+        for write, outcome in zip(writes, outcomes, strict=True):
+            self._note(write, outcome)
         for record in told:
             self._journal.keep(record)
         return told
+
+    def _note(self, write: Write, outcome: Outcome) -> None:
+        """Keep the state that was left, so that another's shows."""
+        if outcome is Outcome.APPLIED:
+            self._left[write.stored.feature] = write.state
+        else:
+            self._left.pop(write.stored.feature, None)
+
+    def _remember(self, stored: Stored, left: Flags) -> None:
+        """Take the flags for known as this tick left them.
+
+        Flags that went back in time are taken only once they keep out whoever the lost ones kept out.
+        """
+        known = self._known.get(stored.feature)
+        back = (
+            known is not None and left.revision < known.revision and not same_flags(left, safer(left, known))
+        )
+        if not back and not stored.flags.missing:
+            self._known[stored.feature] = left
 
     def _records(self, case: _Case, epoch: int) -> list[dict[str, Any]]:
         """Give the record of a change from outside, if there was one, and the decision's."""
@@ -189,41 +308,57 @@ class Controller:
             revision=case.stored.flags.revision if self._dry_run else revision,
         )
 
-    def _as_write(self, case: _Case, records: Sequence[dict[str, Any]], epoch: int) -> Write:
+    def _as_write(
+        self, case: _Case, records: Sequence[dict[str, Any]], leadership: Leadership | None
+    ) -> Write:
+        granted_ms = leadership.granted_ms if leadership else None
+        until_ms = None if granted_ms is None else granted_ms + int(self._deadline_s * 1000)
         return Write(
             decision_id=records[-1]["id"],
             stored=case.stored,
             records=tuple(dump(record) for record in records),
             state=dump(state_to_dict(case.decision.state)),
             flags=case.decision.flags if _changes(case.decision) else None,
-            epoch=None if _needs_no_lease(case) else epoch,
+            epoch=None if _needs_no_lease(case) or not leadership else leadership.epoch,
+            until_ms=None if _needs_no_lease(case) else until_ms,
         )
 
-    def _write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Write, and once more where the answer was lost: a decision id is written at most once."""
-        try:
-            return self._store.write(writes)
-        except StoreError as error:
-            self._log.warning("write_sent_again", error=str(error))
-            return self._store.write(writes)
-
-    def _as_it_went(self, case: _Case, record: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
-        """Give the record as written, or what stands instead when it was refused."""
+    def _as_it_went(
+        self, case: _Case, records: Sequence[dict[str, Any]], outcome: Outcome
+    ) -> Sequence[dict[str, Any]]:
+        """Give the records as written, or the one that stands instead when they were refused."""
         if outcome not in _REFUSALS:
-            return record
+            return records
         refused = overruled(case.snapshot, case.decision, _REFUSALS[outcome])
-        told = record | record_of(
+        told = record_of(
             case.snapshot,
             refused,
-            decision_id=record["id"],
+            decision_id=records[-1]["id"],
             actor=CONTROLLER,
             dry_run=False,
             applied=_APPLIED[outcome],
-            epoch=record["epoch"],
+            epoch=records[-1]["epoch"],
             revision=case.stored.flags.revision,
         )
-        self._store.append(case.stored.feature, dump(told))
-        return told
+        try:
+            self._store.append(case.stored.feature, dump(told))
+        except StoreError as error:
+            self._log.warning("refusal_not_kept", feature=case.stored.feature, error=str(error))
+        return [told]
+
+
+def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) -> dict[str, Flags]:
+    """Give the flags of each feature after a tick: as read, or as an applied record says."""
+    left = {one.feature: one.flags for one in stored}
+    for record in records:
+        if record["applied"] == "applied" and record["kind"] != Kind.EXTERNAL_CHANGE:
+            left[record["feature"]] = flags_from_record(record)
+    return left
+
+
+def flags_from_record(record: Mapping[str, Any]) -> Flags:
+    """Give the flags that a record left, with their revision."""
+    return Flags(**record["to"], revision=record["revision"])
 
 
 def _needs_no_lease(case: _Case) -> bool:
@@ -232,16 +367,6 @@ def _needs_no_lease(case: _Case) -> bool:
 
 def _changes(decision: Decision) -> bool:
     return decision.kind in {Kind.STEP_UP, Kind.STEP_BACK, Kind.PAUSE}
-
-
-def _state(stored: Stored) -> State:
-    return State(flags=stored.flags) if stored.state is None else state_from_dict(json.loads(stored.state))
-
-
-def _first_flags(feature: RolloutFeature, stored: Stored) -> Flags:
-    """What a missing key is created with. A pause that was lost with its key stays a pause."""
-    was_paused = stored.state is not None and _state(stored).flags.paused
-    return Flags(False, True, feature.initial_percent, was_paused)
 
 
 def _new_id(feature: str, now: float) -> str:

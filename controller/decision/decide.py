@@ -30,6 +30,8 @@ from controller.decision.ramp import (
     followed,
     is_open,
     placed,
+    safer,
+    same_flags,
     step_above,
     step_below,
 )
@@ -109,6 +111,14 @@ def overruled(snapshot: Snapshot, decision: Decision, reason: Reason) -> Decisio
 
 def _hold(reason: Reason) -> Move:
     return Move(Kind.HOLD, reason)
+
+
+def _gone_back(case: Case) -> Move | None:
+    """Pause on flags that went back in time: what was lost may have been a pause. Only a person confirms."""
+    flags, newer = case.snapshot.flags, case.snapshot.newer
+    if newer is None or same_flags(flags, safer(flags, newer)):
+        return None
+    return Move(Kind.PAUSE, Reason.CONFLICT)
 
 
 def _flags_unreadable(case: Case) -> Move | None:
@@ -214,6 +224,7 @@ def _baking(case: Case) -> Move | None:
 
 
 CHECKS: tuple[Check, ...] = (
+    _gone_back,
     _flags_unreadable,
     _disabled,
     _paused,
@@ -246,6 +257,8 @@ def _carried_out(case: Case, move: Move) -> Decision:
 
 def _flags_after(case: Case, move: Move) -> Flags:
     flags, steps = case.snapshot.flags, case.snapshot.feature.steps
+    if move.kind is Kind.PAUSE and case.snapshot.newer is not None:
+        return safer(flags, case.snapshot.newer)
     if move.kind is Kind.PAUSE:
         return replace(flags, paused=True)
     if move.kind is Kind.STEP_UP:

@@ -74,8 +74,8 @@ REASONS: dict[Reason, str] = {
     Reason.OUTAGE: "At least half of the sends of one tick failed.",
     Reason.HARM_BUDGET: "More sends failed at this step than its harm budget allows.",
     Reason.FLAGS_UNREADABLE: "A flag holds a text that cannot be understood, so it is read as closed.",
-    Reason.CONFLICT: "The flags changed while deciding, so nothing was written.",
-    Reason.NOT_LEADER: "Another controller holds the lease.",
+    Reason.CONFLICT: "The flags were not as they were left: changed while deciding, or gone back in time.",
+    Reason.NOT_LEADER: "The right to act was lost: another controller holds it, or the tick took too long.",
     Reason.MANUAL: "A person did it.",
 }
 
@@ -263,6 +263,8 @@ class Snapshot:
     """Length of one window of evidence."""
     frozen: str = ""
     """Name of the freeze window that is open, worked out before."""
+    newer: Flags | None = None
+    """The flags as they were last known, where those read are of an earlier revision: writes were lost."""
 
 
 @dataclass(frozen=True, slots=True)

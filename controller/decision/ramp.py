@@ -31,6 +31,17 @@ def same_flags(one: Flags, other: Flags) -> bool:
     )
 
 
+def safer(one: Flags, other: Flags) -> Flags:
+    """Give flags that let nobody in whom either of the two keeps out, paused; with the first's revision."""
+    return replace(
+        one,
+        enabled=one.enabled and other.enabled,
+        internal_only=one.internal_only or other.internal_only,
+        rollout_percent=min(one.rollout_percent, other.rollout_percent),
+        paused=True,
+    )
+
+
 def followed(snapshot: Snapshot) -> tuple[State, bool]:
     """Give the state after what happened outside since it was written, and whether these windows count.
 

@@ -57,6 +57,7 @@ def record_of(
         "flags_read": to_plain(snapshot.flags),
         "window_s": snapshot.window_s,
         "frozen": snapshot.frozen,
+        "newer": to_plain(snapshot.newer),
     }
 
 
@@ -115,6 +116,7 @@ def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
         config_hash=record["config_hash"],
         window_s=float(record["window_s"] or 0.0),
         frozen=record["frozen"],
+        newer=from_plain(Flags, record["newer"]) if record.get("newer") else None,
     )
 
 
@@ -131,7 +133,8 @@ def decided_again(record: Mapping[str, Any]) -> Decision:
         return _by_hand_again(kind, snapshot, record)
     decision = decide(snapshot)
     reason = Reason(record["reason"])
-    return overruled(snapshot, decision, reason) if reason in NOT_WRITTEN else decision
+    refused = reason in NOT_WRITTEN and kind is Kind.HOLD
+    return overruled(snapshot, decision, reason) if refused else decision
 
 
 def _by_hand_again(kind: Kind, snapshot: Snapshot, record: Mapping[str, Any]) -> Decision:

@@ -115,6 +115,15 @@ def _flags_unreadable(telling: Telling) -> str:
     return f"{' and '.join(unknown + lost)}: read as closed. Set it again by hand."
 
 
+def _gone_back(telling: Telling) -> str:
+    read, newer = telling.snapshot.flags, telling.snapshot.newer or telling.snapshot.flags
+    return (
+        f"The flags went back from revision {newer.revision} to {read.revision}, so writes were lost. "
+        f"The safer of the two, paused at {format_percent(telling.decision.flags.rollout_percent)} %, "
+        "holds until a person resumes."
+    )
+
+
 def _disabled(telling: Telling) -> str:
     gone = telling.snapshot.flags.missing == FLAG_NAMES
     return "The flags do not exist yet, so nobody is in." if gone else REASONS[Reason.DISABLED]
@@ -219,6 +228,7 @@ def _done(telling: Telling) -> str:
 
 
 _WORDS: dict[Reason, Callable[[Telling], str]] = {
+    Reason.CONFLICT: _gone_back,
     Reason.FLAGS_UNREADABLE: _flags_unreadable,
     Reason.DISABLED: _disabled,
     Reason.PAUSED: _paused,
