@@ -80,6 +80,7 @@ class Processes:
     def start_again(self, name: str) -> Process:
         """Start a child anew that has died, as it was."""
         old = self.all[name]
+        old.popen.wait(_GRACE_S)
         return self.start(name, old.port, old.command, **old.env)
 
     def wait_for(self, process: Process, ready: Callable[[], bool], within_s: float = 20.0) -> None:

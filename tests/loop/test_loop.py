@@ -67,7 +67,7 @@ def since(world: World, at: float) -> list[dict[str, Any]]:
 
 def arrived(world: World) -> int:
     with urllib.request.urlopen(f"{world.graph_url}/sandbox/stats") as response:
-        return int(json.load(response)["requests"])
+        return int(json.load(response)["posts"])
 
 
 def redis_cli(world: World, *words: str) -> None:
@@ -142,9 +142,9 @@ def test_a_dry_run_beside_the_daemon_only_reads(world: World) -> None:
     stop = threading.Event()
 
     def watch() -> None:
-        with redis.Redis.from_url(world.settings.redis_url, decode_responses=True).monitor() as monitor:
+        with redis.Redis.from_url(world.settings.redis_url, decode_responses=True).monitor() as monitor:  # type: ignore[no-untyped-call]
             watching.set()
-            for heard in monitor.listen():  # type: ignore[no-untyped-call]
+            for heard in monitor.listen():
                 seen.append((f"{heard['client_address']}:{heard['client_port']}", heard["command"]))
                 if stop.is_set():
                     return
