@@ -1,40 +1,17 @@
 """An action: gate, check, prepare, deliver, measure, in that order, the same for every provider.
 
-    outlook_send = action("outlook.send", Outlook())
+    outlook_send = action("outlook.send", Outlook()).send
 
 is all that a provider needs to be gated, counted and timed, and to fail with the same errors.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendResult
 from adapter.providers.provider import Provider
 from adapter.runtime import Runtime, default_runtime
 from adapter.sending import Sending
-
-
-class MailSend(Protocol):
-    """The signature that every mail action has."""
-
-    async def __call__(
-        self,
-        to: Sequence[EmailAddress],
-        subject: str,
-        body_html: str | None = None,
-        body_text: str | None = None,
-        cc: Sequence[EmailAddress] | None = None,
-        bcc: Sequence[EmailAddress] | None = None,
-        attachments: Sequence[Attachment] | None = None,
-        inline_images: Sequence[InlineImage] | None = None,
-        reply_to: Sequence[EmailAddress] | None = None,
-        *,
-        user_id: str,
-        idempotency_key: str | None = None,
-        resend_unknown: bool = False,
-        runtime: Runtime | None = None,
-    ) -> SendResult: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +21,8 @@ class Action:
     name: str
     provider: Provider
 
-    def begin(self, runtime: Runtime, user_id: str, recipients: tuple[str, ...]) -> Sending:
-        """Begin a send that the gate lets in; raises ActionDisabledError or ActionGatedError."""
-        sending = Sending(self.name, self.provider, runtime, user_id, recipients)
-        sending.admit()
-        return sending
-
-
-ACTIONS: dict[str, Action] = {}
-"""Every action by its name."""
-
-
-def action(name: str, provider: Provider) -> MailSend:
-    """Register a provider's action and give the function that sends through it."""
-    registered = ACTIONS[name] = Action(name, provider)
-
     async def send(
+        self,
         to: Sequence[EmailAddress],
         subject: str,
         body_html: str | None = None,
@@ -82,7 +45,8 @@ def action(name: str, provider: Provider) -> MailSend:
         """
         to, cc, bcc = to or (), cc or (), bcc or ()
         recipients = tuple([a.address for people in (to, cc, bcc) for a in people])
-        sending = registered.begin(runtime or await default_runtime(), user_id, recipients)
+        sending = Sending(self.name, self.provider, runtime or await default_runtime(), user_id, recipients)
+        sending.admit()
         message = OutgoingMessage(
             to=tuple(to),
             subject=subject,
@@ -96,5 +60,12 @@ def action(name: str, provider: Provider) -> MailSend:
         )
         return await sending.perform(message, idempotency_key, resend_unknown=resend_unknown)
 
-    send.__name__ = send.__qualname__ = name.replace(".", "_")
-    return send
+
+ACTIONS: dict[str, Action] = {}
+"""Every action by its name."""
+
+
+def action(name: str, provider: Provider) -> Action:
+    """Register a provider's action; its `send` is the function that hosts call."""
+    ACTIONS[name] = Action(name, provider)
+    return ACTIONS[name]

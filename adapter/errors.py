@@ -48,6 +48,7 @@ REFUSALS: dict[str, Code] = code_table(
         "ORPHAN_CID", Source.CALLER, 422, "The HTML and the inline images do not name the same content ids."
     ),
     Code("EMPTY_MESSAGE", Source.CALLER, 422, "The mail has no body."),
+    Code("INVALID_REQUEST", Source.CALLER, 422, "The JSON of the request is not as documented."),
     Code("IDEMPOTENCY_KEY_REUSED", Source.CALLER, 422, "The idempotency key was used for another mail."),
     Code("IDEMPOTENCY_UNAVAILABLE", Source.ADAPTER, 503, "The key cannot be kept now, so nothing was sent."),
     Code("MAILBOX_BUSY", Source.CALLER, 429, "Too many sends at once for this mailbox; none was made."),

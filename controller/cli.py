@@ -35,6 +35,7 @@ COMMANDS: dict[str, Row] = {
     "approve": Row(f"{_COMMANDS}.operate:approve", "Approve the next step that waits for a person."),
     "gate": Row("adapter.commands.gate:gate", "Say whether a user's send would go ahead now."),
     "auth": Row("adapter.commands.auth:auth", "Link users to their Microsoft mailboxes."),
+    "send": Row("adapter.commands.send:send", "Send one mail, or show the request that would."),
     "replay": Row(f"{_COMMANDS}.replay:replay", "Decide once more over recorded counts."),
     "simulate": Row(f"{_COMMANDS}.simulate:simulate", "Try a feature's rollout on made-up traffic."),
     "plan": Row(f"{_COMMANDS}.plan:plan", "Foretell how long each step takes and what it can see."),

@@ -1,0 +1,184 @@
+"""`rollout send`: one mail from files and options, through the gate as every other."""
+
+import asyncio
+import json
+import mimetypes
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adapter.actions import Action
+from adapter.checks import check
+from adapter.errors import AuthError, MessageRefusedError, StructuredError
+from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage
+from adapter.payload import parse_send
+from adapter.providers.provider import Request
+from adapter.runtime import Runtime
+from adapter.sending import new_ids
+from adapter.sends import ACTIONS
+from adapter.settings import Settings, SettingsError
+from controller.console import NO, UNREACHABLE, USAGE, fail, json_option, print_json
+
+SHOWN_CHARACTERS = 120
+"""Longer texts are cut where a request is printed."""
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+def _people(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[EmailAddress]:
+    """Read `a@b.com` or `Ann <a@b.com>`; whether it is an address is checked later."""
+    return [_person(value) for value in values]
+
+
+def _person(text: str) -> EmailAddress:
+    name, address = parseaddr(text) if text.endswith(">") else ("", text)
+    return EmailAddress(address or text, name or None)
+
+
+def _images(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[InlineImage]:
+    return [_image(value) for value in values]
+
+
+def _image(text: str) -> InlineImage:
+    content_id, found, name = text.partition("=")
+    if not found or not Path(name).is_file():
+        raise click.BadParameter(f"{text!r}: write CID=FILE, with a file that exists")
+    return InlineImage(Path(name).name, _type_of(Path(name)), Path(name).read_bytes(), content_id)
+
+
+def _files(_: click.Context, __: click.Parameter, values: Sequence[Path]) -> list[Attachment]:
+    return [Attachment(path.name, _type_of(path), path.read_bytes()) for path in values]
+
+
+def _type_of(path: Path) -> str:
+    return mimetypes.guess_type(path.name)[0] or ""
+
+
+@click.command(
+    epilog="Exit codes: 0 sent, 1 denied, refused, failed or unknown, 2 usage or configuration, "
+    "3 a server cannot be reached. Example:  rollout send --user ann --to bob@corp.example "
+    "--subject Hello --html body.html --inline logo=logo.png --dry-run"
+)
+@click.option("--user", "user_id", help="Whose mailbox sends; the rollout decides by it.")
+@click.option("--to", multiple=True, callback=_people, help="Recipient; may be repeated.")
+@click.option("--cc", multiple=True, callback=_people)
+@click.option("--bcc", multiple=True, callback=_people)
+@click.option("--reply-to", multiple=True, callback=_people)
+@click.option("--subject", default="")
+@click.option(
+    "--html", "body_html", type=click.File("r", encoding="utf-8"), help="File; - is standard input."
+)
+@click.option(
+    "--text", "body_text", type=click.File("r", encoding="utf-8"), help="File; - is standard input."
+)
+@click.option(
+    "--attach", "attachments", multiple=True, type=_FILE, callback=_files, help="File to send along."
+)
+@click.option(
+    "--inline", "inline_images", multiple=True, callback=_images, metavar="CID=FILE", help="Shown as cid:CID."
+)
+@click.option("--message", type=click.File("r", encoding="utf-8"), help="All of it as JSON, as over HTTP.")
+@click.option("--key", "idempotency_key", help="Idempotency key: the mail of a key is sent once.")
+@click.option("--resend-unknown", is_flag=True, help="Send again what may have been sent.")
+@click.option("--action", "action_name", default="outlook.send", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Check, and print the request; ask nobody, send nothing.")
+@json_option
+def send(message: Any, action_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
+    """Send one mail, or show what would be sent."""
+    action = ACTIONS.get(action_name)
+    if action is None:
+        fail(f"there is no action {action_name!r}; there are {', '.join(ACTIONS)}")
+    try:
+        settings = Settings.from_environment()
+        arguments = _from_json(message.read()) if message else _from_options(given)
+        if dry_run:
+            _show(_request(action, arguments, settings), action, settings, as_json)
+        else:
+            _tell(asyncio.run(_send(action, arguments, settings)), as_json)
+    except (SettingsError, ValueError) as error:
+        fail(str(error), USAGE)
+    except StructuredError as error:
+        fail(_advice(error), _exit_code(action, error))
+
+
+def _from_json(text: str) -> dict[str, Any]:
+    return parse_send(json.loads(text))
+
+
+def _from_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    if not given["user_id"]:
+        raise ValueError("--user is needed (or --message with user_id)")
+    bodies = {name: given[name].read() if given[name] else None for name in ("body_html", "body_text")}
+    return {**given, **bodies}
+
+
+async def _send(action: Action, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    async with Runtime.open(settings) as runtime:
+        result = await action.send(**arguments, runtime=runtime)
+    return asdict(result)
+
+
+def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -> Request:
+    lists = ("to", "cc", "bcc", "attachments", "inline_images", "reply_to")
+    texts = ("subject", "body_html", "body_text")
+    fields: dict[str, Any] = {name: tuple(arguments.get(name) or ()) for name in lists}
+    fields |= {name: arguments[name] for name in texts if name in arguments}
+    message = OutgoingMessage(**fields)
+    checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
+    ids = new_ids(action.name, arguments["user_id"], arguments.get("idempotency_key"))
+    return action.provider.prepare(checked, ids, settings.limits)
+
+
+def _show(request: Request, action: Action, settings: Settings, as_json: bool) -> None:
+    url = settings.base_urls.get(action.provider.name, action.provider.base_url) + request.path
+    body = _shortened(json.loads(request.body)) if request.form is Form.JSON else _cut(request.body.decode())
+    if as_json:
+        headers = dict(request.headers)
+        print_json(
+            {"method": "POST", "url": url, "headers": headers, "bytes": len(request.body), "body": body}
+        )
+        return
+    click.echo(f"POST {url}")
+    for name, value in request.headers.items():
+        click.echo(f"{name}: {value}")
+    click.echo(f"Content-Length: {len(request.body)}\n")
+    click.echo(json.dumps(body, indent=2, ensure_ascii=False) if request.form is Form.JSON else body)
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _shortened(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_shortened(inner) for inner in value]
+    return _cut(value) if isinstance(value, str) else value
+
+
+def _cut(text: str) -> str:
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    return f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
+
+
+def _tell(sent: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json({"status": "sent", **sent})
+        return
+    click.echo("already sent with this key" if sent["replayed"] else "sent")
+    for name in ("request_id", "client_request_id", "internet_message_id", "form"):
+        click.echo(f"  {name}: {sent[name]}")
+
+
+def _advice(error: StructuredError) -> str:
+    return f"{error} [{error.reason}]" if error.reason else str(error)
+
+
+def _exit_code(action: Action, error: StructuredError) -> int:
+    if error.code in {action.provider.unreachable_code, "IDEMPOTENCY_UNAVAILABLE"} or error.reason == "stale":
+        return UNREACHABLE
+    if isinstance(error, AuthError) and error.code == "MS_AUTH_CLIENT_CONFIG":
+        return USAGE
+    return USAGE if isinstance(error, MessageRefusedError) and error.code == "INVALID_REQUEST" else NO
