@@ -1,9 +1,7 @@
 """The HTTP face of the actions: `POST /actions/<name>` takes a send as JSON and says what became of it."""
 
-import hmac
 import json
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapter.actions import Action
+from adapter.callers import Caller, PlainToken
 from adapter.errors import FAILURES, REFUSALS, MessageRefusedError, StructuredError
 from adapter.message import SendResult
 from adapter.payload import parse_send
@@ -22,9 +21,6 @@ from adapter.settings import Settings
 
 ROOM_FOR_JSON = 64 * 1024
 """Beyond what the files may take."""
-
-Caller = Callable[[str | None], Any]
-"""Takes the Authorization header; gives the caller's name, or a value with `status` and `detail`."""
 
 
 def routes(runtime: Runtime | None = None, *, caller: Caller | None = None) -> list[Route]:
@@ -38,31 +34,6 @@ def routes(runtime: Runtime | None = None, *, caller: Caller | None = None) -> l
         Route(f"/actions/{name}", partial(_send, action, runtime, asked), methods=["POST"])
         for name, action in ACTIONS.items()
     ]
-
-
-class Refusal:
-    """Why a caller is not let in."""
-
-    def __init__(self, status: int, detail: str) -> None:
-        self.status = status
-        self.detail = detail
-
-
-class PlainToken:
-    """Lets in whoever brings the one token."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-
-    def __call__(self, authorization: str | None) -> str | Refusal:
-        if not self._token:
-            return Refusal(403, "no token is configured, so this route is closed; set ROLLOUT_API_TOKEN")
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            return Refusal(401, "a bearer token is needed: Authorization: Bearer TOKEN")
-        if not hmac.compare_digest(token.strip().encode(), self._token):
-            return Refusal(403, "the bearer token is not the one configured")
-        return "api"
 
 
 async def _send(action: Action, runtime: Runtime | None, caller: Caller, request: Request) -> Response:

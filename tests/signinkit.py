@@ -18,6 +18,7 @@ import httpx
 from cryptography.fernet import Fernet
 from starlette.applications import Starlette
 
+from adapter.callers import PlainToken
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.handshake import Handshake
 from adapter.signin.oauth import PATH, routes
@@ -44,7 +45,7 @@ class Browser:
     """A person's browser before the service: keeps cookies, follows redirects, and notes every page."""
 
     def __init__(self, manager: MicrosoftTokenManager, ca_file: Path, pages: list[str]) -> None:
-        app = httpx.ASGITransport(Starlette(routes=routes(manager, api_token=API_TOKEN)))
+        app = httpx.ASGITransport(Starlette(routes=routes(manager, caller=PlainToken(API_TOKEN))))
         self._pages = pages
         self.http = httpx.AsyncClient(
             mounts={"http://": app, "https://": None},

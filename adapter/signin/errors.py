@@ -21,8 +21,8 @@ AUTH_CODES: dict[str, Code] = code_table(
     Code(
         CLIENT_CONFIG, Source.AUTH, 502, "The app registration or its settings are wrong; an operator acts."
     ),
-    Code(UNAVAILABLE, Source.AUTH, 503, "Tokens cannot be had for the moment; it heals by itself."),
-    Code(INSUFFICIENT_PERMS, Source.AUTH, 403, "A permission is missing; an administrator grants it."),
+    Code(UNAVAILABLE, Source.AUTH, 502, "Tokens cannot be had for the moment; it heals by itself."),
+    Code(INSUFFICIENT_PERMS, Source.AUTH, 502, "A permission is missing; an administrator grants it."),
 )
 
 _LINK = "run 'rollout auth link USER' and open the link it prints"

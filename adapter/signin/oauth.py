@@ -1,8 +1,8 @@
 """The routes of signing in. Their duty is to let one browser link one mailbox, and to give no token away."""
 
-import hmac
 import json
 import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from adapter.callers import Caller, PlainToken
+from adapter.settings import Environment
 from adapter.signin import pages
 from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
 from adapter.signin.handshake import Begun, Handshake, Refusal, RefusedError
@@ -26,10 +28,14 @@ Manager = MicrosoftTokenManager | Callable[[], MicrosoftTokenManager]
 """A manager, or what makes one at the first request: a service may run before Microsoft is configured."""
 
 
-def routes(manager: Manager, *, api_token: str = "") -> list[Route]:
-    """Give the routes for a Starlette app. Without an `api_token` only signed links open anything."""
+def routes(manager: Manager = MicrosoftTokenManager.from_env, *, caller: Caller | None = None) -> list[Route]:
+    """Give the routes for a Starlette app.
+
+    Without a manager the environment gives one at the first request; without `caller` the one token of
+    ROLLOUT_API_TOKEN is asked for, and where that is not set only signed links open anything.
+    """
     logging.getLogger("uvicorn.access").addFilter(_without_query)
-    face = _Face(manager, api_token)
+    face = _Face(manager, caller or PlainToken(Environment(os.environ).secret("ROLLOUT_API_TOKEN")))
     return [
         Route(f"{PATH}/authorize", _answered(face.authorize), methods=["GET"]),
         Route(f"{PATH}/callback", _answered(face.callback), methods=["GET", "POST"]),
@@ -47,9 +53,9 @@ class _DeniedError(Exception):
 
 
 class _Face:
-    def __init__(self, manager: Manager, api_token: str) -> None:
+    def __init__(self, manager: Manager, caller: Caller) -> None:
         self._given = manager
-        self._api_token = api_token
+        self._caller = caller
 
     @cached_property
     def _manager(self) -> MicrosoftTokenManager:
@@ -126,13 +132,9 @@ class _Face:
         return user_id
 
     def _check_bearer(self, request: Request) -> None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if not self._api_token:
-            raise _DeniedError(403, "Closed: no API token is configured (ROLLOUT_API_TOKEN).")
-        if scheme.lower() != "bearer" or not given:
-            raise _DeniedError(401, "A link from 'rollout auth link USER' or a bearer token is needed.")
-        if not hmac.compare_digest(given.strip().encode(), self._api_token.encode()):
-            raise _DeniedError(403, "The bearer token is not the one configured.")
+        found = self._caller(request.headers.get("authorization"))
+        if not isinstance(found, str):
+            raise _DeniedError(found.status, found.detail)
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -145,7 +147,9 @@ def _answered(handler: Handler) -> Handler:
         try:
             response = await handler(request)
         except _DeniedError as error:
-            response = _told(request, error.status, "DENIED", "Not allowed", str(error))
+            code = "UNAUTHORIZED" if error.status == 401 else "FORBIDDEN"
+            why = f"{error}. A person needs a link, which 'rollout auth link USER' prints."
+            response = _told(request, error.status, code, "Not allowed", why)
         except RefusedError as error:
             why = f"{error} Ask for a new link: 'rollout auth link USER' prints one."
             response = _told(request, 400, error.refusal, "Sign-in refused", why)
