@@ -4,6 +4,9 @@ This is the one file of the controller that names the adapter, because it embeds
 """
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -12,6 +15,10 @@ from controller import __version__
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
+
+    from adapter.callers import Caller
+    from controller.face import Gate
+    from controller.settings import Settings
 
 
 class Row(NamedTuple):
@@ -45,11 +52,37 @@ COMMANDS: dict[str, Row] = {
 }
 
 
-def adapter_routes() -> "list[BaseRoute]":
-    """Give the adapter's HTTP routes, to be served beside the controller."""
-    from adapter.service import routes  # noqa: PLC0415 - only the daemon embeds the adapter
+class Embedded(NamedTuple):
+    """What the adapter adds to the daemon: its gate, and the routes that send and sign in."""
 
-    return list(routes())
+    gate: "Gate"
+    routes: "list[BaseRoute]"
+
+
+@contextmanager
+def embedded(settings: "Settings", *, sends: bool) -> "Iterator[Embedded]":
+    """Open the adapter's part of a daemon; without `sends` only the gate, which OFREP answers from.
+
+    Raises ValueError where the adapter's settings cannot be used.
+    """
+    from adapter.flags import RolloutGate  # noqa: PLC0415 - only the daemon embeds the adapter
+    from controller.auth import Tokens  # noqa: PLC0415
+
+    # The adapter takes its settings from the environment: what the file says, goes there.
+    os.environ.setdefault("ROLLOUT_REDIS_URL", settings.redis_url)
+    if settings.config_path:
+        os.environ.setdefault("ROLLOUT_CONFIG", str(settings.config_path))
+    caller = Tokens.parse(settings.api_token).caller
+    with RolloutGate.connect(settings.redis_url, settings.features) as gate:
+        yield Embedded(gate, adapter_routes(caller) if sends else [])
+
+
+def adapter_routes(caller: "Caller | None" = None) -> "list[BaseRoute]":
+    """Give the adapter's HTTP routes, to be served beside the controller; `caller` checks bearer tokens."""
+    from adapter import service  # noqa: PLC0415 - only the daemon embeds the adapter
+    from adapter.signin import oauth  # noqa: PLC0415 - as above
+
+    return [*service.routes(caller=caller), *oauth.routes(caller=caller)]
 
 
 class LazyGroup(click.Group):

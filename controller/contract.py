@@ -41,6 +41,11 @@ def applied_key(feature: str) -> str:
     return f"rollout:applied:{feature}"
 
 
+def reply_key(digest: str) -> str:
+    """Name what was answered to an API call that carried an Idempotency-Key."""
+    return f"rollout:reply:{digest}"
+
+
 SENDER_JOB = "rollout-sender"
 """The scrape job of the sender processes."""
 
@@ -52,7 +57,7 @@ ROLLOUT_GATE_TOTAL = "rollout_gate_total"
 ROLLOUT_GATE_REVISION = "rollout_gate_revision"
 ROLLOUT_GATE_PERCENT = "rollout_gate_percent"
 MS_TOKEN_REFRESH_TOTAL = "ms_token_refresh_total"  # noqa: S105 - the name of a metric
-"""Refreshes of access tokens at Microsoft; `outcome` is `ok` or the error's code in short, as `unavailable`."""
+"""Refreshes of access tokens at Microsoft; `outcome` is `ok` or the error's code, as `unavailable`."""
 MS_TOKEN_LOCK_WAIT_SECONDS = "ms_token_lock_wait_seconds"  # noqa: S105 - the name of a metric
 MS_TOKEN_AGE_SECONDS = "ms_token_age_seconds"  # noqa: S105 - the name of a metric
 

@@ -3,10 +3,12 @@
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -24,6 +26,9 @@ from controller.prometheus import PrometheusSource
 from controller.settings import Settings, load_settings
 from controller.telemetry import Telemetry
 from controller.tick import Controller, Report
+
+if TYPE_CHECKING:
+    from controller.face import Gate
 
 _REDIS_TIMEOUT_S = 2.0
 
@@ -93,7 +98,10 @@ class Daemon:
     def __init__(self, settings: Settings, *, dry_run: bool) -> None:
         self.settings = settings
         self.health = Health(settings.interval_s)
-        self._controller = open_controller(settings, dry_run=dry_run, journal=open_journal(settings))
+        self._ticking = threading.Lock()
+        self._dry_run = dry_run
+        self._journal = open_journal(settings)
+        self._controller = open_controller(settings, dry_run=dry_run, journal=self._journal)
         self._telemetry = Telemetry(settings.features, REGISTRY)
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._log = structlog.get_logger("daemon")
@@ -102,7 +110,11 @@ class Daemon:
         self._reload_asked = False
 
     def tick(self) -> Report:
-        """Tick once and tell everybody how it went."""
+        """Tick once and tell everybody how it went; one that was asked for waits for the one under way."""
+        with self._ticking:
+            return self._tick()
+
+    def _tick(self) -> Report:
         if self._reload_asked:
             self._reload_asked = False
             self.reload()
@@ -113,10 +125,8 @@ class Daemon:
         notify("WATCHDOG=1", *self._news(report))
         return report
 
-    def run(self, routes: Sequence[BaseRoute]) -> None:
+    def run(self, routes: Sequence[BaseRoute] = (), gate: "Gate | None" = None) -> None:
         """Tick and serve until SIGTERM or SIGINT; a tick under way is finished."""
-        from controller.server import build_app  # noqa: PLC0415 - the page is not needed for a single tick
-
         self._scheduler.add_job(
             self.tick,
             "interval",
@@ -128,21 +138,46 @@ class Daemon:
         )
         self._scheduler.start()
         signal.signal(signal.SIGHUP, self._ask_for_reload)
+        # uvicorn raises the signal that ended it once more when it is done: it must not end what comes after.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _already_told)
+        try:
+            self._server(routes, gate).run()
+        finally:
+            notify("STOPPING=1")
+            self._scheduler.shutdown(wait=True)
+            self._controller.release()
+
+    def _server(self, routes: Sequence[BaseRoute], gate: "Gate | None") -> uvicorn.Server:
+        """Make the HTTP server; open event streams end when it is told to stop, so they do not hold it up."""
+        from controller.face import Face  # noqa: PLC0415 - what is served is not needed for a single tick
+        from controller.server import build_app  # noqa: PLC0415
+
         host, port = self.settings.listen_address
+        face = Face(
+            health=self.health,
+            settings=lambda: self.settings,
+            store=open_store(self.settings),
+            journal=self._journal,
+            gate=gate,
+            dry_run=self._dry_run,
+            tick_soon=self.tick_soon,
+            stopping=lambda: server.should_exit,
+        )
         config = uvicorn.Config(
-            build_app(self.health, routes),
+            build_app(face, routes),
             host=host,
             port=port,
             log_config=None,
             timeout_graceful_shutdown=1,
             server_header=False,
         )
-        try:
-            uvicorn.Server(config).run()
-        finally:
-            notify("STOPPING=1")
-            self._scheduler.shutdown(wait=True)
-            self._controller.release()
+        server = uvicorn.Server(config)
+        return server
+
+    def tick_soon(self) -> None:
+        """Ask for a tick now, or right after the one under way."""
+        self._scheduler.add_job(self.tick, misfire_grace_time=None)
 
     def reload(self) -> None:
         """Read the configuration anew; a bad file is refused and the old one stays."""
@@ -152,6 +187,7 @@ class Daemon:
             self._log.error("reload_refused", error=str(error))
             return
         self._controller.use(settings.features)
+        self.settings = replace(self.settings, features=settings.features)
         self._log.info("reloaded", features=sorted(settings.features))
 
     def _ask_for_reload(self, *_: object) -> None:
@@ -173,6 +209,10 @@ class Daemon:
             self._notified = True
             news.append("READY=1")
         return news
+
+
+def _already_told(*_: object) -> None:
+    """Do nothing: the server ends already."""
 
 
 def notify(*lines: str) -> None:

@@ -1,56 +1,98 @@
-"""The daemon's HTTP face: health, readiness, metrics, and whatever is embedded beside them."""
+"""The daemon's HTTP face: health, metrics, status page, API, events, OFREP, and what is embedded."""
 
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute
 
-from controller.tick import Report
+from controller.answers import answer
+from controller.api import Api
+from controller.events import Hub
+from controller.face import Face
+from controller.flagstore import StoreError
+from controller.ofrep import Ofrep
+from controller.openapi import document
+from controller.operations import Answer, Operation
+from controller.problems import ProblemError, on_crash, on_http_exception, on_problem, on_store_error
+from controller.readiness import Readiness
+from controller.replies import Replies
+from controller.schemas import TEXT
+from controller.stream import Streams, aconnect
+
+_REDIS_TIMEOUT_S = 2.0
 
 
-class Health(Protocol):
-    """What the server tells of the daemon."""
-
-    report: Report
-
-    def fresh(self, monotonic: float) -> bool:
-        """Whether the last tick is recent."""
-
-
-def build_app(health: Health, routes: Sequence[BaseRoute]) -> Starlette:
+def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Give the application that the daemon serves; `routes` are embedded as they are."""
-    own = [
-        Route("/healthz", _healthz),
-        Route("/readyz", _readyz(health)),
-        Route("/metrics", _metrics),
+    client = aconnect(face.settings().redis_url, _REDIS_TIMEOUT_S)
+    streams = Streams(client)
+    readiness = Readiness(face, streams)
+    hub = Hub(face, streams, readiness)
+    operations = [
+        *_basics(),
+        *readiness.operations,
+        *Api(face, streams, Replies(client)).operations,
+        *hub.operations,
+        *(Ofrep(face, face.gate).operations if face.gate else ()),
     ]
-    return Starlette(routes=[*own, *routes])
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        following = asyncio.create_task(hub.run())
+        try:
+            yield
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+            await readiness.aclose()
+            await client.aclose()
+
+    return Starlette(
+        routes=[*_with_document(operations), *routes],
+        lifespan=lifespan,
+        exception_handlers={
+            ProblemError: on_problem,
+            StoreError: on_store_error,
+            HTTPException: on_http_exception,
+            Exception: on_crash,
+        },
+    )
+
+
+def _with_document(operations: list[Operation]) -> list[BaseRoute]:
+    """Give the routes of these operations, and of the document that describes them and itself."""
+
+    async def openapi(request: Request) -> Response:
+        return answer(request, described)
+
+    json_document = {200: Answer("this document", {"type": "object"})}
+    about = Operation(
+        "GET", "/openapi.json", openapi, "What is served, as OpenAPI 3.1.", "health", json_document
+    )
+    described = document([*operations, about])
+    return [operation.route for operation in [*operations, about]]
+
+
+def _basics() -> list[Operation]:
+    alive = {200: Answer("`ok`", TEXT, "text/plain")}
+    exposition = {200: Answer("Prometheus's text format", TEXT, "text/plain")}
+    return [
+        Operation("GET", "/healthz", _healthz, "Whether the process is alive.", "health", alive),
+        Operation("GET", "/metrics", _metrics, "The daemon's own metrics.", "health", exposition),
+    ]
 
 
 async def _healthz(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
-def _metrics(_: Request) -> Response:
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-
-def _readyz(health: Health) -> Callable[[Request], Awaitable[Response]]:
-    async def readyz(_: Request) -> Response:
-        report, fresh = health.report, health.fresh(time.monotonic())
-        answer = {
-            "role": "leader" if report.leader else "standby",
-            "tick_fresh": fresh,
-            "redis": not report.error,
-            "prometheus": not report.source_problem,
-            "detail": report.error or report.source_problem,
-        }
-        ready = fresh and not report.error and not report.source_problem
-        return JSONResponse(answer, status_code=200 if ready else 503)
-
-    return readyz
+async def _metrics(_: Request) -> Response:
+    body = await asyncio.to_thread(generate_latest)
+    return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -28,9 +28,13 @@ def run(config: Path | None, dry_run: bool, once: bool, no_adapter: bool, as_jso
     if once:
         _tick_once(settings, dry_run=dry_run, as_json=as_json)
         return
-    from controller.cli import adapter_routes  # noqa: PLC0415 - only the daemon embeds the adapter
+    from controller.cli import embedded  # noqa: PLC0415 - only the daemon embeds the adapter
 
-    Daemon(settings, dry_run=dry_run).run([] if no_adapter else adapter_routes())
+    try:
+        with embedded(settings, sends=not no_adapter) as adapter:
+            Daemon(settings, dry_run=dry_run).run(adapter.routes, adapter.gate)
+    except ValueError as error:
+        fail(str(error))
 
 
 def _tick_once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:

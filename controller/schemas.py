@@ -1,0 +1,205 @@
+"""The JSON Schemas of what the API takes and gives; those of our own values are made from their classes."""
+
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from controller.decision.model import Evidence, Finding, Kind, Reason, State
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
+TRUTH: Schema = {"type": "boolean"}
+PERCENT: Schema = {"type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.001}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def listed(items: Mapping[str, Any]) -> Schema:
+    return {"type": "array", "items": items}
+
+
+def maybe(schema: Mapping[str, Any]) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def record_like(properties: Mapping[str, Any], required: Sequence[str] | None = None, **more: Any) -> Schema:
+    """Give the schema of an object; all of its properties are there unless `required` says otherwise."""
+    needed = list(properties) if required is None else list(required)
+    return {"type": "object", "properties": dict(properties), "required": needed, **more}
+
+
+def schema_of(kind: Any) -> Schema:
+    """Give the schema of a frozen value as `to_plain` writes it."""
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return record_like({one.name: schema_of(hints[one.name]) for one in fields(kind)}, _required(kind))
+    if get_origin(kind) in {Union, types.UnionType}:
+        return {"anyOf": [schema_of(one) for one in get_args(kind)]}
+    if get_origin(kind) is tuple:
+        return listed(schema_of(get_args(kind)[0]))
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return {"type": "string", "enum": [one.value for one in kind]}
+    return dict(_PLAIN[kind])
+
+
+def _required(kind: Any) -> list[str]:
+    """Give the fields that older records have as well: those without a default."""
+    return [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
+
+
+_PLAIN: dict[Any, Schema] = {
+    # A number that JSON has not, such as minus infinity, is written as its name.
+    float: {"anyOf": [NUMBER, {"enum": ["inf", "-inf", "nan"]}]},
+    int: {"type": "integer"},
+    str: TEXT,
+    bool: TRUTH,
+    type(None): {"type": "null"},
+}
+
+FLAGS = record_like({"enabled": TRUTH, "internal_only": TRUTH, "rollout_percent": PERCENT, "paused": TRUTH})
+
+RECORD = record_like(
+    {
+        "id": TEXT,
+        "at": {"type": "number", "description": "unix seconds"},
+        "feature": TEXT,
+        "kind": schema_of(Kind),
+        "reason": schema_of(Reason),
+        "detail": {"type": "string", "description": "the reason in words, with this moment's numbers"},
+        "from": ref("Flags"),
+        "to": ref("Flags"),
+        "findings": listed(ref("Finding")),
+        "more_sends": schema_of(float | None),
+        "more_s": schema_of(float | None),
+        "evidence": maybe(ref("Evidence")),
+        "state_before": ref("State"),
+        "approved_percent": NUMBER,
+        "actor": {"type": "string", "description": "controller, outside, or the name of a person"},
+        "note": {"type": "string", "description": "the reason that a person gave"},
+        "dry_run": TRUTH,
+        "applied": {"type": "string", "enum": ["applied", "skipped", "conflict", "failed"]},
+        "epoch": {"type": "integer"},
+        "revision": {"type": "integer"},
+        "config_hash": TEXT,
+        "config": {"type": "object"},
+        "flags_read": {"type": "object"},
+        "window_s": maybe(NUMBER),
+        "frozen": TEXT,
+    }
+)
+
+PROGRESS = record_like(
+    dict.fromkeys(
+        [
+            "ramp_started_at",
+            "step_started_at",
+            "held_since",
+            "step_sends",
+            "step_errors",
+            "ramp_sends",
+            "ramp_errors",
+            "approved_percent",
+        ],
+        NUMBER,
+    )
+)
+
+FEATURE = record_like(
+    {
+        "feature": TEXT,
+        "name": TEXT,
+        "provider": TEXT,
+        "action": TEXT,
+        "enabled": TRUTH,
+        "internal_only": TRUTH,
+        "rollout_percent": PERCENT,
+        "paused": TRUTH,
+        "revision": {"type": "integer"},
+        "unreadable": listed(TEXT),
+        "missing": listed(TEXT),
+        "steps": listed(PERCENT),
+        "next_percent": maybe(PERCENT),
+        "kind": {"type": "string", "description": "of the newest decision; empty before the first one"},
+        "reason": TEXT,
+        "detail": TEXT,
+        "at": maybe(NUMBER),
+        "id": maybe(TEXT),
+        "actor": maybe(TEXT),
+        "note": maybe(TEXT),
+        "more_sends": schema_of(float | None),
+        "more_s": schema_of(float | None),
+        "findings": maybe(listed(ref("Finding"))),
+        "slo": record_like({"error_rate": NUMBER, "latency_p95_ms": NUMBER}),
+        "bake_s": NUMBER,
+        "policy": TEXT,
+        "on_breach": TEXT,
+        "approval_steps": listed(PERCENT),
+        "progress": ref("Progress"),
+    }
+)
+
+PROBLEM = record_like(
+    {"type": TEXT, "title": TEXT, "status": {"type": "integer"}, "detail": TEXT},
+    description="RFC 9457",
+)
+
+READINESS = record_like(
+    {
+        "ready": TRUTH,
+        "role": {"type": "string", "enum": ["leader", "standby"]},
+        "tick_fresh": TRUTH,
+        "redis": TRUTH,
+        "prometheus": TRUTH,
+        "dry_run": TRUTH,
+        "detail": TEXT,
+    }
+)
+
+REASON: Schema = {"type": "string", "minLength": 1, "maxLength": 500, "pattern": r"\S"}
+ACT = record_like({"reason": REASON}, additionalProperties=False)
+SET = record_like({"percent": PERCENT, "reason": REASON}, additionalProperties=False)
+APPROVE = record_like({"reason": REASON, "percent": PERCENT}, required=["reason"], additionalProperties=False)
+
+OFREP_FLAG = record_like(
+    {
+        "key": TEXT,
+        "value": TRUTH,
+        "reason": {"type": "string", "enum": ["SPLIT", "TARGETING_MATCH", "DISABLED", "STALE"]},
+        "variant": {"type": "string", "enum": ["on", "off"]},
+        "metadata": {"type": "object"},
+    }
+)
+OFREP_ERROR = record_like(
+    {"key": TEXT, "errorCode": TEXT, "errorDetails": TEXT}, required=["errorCode", "errorDetails"]
+)
+OFREP_REQUEST = record_like(
+    {
+        "context": record_like(
+            {
+                "targetingKey": {"type": "string", "description": "the user id", "minLength": 1},
+                "recipients": {**listed(TEXT), "description": "the mail's recipients; none: the user alone"},
+            },
+            required=["targetingKey"],
+        )
+    }
+)
+
+COMPONENTS: dict[str, Schema] = {
+    "Feature": FEATURE,
+    "Progress": PROGRESS,
+    "Flags": FLAGS,
+    "Record": RECORD,
+    "Finding": schema_of(Finding),
+    "Evidence": schema_of(Evidence),
+    "State": schema_of(State),
+    "Problem": PROBLEM,
+    "Readiness": READINESS,
+    "FlagAnswer": OFREP_FLAG,
+    "FlagError": OFREP_ERROR,
+}

@@ -1,0 +1,156 @@
+"""The decisions kept in Redis, read without waiting in a thread: the newest, a page of them, and what comes.
+
+Entry ids are Redis's own (`1700000000000-0`): all streams lie in one Redis, so they rise over all features.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from controller.contract import decisions_key
+from controller.flagstore import StoreError
+
+ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
+_BLOCK_MS = 500
+_CHUNK = 200
+_LONGEST_SCAN = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record as the stream holds it."""
+
+    id: str
+    feature: str
+    text: str
+    """The record as JSON."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return place(self.id)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads(self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries, newest first, and where the next page begins; empty at the end."""
+
+    entries: tuple[Entry, ...]
+    next: str = ""
+
+
+def place(entry_id: str) -> tuple[int, int]:
+    """Read an entry's id as what it is ordered by."""
+    ms, _, sequence = entry_id.partition("-")
+    return int(ms), int(sequence or 0)
+
+
+def aconnect(url: str, timeout_s: float) -> "aioredis.Redis":
+    """Open a client for an event loop that neither waits long nor repeats by itself."""
+    return aioredis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_s + _BLOCK_MS / 1000,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
+        protocol=2,
+    )
+
+
+class Streams:
+    """Reads the streams of decisions; every method raises StoreError when Redis does not answer."""
+
+    def __init__(self, client: "aioredis.Redis") -> None:
+        self._redis = client
+
+    async def last(self, features: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Give each feature's newest record, in one round trip; empty where there is none."""
+        with _store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            for name in features:
+                pipe.xrevrange(decisions_key(name), count=1)
+            answers = await pipe.execute() if features else []
+        return {
+            name: json.loads(answer[0][1]["record"]) if answer else {}
+            for name, answer in zip(features, answers, strict=True)
+        }
+
+    async def page(self, feature: str, *, before: str = "+", limit: int, changes: bool = False) -> Page:
+        """Give at most `limit` entries older than the id `before`; `changes` leaves out the holds."""
+        found: list[Entry] = []
+        top, scanned = before if before == "+" else f"({before}", 0
+        while len(found) <= limit and scanned < _LONGEST_SCAN:
+            with _store_errors():
+                chunk = await self._redis.xrevrange(
+                    decisions_key(feature), max=top, count=max(limit + 1, _CHUNK) if changes else limit + 1
+                )
+            entries = _entries(feature, chunk)
+            scanned += len(entries)
+            found += [one for one in entries if not changes or one.record["kind"] != "hold"]
+            if not entries or not changes:
+                break
+            top = f"({entries[-1].id}"
+        return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else "")
+
+    async def since(self, features: Sequence[str], entry_id: str, count: int) -> list[Entry]:
+        """Give the entries from `entry_id` on, itself included, at most `count` of each feature."""
+        with _store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            for name in features:
+                pipe.xrange(decisions_key(name), min=entry_id, count=count)
+            answers = await pipe.execute() if features else []
+        found = [
+            entry for name, answer in zip(features, answers, strict=True) for entry in _entries(name, answer)
+        ]
+        return sorted(found, key=lambda entry: entry.place)
+
+    async def newest_ids(self, features: Sequence[str]) -> dict[str, str]:
+        """Give the id of each feature's newest entry, `0-0` where there is none."""
+        with _store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            for name in features:
+                pipe.xrevrange(decisions_key(name), count=1)
+            answers = await pipe.execute() if features else []
+        return {
+            name: answer[0][0] if answer else "0-0" for name, answer in zip(features, answers, strict=True)
+        }
+
+    async def wait(self, after: Mapping[str, str]) -> list[Entry]:
+        """Wait up to half a second for entries newer than these ids, and give them oldest first."""
+        keys = {decisions_key(name): name for name in after}
+        with _store_errors():
+            answer: Any = await self._redis.xread(
+                {key: after[name] for key, name in keys.items()}, block=_BLOCK_MS, count=_CHUNK
+            )
+        found = [entry for key, chunk in answer or [] for entry in _entries(keys[key], chunk)]
+        return sorted(found, key=lambda entry: entry.place)
+
+    async def ping(self) -> None:
+        """Raise StoreError unless Redis answers."""
+        with _store_errors():
+            await self._redis.ping()
+
+
+def _entries(feature: str, chunk: Any) -> list[Entry]:
+    return [Entry(entry_id, feature, fields["record"]) for entry_id, fields in chunk if fields]
+
+
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    """Foreign exceptions become StoreError at this border."""
+    try:
+        yield
+    except (redis.RedisError, OSError, TimeoutError) as error:
+        raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
