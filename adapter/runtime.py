@@ -109,6 +109,7 @@ class Runtime:
                 gate = await stack.enter_async_context(own)
             runtime = cls(settings, features, gate, Telemetry.of(features, registry), dict(tokens or {}))
             runtime.telemetry.watch(gate, features)
+            runtime._make_meters()
             runtime._take_integration_token()
             stack.push_async_callback(runtime._close_connections)
             runtime._closers = stack.pop_all()
@@ -143,6 +144,12 @@ class Runtime:
             source = self.tokens[provider.name] = TOKEN_SOURCES[provider.name]()
             self._own_tokens.append(source)
         return self.tokens[provider.name]
+
+    def _make_meters(self) -> None:
+        """Make the metrics of all actions on offer, so that not even the first failure is lost."""
+        actions = importlib.import_module("adapter.sends").ACTIONS
+        for action in actions.values():
+            self.telemetry.meters(action.name, action.provider)
 
     def _take_integration_token(self) -> None:
         if self.settings.integration_token and "microsoft" not in self.tokens:
