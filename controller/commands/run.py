@@ -7,6 +7,7 @@ import click
 from controller.commands.common import config_option, settings_from
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json
 from controller.daemon import Daemon, open_controller, open_journal
+from controller.installation import foreign_claims
 from controller.journal import set_up_logging
 from controller.settings import Settings
 
@@ -23,6 +24,10 @@ from controller.settings import Settings
 @json_option
 def run(config: Path | None, dry_run: bool, once: bool, no_adapter: bool, as_json: bool) -> None:
     """Read the SLOs from Prometheus at every tick, and step up, hold or pause."""
+    if foreign := foreign_claims():
+        fail(
+            f"another distribution installs {', '.join(foreign)}; uninstall it, or use a virtual environment"
+        )
     settings = settings_from(config)
     set_up_logging()
     if once:

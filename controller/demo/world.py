@@ -36,7 +36,7 @@ journal = "{folder}/decisions.jsonl"
 log_unchanged_holds = false
 
 [features.microsoft]
-bake_s = 4
+bake_s = 6
 """
 _PROMETHEUS = """\
 global:
