@@ -14,12 +14,12 @@ import sys
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from email.utils import formatdate
 from typing import Any, Self
 
-from adapter.sandbox.faults import Dice, Faults
+from adapter.sandbox.faults import Dice, Faults, Weather
 from adapter.sandbox.http import Answer, Body, Head, Reset, Server
 from adapter.sandbox.rules import MAX_BODY_BYTES, BrokenRule, Mail, read_mail
 
@@ -73,10 +73,13 @@ class Sandbox:
         token_prefix: str = "sandbox-",  # noqa: S107 (the one that everybody may know)
         faults: Faults | None = None,
         tls: ssl.SSLContext | None = None,
+        accepts: Callable[[str], bool] | None = None,
     ) -> None:
         self._server = Server(self._answer, host=host, port=port, tls=tls)
         self._scheme, self._host = ("https" if tls else "http"), host
         self._token_prefix = token_prefix
+        self._accepts = accepts
+        """Asked about each token besides its prefix: the sandbox sign-in server knows its own."""
         self.revoked_tokens: set[str] = set()
         self.faults = faults or Faults()
         self.messages: deque[Received] = deque(maxlen=KEPT_MESSAGES)
@@ -96,7 +99,7 @@ class Sandbox:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._faults = faults
-        self._dice = Dice(faults)
+        self.dice: Weather = Dice(faults)
 
     @property
     def base(self) -> str:
@@ -124,7 +127,7 @@ class Sandbox:
 
     async def _send(self, head: Head, path: str, body: Body) -> Answer:
         self.posts += 1
-        faults = self._dice.throw()
+        faults = self.dice.throw()
         await _reset_early(faults, head, body)
         content = await body(head.length)
         mailbox = self._mailbox(head, path)
@@ -203,6 +206,8 @@ class Sandbox:
         """Name the mailbox that the token opens; empty if it opens none."""
         kind, _, token = head.headers.get("authorization", "").partition(" ")
         if kind != "Bearer" or not token.startswith(self._token_prefix) or token in self.revoked_tokens:
+            return ""
+        if self._accepts and not self._accepts(token):
             return ""
         parts = path.split("/")
         return parts[-2] if "users" in parts else token
