@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from controller.assembly import open_store
 from controller.commands.common import config_option, settings_from
 from controller.console import DONE, NO, UNREACHABLE, USAGE, fail, json_option, print_json
 from controller.contract import format_percent
-from controller.daemon import open_store
 from controller.decision.model import REASONS, Finding, Kind, Reason, State
 from controller.decision.plain import from_plain
 from controller.decision.record import state_from_dict, verify
@@ -50,21 +50,24 @@ def explain(decision_id: str, again: bool, journal: Path | None, config: Path | 
 
 
 def _found(settings: Settings, decision_id: str, journal: Path | None) -> Record:
+    file = settings.journal if settings.journal is not None and settings.journal.exists() else None
     if journal is not None:
         record = _in_file(journal, decision_id)
     else:
-        record = _in_store(settings, decision_id)
-        if record is None and settings.journal is not None and settings.journal.exists():
-            record = _in_file(settings.journal, decision_id)
+        record = _in_store(settings, decision_id, required=file is None)
+        if record is None and file is not None:
+            record = _in_file(file, decision_id)
     if record is None:
         fail(f"there is no decision {decision_id!r}; rollout history FEATURE --json lists their ids", NO)
     return record
 
 
-def _in_store(settings: Settings, decision_id: str) -> Record | None:
+def _in_store(settings: Settings, decision_id: str, *, required: bool) -> Record | None:
     try:
         return find_record(open_store(settings), settings.features, decision_id)
     except StoreError as error:
+        if not required:
+            return None
         fail(f"{error}; check ROLLOUT_REDIS_URL, or read a file with --journal", UNREACHABLE)
 
 
@@ -93,7 +96,7 @@ def told(record: Record) -> list[str]:
     return [
         f"{record['id']}, {_moment(record['at'])}",
         _what(record),
-        f"{record['detail']} {REASONS[Reason(record['reason'])]}",
+        record["detail"] or REASONS[Reason(record["reason"])],
         *_why(record),
         *_standing(record),
         _written(record),

@@ -197,6 +197,8 @@ def _breach_text(telling: Telling, finding: Finding) -> str:
     """Say what was proven: a breach at this step, a late change, or only what the newest window shows."""
     if finding.evidence_for_breach >= finding.breach_needed:
         return f"Proven breached: {finding_text(finding)}"
+    if not telling.snapshot.evidence.windows:
+        return f"Proven breached before this tick: {finding_text(finding)}"
     newest = _newest(telling.snapshot, finding)
     if finding.late_evidence >= finding.late_needed:
         return f"Proven to have changed for the worse: in the newest window {newest}"
