@@ -24,6 +24,5 @@ def test_the_daemon_refuses_to_run_beside_another_distribution_of_the_same_name(
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr == (
-        "rollout: another distribution installs adapter (impostor); uninstall it, or use a virtual environment\n"
-    )
+    assert "another distribution installs adapter (impostor)" in done.stderr
+    assert done.stderr.count("\n") == 1
