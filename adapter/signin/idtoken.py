@@ -5,7 +5,6 @@ OpenID Connect Core 3.1.3.7 accepts in its place.
 """
 
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ def check(claims: Any, expected: Expected, now: float, nonce: str | None = None)
             raise client_config(
                 f"The id_token is refused: its '{name}' is not the one expected", act=_ACTS[name]
             )
-    if nonce is not None and not hmac.compare_digest(str(claims.get("nonce")), nonce_claim(nonce)):
+    if nonce is not None and claims.get("nonce") != nonce_claim(nonce):
         raise SignInError(
             INTERACTION_REQUIRED,
             "The id_token is refused: its 'nonce' belongs to another sign-in. Start again with a fresh link.",
