@@ -1,0 +1,72 @@
+"""The two policies side by side, and what the policies cannot do."""
+
+import pytest
+from snapshots import FEATURE, at_step, window
+
+from controller.decision.decide import decide
+from controller.decision.judge import feature_tests
+from controller.decision.model import Kind, Reason, State, Verdict, Window
+from controller.decision.policies import POLICIES, sequential, threshold
+
+TESTS = feature_tests(FEATURE, 30.0)
+MET, BREACHED, UNKNOWN = Verdict.MET, Verdict.BREACHED, Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("newest", "verdicts"),
+    [
+        (window(1000, 9, 49), (MET, MET)),
+        (window(1000, 10, 50), (MET, MET)),
+        (window(1000, 11, 0), (BREACHED, MET)),
+        (window(1000, 0, 51), (MET, BREACHED)),
+        (window(1, 1, 0), (BREACHED, MET)),
+        (window(0), (UNKNOWN, UNKNOWN)),
+        (window(1000, converged=False), (UNKNOWN, UNKNOWN)),
+    ],
+)
+def test_threshold_looks_at_the_newest_window_alone(
+    newest: Window, verdicts: tuple[Verdict, Verdict]
+) -> None:
+    findings = threshold(TESTS, State(), (window(1000, 900, 900), newest))
+    assert tuple(finding.verdict for finding in findings) == verdicts
+
+
+def test_threshold_knows_nothing_without_a_window() -> None:
+    assert {finding.verdict for finding in threshold(TESTS, State(), ())} == {UNKNOWN}
+
+
+def test_one_failed_send_of_five_pauses_by_threshold_and_not_by_the_tests() -> None:
+    few = {"windows": (window(5, 1),)}
+    by_threshold = decide(at_step(feature={"policy": "threshold"}, evidence=few))
+    assert (by_threshold.kind, by_threshold.reason) == (Kind.PAUSE, Reason.SLO_ERROR_RATE)
+    assert by_threshold.detail.startswith("In the newest window 1 of 5 sends failed")
+    assert decide(at_step(evidence=few)).kind is Kind.HOLD
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_every_policy_gives_one_finding_for_each_slo(name: str) -> None:
+    findings = POLICIES[name](TESTS, State(), (window(),))
+    assert [finding.slo for finding in findings] == ["error_rate", "latency"]
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+def test_the_guard_stands_before_every_policy(name: str) -> None:
+    healthy = {"windows": (window(100_000),)}
+    feature = {"policy": name}
+    assert decide(at_step(feature=feature, evidence=healthy)).kind is Kind.STEP_UP
+    assert decide(at_step(feature=feature, evidence=healthy, frozen="x")).reason is Reason.FROZEN
+
+
+def test_the_slos_share_one_alarm() -> None:
+    """Two SLOs that both speak for a breach are averaged, not added: neither alarm comes any earlier."""
+    both = at_step(evidence={"windows": (window(60, 8, 20),)})
+    one = at_step(evidence={"windows": (window(60, 8, 0),)})
+    [of_both, _] = decide(both).findings
+    [of_one, _] = decide(one).findings
+    assert of_both.evidence_for_breach == of_one.evidence_for_breach
+    assert decide(both).kind is Kind.HOLD
+
+
+def test_sequential_says_what_the_tests_say() -> None:
+    findings = sequential(TESTS, State(), ())
+    assert [finding.evidence_for_breach for finding in findings] == [0.0, 0.0]
