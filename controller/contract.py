@@ -70,6 +70,18 @@ ROLLOUT_FEATURE_PAUSED = "rollout_feature_paused"
 ROLLOUT_HELD_SECONDS = "rollout_held_seconds"
 ROLLOUT_LEADER = "rollout_leader"
 ROLLOUT_JOURNAL_DISAGREEMENT = "rollout_journal_disagreement"
+"""Records that only the stream or only the file holds and that could not be given back yet."""
+ROLLOUT_FEATURE_ENABLED = "rollout_feature_enabled"
+ROLLOUT_FEATURE_REVISION = "rollout_feature_revision"
+ROLLOUT_EVIDENCE_AGE_SECONDS = "rollout_evidence_age_seconds"
+"""Age of the newest recorded sample; NaN while there is none."""
+ROLLOUT_NEIGHBOUR_UP = "rollout_neighbour_up"
+"""`neighbour` is redis, prometheus or journal (the file)."""
+ROLLOUT_NEIGHBOUR_ERRORS_TOTAL = "rollout_neighbour_errors_total"
+"""Ticks at which the neighbour failed."""
+ROLLOUT_RELOADS_TOTAL = "rollout_reloads_total"
+"""`outcome` is ok or refused."""
+ROLLOUT_CLOCK_STEPS_TOTAL = "rollout_clock_steps_total"
 
 METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ACTION_EXEC_TOTAL: ("provider", "action", "status"),
@@ -91,6 +103,13 @@ METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ROLLOUT_HELD_SECONDS: ("feature",),
     ROLLOUT_LEADER: (),
     ROLLOUT_JOURNAL_DISAGREEMENT: ("feature",),
+    ROLLOUT_FEATURE_ENABLED: ("feature",),
+    ROLLOUT_FEATURE_REVISION: ("feature",),
+    ROLLOUT_EVIDENCE_AGE_SECONDS: ("feature",),
+    ROLLOUT_NEIGHBOUR_UP: ("neighbour",),
+    ROLLOUT_NEIGHBOUR_ERRORS_TOTAL: ("neighbour",),
+    ROLLOUT_RELOADS_TOTAL: ("outcome",),
+    ROLLOUT_CLOCK_STEPS_TOTAL: (),
 }
 STATUSES = ("ok", "error")
 

@@ -74,6 +74,8 @@ class Write:
     until_ms: int | None = None
     """The last moment, on the store's own clock, at which this may still be written: a store that hangs
     and wakes up must not carry out what was decided before."""
+    above_revision: int = 0
+    """The flags' new revision is above this one too: a revision that was lost is not given again."""
 
 
 class FlagStore(Protocol):
@@ -83,7 +85,7 @@ class FlagStore(Protocol):
         """Read flags, revision and state of all features in one round trip; raises StoreError."""
 
     def create_missing(self, feature: str, flags: Flags) -> None:
-        """Set those flags that have no key; never touches one that is there."""
+        """Set those flags that have no key, and so the revision; never touches one that is there."""
 
     def write(self, writes: Sequence[Write]) -> list[Outcome]:
         """Write all decisions in one round trip, each wholly or not at all; harmless when sent twice."""
@@ -121,13 +123,13 @@ if not kept and not closing then return {'failed', revision} end
 if ARGV[12] ~= '' then
   if closing then redis.call('DEL', KEYS[4]) end
   for i = 1, 4 do redis.call('SET', KEYS[i], ARGV[11 + i]) end
-  revision = revision + 1
+  revision = math.max(revision, tonumber(ARGV[17])) + 1
   redis.call('SET', KEYS[5], string.format('%d', revision))
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 end
 redis.call('SET', KEYS[6], ARGV[5])
 if kept then
-  for i = 17, #ARGV do redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[4], '*', 'record', ARGV[i]) end
+  for i = 18, #ARGV do redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[4], '*', 'record', ARGV[i]) end
   redis.call('LPUSH', KEYS[8], ARGV[1])
   redis.call('LTRIM', KEYS[8], 0, 31)
 end
@@ -135,7 +137,7 @@ return {'applied', revision}
 """
 """Keys: four flags, revision, state, stream, ids applied lately, epoch. Arguments: id, epoch, last moment on
 Redis's clock (ms), length of the stream, state, channel, feature, four flags as read ('=' before a text,
-empty for no key), four new flags (empty for no change), state as read, the records.
+empty for no key), four new flags (empty for no change), state as read, a revision to stay above, the records.
 
 The id comes first: a script may be sent again. Whatever may fail is asked before the first write, because
 Redis does not undo a script. A full Redis refuses a script's first write if that needs memory, and none
@@ -177,6 +179,8 @@ class RedisFlagStore:
             pipe = self._redis.pipeline(transaction=True)
             for key, text in zip(flag_keys(feature), format_flags(flags), strict=True):
                 pipe.set(key, text, nx=True)
+            if flags.revision:
+                pipe.set(revision_key(feature), flags.revision, nx=True)
             pipe.publish(FLAGS_CHANNEL, feature)
             pipe.execute()
 
@@ -239,6 +243,7 @@ class RedisFlagStore:
             *(_as_read(text) for text in stored.texts),
             *(format_flags(write.flags) if write.flags else ("", "", "", "")),
             _as_read(stored.state),
+            str(write.above_revision),
             *write.records,
         ]
 
@@ -297,9 +302,9 @@ def was_there(store: FlagStore, stored: Stored) -> bool:
     return next(iter(store.history(stored.feature, newest=1)), None) is not None
 
 
-def first_flags(feature: RolloutFeature, *, paused: bool) -> Flags:
+def first_flags(feature: RolloutFeature, *, paused: bool, revision: int = 0) -> Flags:
     """Give what a missing key is created with."""
-    return Flags(False, True, feature.initial_percent, paused)
+    return Flags(False, True, feature.initial_percent, paused, revision)
 
 
 def find_record(store: FlagStore, features: Iterable[str], decision_id: str) -> dict[str, Any] | None:

@@ -1,15 +1,27 @@
 """Where every decision goes beside Redis: a JSONL file and the log, one line each."""
 
+import errno
+import fcntl
+import gzip
 import json
 import logging
+import os
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, BinaryIO, Protocol, TextIO, cast
 
 import structlog
 
 _MARKS = {"pause": "warning", "step_back": "warning", "external_change": "warning"}
+_TAIL_BYTES = 16 * 2**20
+"""How much of the file's end is read at the start, to know what it holds."""
+_IDS_KNOWN = 20_000
+_LOCK_TRIES = 20
+_LOCK_PAUSE_S = 0.01
 
 
 class Journal(Protocol):
@@ -20,25 +32,73 @@ class Journal(Protocol):
 
 
 class FileJournal:
-    """Appends each record as one line of JSON, opened anew each time so that it may be rotated away."""
+    """Appends each record as one line of JSON, once for each decision id.
+
+    The file is opened anew each time, so that it may be rotated away. Several processes may share one: a
+    lock that nobody waits long for keeps their lines whole, and what others wrote is read before writing.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._broken = False
-        self._log = structlog.get_logger("journal")
+        self._ids: dict[str, None] = {}
+        self._inode = 0
+        self._read_to = 0
+        self._lock = threading.Lock()
+        self.trouble = ""
+        """Why the newest record could not be kept, in words; the stream holds more than the file then."""
 
     def keep(self, record: Mapping[str, Any]) -> None:
+        self.keep_all([record])
+
+    def keep_all(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Keep those records that the file does not have, and give their number."""
+        if not records:
+            return 0
+        with self._lock:
+            return self._keep(records)
+
+    def _keep(self, records: Sequence[Mapping[str, Any]]) -> int:
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(dump(record) + "\n")
+            with self._path.open("a+b", buffering=0) as file:
+                _lock(file)
+                self._read_others(file)
+                new = [record for record in records if record["id"] not in self._ids]
+                _append(file, b"".join(dump(record).encode() + b"\n" for record in new))
+                self._read_to = file.seek(0, os.SEEK_END)
         except OSError as error:
-            if not self._broken:
-                self._log.error("journal_file_lost", path=str(self._path), error=error.strerror)
-            self._broken = True
-            return
-        if self._broken:
-            self._log.warning("journal_file_back", path=str(self._path))
-        self._broken = False
+            self.trouble = f"{self._path}: {error.strerror or error}"
+            return 0
+        self._learn(new)
+        self.trouble = ""
+        return len(new)
+
+    def has(self, decision_id: str) -> bool:
+        return decision_id in self._ids
+
+    def tail(self) -> list[dict[str, Any]]:
+        """Give the newest records, oldest first, of this file and of the one rotated away before it."""
+        rotated = self._path.with_name(self._path.name + ".1")
+        records = [record for path in (rotated, self._path) for record in _tail(path)]
+        self._learn(records)
+        with suppress(OSError):
+            status = self._path.stat()
+            self._inode, self._read_to = status.st_ino, status.st_size
+        return records
+
+    def _read_others(self, file: BinaryIO) -> None:
+        """Learn the ids of what was written since the last time, and begin anew with a rotated file."""
+        status = os.fstat(file.fileno())
+        if status.st_ino != self._inode or status.st_size < self._read_to:
+            self._inode, self._read_to = status.st_ino, max(0, status.st_size - _TAIL_BYTES)
+        if status.st_size > self._read_to:
+            file.seek(self._read_to)
+            self._learn(_records(file.read(status.st_size - self._read_to).splitlines()))
+
+    def _learn(self, records: Iterable[Mapping[str, Any]]) -> None:
+        for record in records:
+            self._ids[record["id"]] = None
+        while len(self._ids) > _IDS_KNOWN:
+            del self._ids[next(iter(self._ids))]
 
 
 class LogJournal:
@@ -56,15 +116,16 @@ class LogJournal:
         if unchanged and not self._unchanged_holds:
             return
         write = self._log.warning if record["kind"] in _MARKS else self._log.info
-        write(
-            record["kind"],
-            feature=record["feature"],
-            reason=record["reason"],
-            percent=record["to"]["rollout_percent"],
-            detail=record.get("detail", ""),
-            applied=record["applied"],
-            id=record["id"],
-        )
+        with suppress(OSError):  # a log that nobody reads any more must not keep a decision from the file
+            write(
+                record["kind"],
+                feature=record["feature"],
+                reason=record["reason"],
+                percent=record["to"]["rollout_percent"],
+                detail=record.get("detail", ""),
+                applied=record["applied"],
+                id=record["id"],
+            )
 
 
 class Journals:
@@ -84,13 +145,65 @@ def dump(record: Mapping[str, Any]) -> str:
 
 
 def read_file(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the records of a JSONL file, oldest first; a torn last line is left out."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                continue
+    """Give the records of a JSONL file, plain or gzipped, oldest first; a torn line is left out.
+
+    Raises OSError.
+    """
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        yield from _records(cast("Iterable[bytes]", file))
+
+
+def rotated_files(path: Path) -> list[Path]:
+    """Give the file and those rotated away from it, oldest first."""
+    old = [other for other in path.parent.glob(path.name + ".*") if other.is_file()]
+    return [*sorted(old, key=lambda other: other.stat().st_mtime), *([path] if path.is_file() else [])]
+
+
+def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and "id" in record:
+            yield record
+
+
+def _tail(path: Path) -> list[dict[str, Any]]:
+    """Give the records at the end of a file; none where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            return list(_records(file))
+    except OSError:
+        return []
+
+
+def _lock(file: BinaryIO) -> None:
+    """Take the file's lock. Whoever holds it may be stopped for ever, so nobody waits long for it."""
+    for _ in range(_LOCK_TRIES):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_LOCK_PAUSE_S)
+    raise OSError(errno.EWOULDBLOCK, "another process holds its lock")
+
+
+def _append(file: BinaryIO, lines: bytes) -> None:
+    """Append whole lines or nothing: a torn line before is ended, a line that does not fit is taken back."""
+    end = file.seek(0, os.SEEK_END)
+    if not lines:
+        return
+    if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+        lines = b"\n" + lines
+    try:
+        written = os.write(file.fileno(), lines)
+    except OSError:
+        os.ftruncate(file.fileno(), end)
+        raise
+    if written < len(lines):
+        os.ftruncate(file.fileno(), end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def set_up_logging(stream: TextIO = sys.stderr, *, level: int = logging.INFO) -> None:

@@ -8,7 +8,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -17,7 +17,7 @@ from controller.decision.byhand import external_change
 from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
 from controller.decision.ramp import safer, same_flags
-from controller.decision.record import record_of, state_from_dict, state_to_dict
+from controller.decision.record import flags_from_record, record_of, state_from_dict, state_to_dict
 from controller.evidence import MetricSource, Question
 from controller.features import config_hash
 from controller.flagstore import (
@@ -62,6 +62,8 @@ class Report:
     """On the monotonic clock."""
     error: str = ""
     """The neighbour that failed the whole tick, in words."""
+    ours: bool = False
+    """The error is a mistake of this program."""
     duration_s: float = 0.0
     source_problem: str = ""
     store_problem: str = ""
@@ -76,6 +78,12 @@ class Seen:
 
     flags: Flags
     evidence: Evidence
+
+
+class CatchUp(Protocol):
+    """What compares the journals of one feature."""
+
+    def __call__(self, stored: Stored, *, foreign: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +118,12 @@ class Controller:
         deadline_s: float,
         dry_run: bool = False,
         known: Mapping[str, Flags] | None = None,
-        catch_up: Callable[[str], None] = lambda _: None,
+        catch_up: CatchUp | None = None,
     ) -> None:
         """Take the neighbours.
 
         `known` are the flags, with their revisions, that a journal remembers from before this process.
-        `catch_up` is called with a feature of which others may have written records.
+        `catch_up` is called with each feature as read, and whether another wrote it meanwhile.
         """
         self._store = store
         self._source = source
@@ -192,8 +200,8 @@ class Controller:
     def _read_flags(self, *, create: bool) -> list[Stored]:
         stored = self._store.read(list(self._features))
         for one in stored:
-            if one.state != self._left.get(one.feature):
-                self._catch_up(one.feature)
+            if self._catch_up is not None:
+                self._catch_up(one, foreign=one.state != self._left.get(one.feature))
         missing = [one for one in stored if one.flags.missing]
         if not missing or not create or self._dry_run:
             return stored
@@ -210,7 +218,10 @@ class Controller:
         lost = known is not None or was_there(self._store, stored)
         if lost:
             self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
-        self._store.create_missing(stored.feature, first_flags(self._features[stored.feature], paused=lost))
+        first = first_flags(
+            self._features[stored.feature], paused=lost, revision=known.revision if known else 0
+        )
+        self._store.create_missing(stored.feature, first)
 
     def _state(self, stored: Stored) -> State:
         """Read the state; one that cannot be read is worth nothing, and the tests begin anew."""
@@ -289,7 +300,10 @@ class Controller:
     def _records(self, case: _Case, epoch: int) -> list[dict[str, Any]]:
         """Give the record of a change from outside, if there was one, and the decision's."""
         revision = case.stored.flags.revision
-        decided = self._record(case, case.decision, CONTROLLER, epoch, revision + _changes(case.decision))
+        left = max(revision, newer.revision) + 1 if (newer := case.snapshot.newer) else revision + 1
+        decided = self._record(
+            case, case.decision, CONTROLLER, epoch, left if _changes(case.decision) else revision
+        )
         if case.outside is None:
             return [decided]
         return [self._record(case, case.outside, OUTSIDE, epoch, revision), decided]
@@ -319,6 +333,7 @@ class Controller:
             records=tuple(dump(record) for record in records),
             state=dump(state_to_dict(case.decision.state)),
             flags=case.decision.flags if _changes(case.decision) else None,
+            above_revision=case.snapshot.newer.revision if case.snapshot.newer else 0,
             epoch=None if _needs_no_lease(case) or not leadership else leadership.epoch,
             until_ms=None if _needs_no_lease(case) else until_ms,
         )
@@ -354,11 +369,6 @@ def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) 
         if record["applied"] == "applied" and record["kind"] != Kind.EXTERNAL_CHANGE:
             left[record["feature"]] = flags_from_record(record)
     return left
-
-
-def flags_from_record(record: Mapping[str, Any]) -> Flags:
-    """Give the flags that a record left, with their revision."""
-    return Flags(**record["to"], revision=record["revision"])
 
 
 def _needs_no_lease(case: _Case) -> bool:

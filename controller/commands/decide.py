@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
+from controller.assembly import open_controller
 from controller.commands.common import config_option, features_named, settings_from
 from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
 from controller.contract import format_percent
-from controller.daemon import open_controller
 from controller.journal import Journals, set_up_logging
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
 from controller.contract import format_percent
-from controller.daemon import open_store
 from controller.flagstore import StoreError
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json
 from controller.contract import format_percent, parse_percent
-from controller.daemon import open_store
 from controller.decision.model import Kind
 from controller.flagstore import StoreError
 from controller.journal import FileJournal, Journals

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import click
 
+from controller.assembly import assemble
 from controller.commands.common import config_option, settings_from
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json
-from controller.daemon import Daemon, open_controller, open_journal
+from controller.daemon import Daemon, ListenError
 from controller.installation import foreign_claims
 from controller.journal import set_up_logging
 from controller.settings import Settings
@@ -38,12 +39,12 @@ def run(config: Path | None, dry_run: bool, once: bool, no_adapter: bool, as_jso
     try:
         with embedded(settings, sends=not no_adapter) as adapter:
             Daemon(settings, dry_run=dry_run).run(adapter.routes, adapter.gate)
-    except ValueError as error:
+    except (ValueError, ListenError) as error:
         fail(str(error))
 
 
 def _tick_once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
-    controller = open_controller(settings, dry_run=dry_run, journal=open_journal(settings))
+    controller = assemble(settings, dry_run=dry_run).controller
     report = controller.tick()
     if not dry_run:
         controller.release()

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from controller.assembly import open_store
 from controller.commands.common import config_option, settings_from
 from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
 from controller.contract import format_percent
-from controller.daemon import open_store
 from controller.flagstore import FlagStore, Stored, StoreError
 from controller.settings import Settings
 

@@ -175,6 +175,17 @@ def flags_to_dict(flags: Flags) -> dict[str, Any]:
     }
 
 
+def flags_from_record(record: Mapping[str, Any]) -> Flags:
+    """Give the flags that a record left, with their revision."""
+    return Flags(**record["to"], revision=record["revision"])
+
+
+def changed_flags(record: Mapping[str, Any]) -> bool:
+    """Whether this record wrote flags: it is applied, and of a kind that raises the revision."""
+    silent = {Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE}
+    return record["applied"] == "applied" and record["kind"] not in silent
+
+
 def state_to_dict(state: State) -> dict[str, Any]:
     """Give the state as plain JSON values."""
     plain: dict[str, Any] = to_plain(state)

@@ -1,0 +1,91 @@
+"""Makes the stream in Redis and the JSONL file agree: what one of them lost, the other gives back.
+
+A crash between the two writes, a full disk, an answer that was lost or another writer leave the file behind;
+a Redis that lost writes leaves the stream behind. Either is mended when the controller starts, and when it
+meets a state that it did not write.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from controller.contract import Flags
+from controller.decision.record import changed_flags, flags_from_record
+from controller.flagstore import FlagStore, Stored, StoreError
+from controller.journal import FileJournal, dump
+
+_FIRST_LOOK = 8
+_LONGEST_LOOK = 4_096
+
+
+class Reconciler:
+    """A journal that compares its file with the streams of all features, and repairs both."""
+
+    def __init__(self, store: FlagStore, file: FileJournal) -> None:
+        self._store = store
+        self._file = file
+        self._log = structlog.get_logger("reconcile")
+        self.known: dict[str, Flags] = {}
+        """Each feature's flags, with their revision, as the file's newest record left them."""
+        self.known_epoch = 0
+        self.disagreements: dict[str, int] = {}
+        """Records that one of the two lacks and that could not be given back, by feature."""
+        for record in file.tail():
+            self._learn(record)
+
+    def keep(self, record: Mapping[str, Any]) -> None:
+        self._learn(record)
+        if not self._file.keep_all([record]) and self._file.trouble:
+            name = record["feature"]
+            self.disagreements[name] = self.disagreements.get(name, 0) + 1
+
+    def catch_up(self, stored: Stored, *, foreign: bool) -> None:
+        """Compare one feature, as it was just read: where another wrote it, or the file is behind."""
+        name = stored.feature
+        if not (foreign or self._file.trouble or self.disagreements.get(name)):
+            return
+        try:
+            missing = self._missing_in_file(name)
+            given = self._file.keep_all(missing)
+            behind = len(missing) - given if self._file.trouble else 0
+            lost = self._lost_by_stream(stored)
+        except StoreError as error:
+            self._log.warning("not_compared", feature=name, error=str(error))
+            return
+        for record in missing:
+            self._learn(record)
+        if given > 1 or lost:
+            self._log.warning("journal_repaired", feature=name, to_file=given, to_stream=lost)
+        self.disagreements[name] = behind
+
+    def _missing_in_file(self, feature: str) -> list[dict[str, Any]]:
+        """Give the newest records of the stream that the file lacks: look back until one is known."""
+        look = _FIRST_LOOK
+        while True:
+            newest = list(self._store.history(feature, newest=look))
+            met = len(newest) < look or self._file.has(newest[0]["id"])
+            if met or look >= _LONGEST_LOOK:
+                return [record for record in newest if not self._file.has(record["id"])]
+            look *= 8
+
+    def _lost_by_stream(self, stored: Stored) -> int:
+        """Give back to the stream the changes that only the file has, where Redis went back in time."""
+        known = self.known.get(stored.feature)
+        if known is None or stored.flags.revision >= known.revision:
+            return 0
+        there = {record["id"] for record in self._store.history(stored.feature, newest=_LONGEST_LOOK)}
+        lost = [
+            record
+            for record in self._file.tail()
+            if record["feature"] == stored.feature and changed_flags(record) and record["id"] not in there
+        ]
+        for record in lost:
+            self._store.append(stored.feature, dump(record))
+        return len(lost)
+
+    def _learn(self, record: Mapping[str, Any]) -> None:
+        if record["applied"] != "applied":
+            return
+        self.known[record["feature"]] = flags_from_record(record)
+        self.known_epoch = max(self.known_epoch, record["epoch"])

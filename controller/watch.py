@@ -1,0 +1,40 @@
+"""What the daemon watches beside its ticks: neighbours that come and go, and a clock that jumps."""
+
+import structlog
+
+_STEP_S = 1.0
+"""A clock that is only being drawn straight moves less than this between two looks."""
+
+
+class Troubles:
+    """Logs each neighbour's loss once, and its return once with how long it took."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, tuple[float, str]] = {}
+        self._log = structlog.get_logger("daemon")
+
+    def note(self, neighbour: str, trouble: str, monotonic: float) -> None:
+        """Note what is wrong with a neighbour now; an empty text says nothing is."""
+        since = self._since.get(neighbour)
+        if trouble and since is None:
+            self._since[neighbour] = (monotonic, trouble)
+            self._log.error("neighbour_lost", neighbour=neighbour, error=trouble)
+        elif since is not None and not trouble:
+            del self._since[neighbour]
+            lost_at, was = since
+            self._log.warning(
+                "neighbour_back", neighbour=neighbour, lost_for_s=round(monotonic - lost_at, 1), was=was
+            )
+
+
+class ClockWatch:
+    """Notices that the wall clock was set, by the clock that only runs forward."""
+
+    def __init__(self, wall: float, monotonic: float) -> None:
+        self._offset = wall - monotonic
+
+    def stepped_s(self, wall: float, monotonic: float) -> float:
+        """Give how far the clock was set since the last look, 0 when it only ran."""
+        step_s = wall - monotonic - self._offset
+        self._offset = wall - monotonic
+        return step_s if abs(step_s) > _STEP_S else 0.0
