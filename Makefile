@@ -12,12 +12,15 @@ help: ## list the commands
 setup: ## install what is missing: system packages, the virtual environment, locked dependencies
 	@flock Makefile ./.ci/setup $(PYTHON)
 
+setup-test: setup
+	@flock Makefile ./.ci/setup $(PYTHON) test
+
 demo: setup ## the whole loop for real on loopback: ramp, fault, pause, resume, 100 %
 	@$(BIN)/rollout demo $(ARGS)
 
 test: lint unit ## lint, types, import arrows, and every test on real servers
 
-lint: setup ## ruff, mypy strict, import arrows, committed rules equal rendered ones
+lint: setup-test ## ruff, mypy strict, import arrows, committed rules equal rendered ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -28,10 +31,10 @@ format: setup ## let ruff mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-unit: setup ## pytest: the core, the conformance suites, the stories, the real servers
+unit: setup-test ## pytest: the core, the conformance suites, the stories, the real servers
 	$(BIN)/pytest -q -n 2 $(ARGS)
 
-bench: setup ## measure, side by side in one run; rewrites docs/benchmarks.md
+bench: setup-test ## measure, side by side in one run; rewrites docs/benchmarks.md
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 lock: setup ## lock the dependencies anew (hashed, no registry named)
