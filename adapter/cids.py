@@ -99,8 +99,8 @@ def _of_attribute(name: str, value: str) -> Iterator[str]:
 
 
 def _of_css(css: str) -> Iterator[str]:
-    for groups in _CSS_URL.findall(_CSS_COMMENT.sub("", css)):
-        yield from _of_url(_CSS_ESCAPE.sub(_unescaped, "".join(groups)))
+    for groups in _CSS_URL.findall(_CSS_ESCAPE.sub(_unescaped, _CSS_COMMENT.sub("", css))):
+        yield from _of_url("".join(groups))
 
 
 def _unescaped(escape: re.Match[str]) -> str:

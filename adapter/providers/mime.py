@@ -5,7 +5,8 @@ bytes are asked for: the standard library would pass each of its lines through s
 """
 
 import base64
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from email.message import MIMEPart
 from email.policy import SMTP
@@ -14,6 +15,10 @@ from adapter.message import Attachment, InlineImage, OutgoingMessage, SendIds
 from adapter.providers.mime_headers import address_line, text_line
 
 LINE_CHARACTERS = 76
+BLOCK_BYTES = LINE_CHARACTERS // 4 * 3 * 1024
+"""A whole number of lines."""
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +30,18 @@ class MimeOutput:
     """Marks as they stand in the skeleton, in its order, and what belongs there."""
 
     def __bytes__(self) -> bytes:
-        return b"".join(self._pieces())
+        return b"".join(self.pieces())
 
-    def _pieces(self) -> Iterator[bytes | memoryview]:
+    def as_base64(self) -> bytes:
+        """Give the base64 of the whole mail, made piece by piece: the mail itself never lies in memory."""
+        return b"".join(_base64_of(self.pieces()))
+
+    def pieces(self) -> Iterator[bytes | memoryview]:
         whole, start = memoryview(self.skeleton), 0
         for mark, content in self.contents:
             found = self.skeleton.index(mark, start)
             yield whole[start:found]
-            yield base64_lines(content)
+            yield from base64_lines(content)
             start = found + len(mark)
         yield whole[start:]
 
@@ -50,11 +59,25 @@ def build_mime(message: OutgoingMessage, ids: SendIds) -> MimeOutput:
     )
 
 
-def base64_lines(content: bytes) -> bytes:
-    encoded = base64.b64encode(content)
-    return b"\r\n".join(
-        encoded[start : start + LINE_CHARACTERS] for start in range(0, len(encoded), LINE_CHARACTERS)
-    )
+def _base64_of(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+    carried = b""
+    for piece in pieces:
+        gathered = b"".join((carried, piece))
+        whole = len(gathered) // 3 * 3
+        yield base64.b64encode(gathered[:whole])
+        carried = gathered[whole:]
+    yield base64.b64encode(carried)
+
+
+def base64_lines(content: bytes) -> Iterator[bytes]:
+    """Give the base64 in lines, a block at a time: single lines need much memory."""
+    for start in range(0, len(content), BLOCK_BYTES):
+        encoded = base64.b64encode(content[start : start + BLOCK_BYTES])
+        yield b"\r\n".join(
+            encoded[at : at + LINE_CHARACTERS] for at in range(0, len(encoded), LINE_CHARACTERS)
+        )
+        if start + BLOCK_BYTES < len(content):
+            yield b"\r\n"
 
 
 def _headers(message: OutgoingMessage, ids: SendIds) -> str:
@@ -108,8 +131,10 @@ _Marked = tuple[bytes, Attachment | InlineImage]
 
 
 def _text(body: str, subtype: str) -> MIMEPart:
+    """Write a body with the line ends that mail has; the library's own way would add one at its end."""
     part = MIMEPart(policy=SMTP)
-    part.set_content(body, subtype=subtype, charset="utf-8", cte="base64")
+    canonical = _LINE_END.sub("\r\n", body).encode()
+    part.set_content(canonical, "text", subtype, params={"charset": "utf-8"})
     return part
 
 

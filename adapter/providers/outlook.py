@@ -69,7 +69,7 @@ def mime_request(message: OutgoingMessage, ids: SendIds, limits: Limits) -> Requ
     """Write the MIME form, or None where it does not fit."""
     if least_bytes(message) * 4 // 3 > limits.max_body_bytes:
         return None
-    body = base64.b64encode(bytes(build_mime(message, ids)))
+    body = build_mime(message, ids).as_base64()
     if len(body) > limits.max_body_bytes:
         return None
     return Request(SEND_PATH, _headers(ids, "text/plain"), body, Form.MIME)

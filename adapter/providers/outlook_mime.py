@@ -54,7 +54,7 @@ def _addresses(mail: EmailMessage, name: str) -> tuple[EmailAddress, ...]:
 def _body(leaves: list[EmailMessage], files: list[EmailMessage], subtype: str) -> str | None:
     for part in leaves:
         if part.get_content_type() == f"text/{subtype}" and part not in files:
-            return str(part.get_content())
+            return str(part.get_content()).replace("\r\n", "\n")
     return None
 
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ def _check(name: str, value: Any, known: Mapping[str, Any]) -> None:
     wanted = {bool: bool, int: int, float: (int, float), str: str}.get(known[name])
     if wanted and not isinstance(value, wanted):  # type: ignore[arg-type]
         raise ValueError(f"{name} must be of type {known[name].__name__}")
+
+
+class Weather(Protocol):
+    """Decides what goes wrong with the next send."""
+
+    def throw(self) -> Faults: ...
 
 
 class Dice:

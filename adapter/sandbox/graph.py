@@ -88,6 +88,8 @@ class Sandbox:
         """How often each Message-ID was taken."""
         self.posts = 0
         """Sends that arrived, whatever came of them."""
+        self.arrived = asyncio.Event()
+        """Set once a send is here with its body."""
         self.most_at_once = 0
         self._kept_bytes = 0
         self._at_once: Counter[str] = Counter()
@@ -130,6 +132,7 @@ class Sandbox:
         faults = self.dice.throw()
         await _reset_early(faults, head, body)
         content = await body(head.length)
+        self.arrived.set()
         mailbox = self._mailbox(head, path)
         self._at_once[mailbox] += 1
         self.most_at_once = max(self.most_at_once, self._at_once[mailbox])
