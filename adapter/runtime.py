@@ -22,6 +22,7 @@ from adapter.idempotency import IdempotencyKeys
 from adapter.mailboxes import Mailboxes
 from adapter.providers.provider import Provider
 from adapter.settings import Settings
+from adapter.signin.metrics import SignInMetrics
 from adapter.store import open_redis
 from adapter.telemetry import Telemetry
 from adapter.tokens import StaticTokens, TokenSource
@@ -109,6 +110,7 @@ class Runtime:
                 gate = await stack.enter_async_context(own)
             runtime = cls(settings, features, gate, Telemetry.of(features, registry), dict(tokens or {}))
             runtime.telemetry.watch(gate, features)
+            SignInMetrics.of(registry)
             runtime._make_meters()
             runtime._take_integration_token()
             stack.push_async_callback(runtime._close_connections)

@@ -4,7 +4,7 @@ import threading
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, disable_created_metrics
 
 from adapter.signin.errors import AUTH_CODES
 from controller import contract
@@ -35,6 +35,7 @@ class SignInMetrics:
             return cls._made[registry]
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         refreshes = Counter(
             contract.MS_TOKEN_REFRESH_TOTAL,
             "Requests for a new access token, by outcome.",

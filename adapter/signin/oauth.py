@@ -17,6 +17,7 @@ from adapter.settings import Environment
 from adapter.signin import pages
 from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
 from adapter.signin.handshake import Begun, Handshake, Refusal, RefusedError
+from adapter.signin.metrics import SignInMetrics
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
 
@@ -35,6 +36,7 @@ def routes(manager: Manager = MicrosoftTokenManager.from_env, *, caller: Caller 
     ROLLOUT_API_TOKEN is asked for, and where that is not set only signed links open anything.
     """
     logging.getLogger("uvicorn.access").addFilter(_without_query)
+    SignInMetrics.of()
     face = _Face(manager, caller or PlainToken(Environment(os.environ).secret("ROLLOUT_API_TOKEN")))
     return [
         Route(f"{PATH}/authorize", _answered(face.authorize), methods=["GET"]),

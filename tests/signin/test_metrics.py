@@ -1,0 +1,50 @@
+"""What signing in tells Prometheus and the access log."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from signinkit import Notes
+
+from adapter.signin.metrics import OUTCOMES, SignInMetrics
+from adapter.signin.oauth import PATH, routes
+from controller.contract import METRIC_LABELS
+
+
+def test_every_outcome_stands_at_nought_before_the_first_refresh() -> None:
+    registry = CollectorRegistry()
+    SignInMetrics.of(registry)
+    for outcome in OUTCOMES:
+        assert registry.get_sample_value("ms_token_refresh_total", {"outcome": outcome}) == 0
+    assert "_created" not in generate_latest(registry).decode()
+
+
+def test_the_names_are_those_of_the_contract() -> None:
+    registry = CollectorRegistry()
+    SignInMetrics.of(registry)
+    for family in registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert name in METRIC_LABELS
+
+
+@pytest.mark.parametrize(
+    "target", [f"{PATH}/callback?code=SECRET&state=SECRET", f"{PATH}/authorize?link=SECRET"]
+)
+def test_the_access_log_shows_the_path_alone(target: str) -> None:
+    routes()
+    notes, logger = Notes(), logging.getLogger("uvicorn.access")
+    logger.addHandler(notes)
+    logger.setLevel(logging.INFO)
+    logger.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", target, "1.1", 200)
+    logger.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", "/api?since=7d", "1.1", 200)
+    logger.removeHandler(notes)
+    assert "SECRET" not in "".join(notes.lines)
+    assert PATH in notes.lines[0]
+    assert "since=7d" in notes.lines[1]
+
+
+def test_a_sender_that_brings_its_own_tokens_does_not_load_msal() -> None:
+    asked = "import sys, adapter.runtime, adapter.signin.metrics; sys.exit('msal' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
