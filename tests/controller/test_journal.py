@@ -1,0 +1,140 @@
+"""The JSONL file: whole lines, each decision once, whatever happens to the file meanwhile."""
+
+import errno
+import fcntl
+import gzip
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controller import journal
+from controller.journal import FileJournal, LogJournal, read_file, rotated_files
+
+
+def record(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"microsoft-{number}-a",
+        "feature": "microsoft",
+        "kind": "hold",
+        "reason": "paused",
+        "to": {"rollout_percent": 1},
+        "applied": "applied",
+    } | more
+
+
+def ids(path: Path) -> list[str]:
+    return [found["id"] for found in read_file(path)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "decisions.jsonl"
+
+
+def test_each_decision_is_one_line_and_is_kept_once(path: Path) -> None:
+    kept = FileJournal(path)
+    kept.keep(record(1))
+    assert kept.keep_all([record(1), record(2)]) == 1
+    assert ids(path) == ["microsoft-1-a", "microsoft-2-a"]
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_what_another_process_wrote_is_not_written_again(path: Path) -> None:
+    one, other = FileJournal(path), FileJournal(path)
+    one.keep(record(1))
+    other.keep(record(2))
+    one.keep_all([record(1), record(2), record(3)])
+    other.keep_all([record(1), record(2), record(3)])
+    assert ids(path) == ["microsoft-1-a", "microsoft-2-a", "microsoft-3-a"]
+
+
+def test_a_file_that_was_rotated_away_is_begun_anew(path: Path) -> None:
+    kept = FileJournal(path)
+    kept.keep(record(1))
+    path.rename(path.with_name("decisions.jsonl.1"))
+    kept.keep_all([record(1), record(2)])
+    assert ids(path) == ["microsoft-2-a"]
+    assert [ids(file) for file in rotated_files(path)] == [["microsoft-1-a"], ["microsoft-2-a"]]
+
+
+def test_a_file_that_was_truncated_in_place_goes_on(path: Path) -> None:
+    kept = FileJournal(path)
+    kept.keep_all([record(1), record(2)])
+    path.write_text("")
+    kept.keep(record(3))
+    assert ids(path) == ["microsoft-3-a"]
+
+
+def test_a_new_process_knows_what_was_rotated_away_just_before(path: Path) -> None:
+    FileJournal(path).keep(record(1))
+    path.rename(path.with_name("decisions.jsonl.1"))
+    started = FileJournal(path)
+    assert [found["id"] for found in started.tail()] == ["microsoft-1-a"]
+    assert started.keep_all([record(1)]) == 0
+
+
+def test_a_torn_last_line_harms_neither_its_neighbour_nor_the_reader(path: Path) -> None:
+    path.write_bytes(b'{"id": "microsoft-1-a", "feat')
+    FileJournal(path).keep(record(2))
+    assert ids(path) == ["microsoft-2-a"]
+
+
+def test_a_gzipped_file_is_read_like_a_plain_one(path: Path) -> None:
+    FileJournal(path).keep(record(1))
+    packed = path.with_name("decisions.jsonl.2.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert ids(packed) == ["microsoft-1-a"]
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_taken_back_whole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = FileJournal(path)
+    kept.keep(record(1))
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr("controller.journal.os.write", lambda fd, data: write(fd, data[: len(data) // 2]))
+        assert kept.keep_all([record(2)]) == 0
+    assert kept.trouble == f"{path}: {os.strerror(errno.ENOSPC)}"
+    assert ids(path) == ["microsoft-1-a"]
+    assert kept.keep_all([record(2)]) == 1
+    assert not kept.trouble
+
+
+def test_a_disk_that_is_really_full_is_named(tmp_path: Path) -> None:
+    full = FileJournal(Path("/dev/full"))
+    full.keep(record(1))
+    assert full.trouble
+
+
+def test_a_process_stopped_while_it_held_the_lock_holds_nobody_up_for_long(path: Path) -> None:
+    kept = FileJournal(path)
+    kept.keep(record(1))
+    with path.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert kept.keep_all([record(2)]) == 0
+        assert "lock" in kept.trouble
+    assert kept.keep_all([record(2)]) == 1
+
+
+def test_what_is_known_of_the_file_does_not_grow_for_ever(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_IDS_KNOWN", 10)
+    kept = FileJournal(path)
+    for number in range(50):
+        kept.keep(record(number))
+    assert len(kept._ids) == 10
+    assert len(ids(path)) == 50
+
+
+def test_a_log_that_nobody_reads_any_more_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def info(self, *_: object, **__: object) -> None:
+            raise BrokenPipeError
+
+    log = LogJournal()
+    monkeypatch.setattr(log, "_log", Closed())
+    log.keep(record(1))

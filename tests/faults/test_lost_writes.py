@@ -1,0 +1,177 @@
+"""Flags that went back in time, and a stream and a file that lost what the other has."""
+
+from pathlib import Path
+from typing import Any
+
+from faultrig import Rig
+from structlog.testing import capture_logs
+
+from controller.contract import decisions_key, revision_key, state_key
+from controller.decision.model import Kind
+from controller.decision.record import verify
+from controller.flagstore import Outcome, RedisFlagStore, StoreError, Write
+from controller.journal import read_file
+
+_FLAG_KEYS = [f"flags:microsoft:{name}" for name in ("enabled", "internal_only", "rollout_percent", "paused")]
+
+
+def saved(rig: Rig) -> dict[str, Any]:
+    """Remember everything that Redis holds of the feature, as a replica that lags behind would."""
+    keys = [*_FLAG_KEYS, revision_key("microsoft"), state_key("microsoft"), decisions_key("microsoft")]
+    return {key: rig.client.dump(key) for key in keys}
+
+
+def go_back(rig: Rig, kept: dict[str, Any]) -> None:
+    for key, value in kept.items():
+        rig.client.restore(key, 0, value, replace=True)
+
+
+def raw(rig: Rig) -> Rig:
+    """Give a rig whose client does not decode, which DUMP needs."""
+    rig.client.connection_pool.connection_kwargs["decode_responses"] = False
+    rig.client.connection_pool.disconnect()
+    return rig
+
+
+def climbing(rig: Rig) -> Any:
+    rig.person(Kind.ENABLE)
+    controller = rig.controller()
+    rig.tick(controller, 2)
+    return controller
+
+
+def test_a_pause_lost_by_a_failover_is_written_again_and_stays_until_a_person_resumes(rig: Rig) -> None:
+    controller = climbing(raw(rig))
+    kept = saved(rig)
+    rig.weather.errors = 290
+    rig.tick(controller, 3)
+    paused = rig.flags()
+    assert paused.paused
+    go_back(rig, kept)
+    assert not rig.flags().paused
+    rig.weather.errors = 0
+    rig.tick(controller)
+    assert rig.flags().paused
+    assert rig.flags().revision == paused.revision + 1
+    record = rig.stream()[-1]
+    assert (record["kind"], record["reason"], record["newer"]["revision"]) == (
+        "pause",
+        "conflict",
+        paused.revision,
+    )
+    assert "until a person resumes" in record["detail"]
+    assert verify(record) == []
+    rig.tick(controller, 20)
+    assert rig.flags().paused
+    rig.person(Kind.RESUME)
+    rig.tick(controller, 60)
+    assert not rig.flags().paused
+    assert rig.flags().rollout_percent > paused.rollout_percent
+
+
+def test_a_controller_that_starts_after_the_failover_knows_it_from_its_file(rig: Rig) -> None:
+    controller = climbing(raw(rig))
+    kept = saved(rig)
+    rig.tick(controller, 60)
+    higher = rig.flags()
+    assert higher.rollout_percent > 1
+    controller.release()
+    go_back(rig, kept)
+    rig.tick(rig.controller())
+    assert rig.flags().paused
+    assert rig.flags().rollout_percent == 1
+    assert rig.flags().revision == higher.revision + 1
+
+
+def test_a_standby_pauses_flags_that_went_back_and_lets_a_person_resume(rig: Rig) -> None:
+    leader = climbing(raw(rig))
+    standby = rig.controller(file=rig.file.with_name("standby.jsonl"))
+    kept = saved(rig)
+    rig.weather.errors = 290
+    rig.tick(leader, 3)
+    rig.tick(standby)
+    go_back(rig, kept)
+    rig.weather.errors = 0
+    rig.tick(standby)
+    assert rig.flags().paused
+    rig.person(Kind.RESUME)
+    rig.tick(standby, 3)
+    assert not rig.flags().paused
+
+
+def test_changes_that_the_stream_lost_are_given_back_from_the_file(rig: Rig) -> None:
+    controller = climbing(raw(rig))
+    kept = saved(rig)
+    rig.tick(controller, 60)
+    steps = [record["id"] for record in rig.stream() if record["kind"] == "step_up"]
+    assert len(steps) >= 3
+    go_back(rig, kept)
+    rig.tick(controller)
+    assert {record["id"] for record in rig.stream()} >= set(steps)
+    revisions = [r["revision"] for r in rig.stream() if r["kind"] not in {"hold", "external_change"}]
+    assert revisions == list(range(1, len(revisions) + 1))
+
+
+def test_a_decision_whose_answer_was_lost_for_good_is_in_the_file_after_the_next_tick(rig: Rig) -> None:
+    class Deaf(RedisFlagStore):
+        """Loses the answers to both tries of every write that changes flags."""
+
+        def write(self, writes: Any) -> list[Outcome]:
+            outcomes = super().write(writes)
+            if any(isinstance(write, Write) and write.flags for write in writes):
+                raise StoreError("Redis: TimeoutError")
+            return outcomes
+
+    rig.person(Kind.ENABLE)
+    store = Deaf(rig.client)
+    controller = rig.controller(store=store)
+    assert rig.tick(controller).error
+    assert rig.flags().rollout_percent == 1
+    rig.tick(controller)
+    in_file = [(r["id"], r["kind"]) for r in read_file(rig.file)]
+    assert in_file == [(r["id"], r["kind"]) for r in rig.stream()]
+    assert [kind for _, kind in in_file] == ["enable", "step_up", "hold"]
+
+
+def test_what_a_person_did_elsewhere_is_in_the_file_after_the_next_tick(rig: Rig) -> None:
+    controller = climbing(rig)
+    done = [rig.person(kind)["id"] for kind in (Kind.PAUSE, Kind.RESUME, Kind.PAUSE)]
+    rig.tick(controller)
+    assert [r["id"] for r in read_file(rig.file)] == [r["id"] for r in rig.stream()]
+    assert {r["id"] for r in read_file(rig.file)} >= set(done)
+
+
+def test_two_controllers_may_share_a_file_and_no_line_is_doubled(rig: Rig) -> None:
+    leader = climbing(rig)
+    standby = rig.controller()
+    for _ in range(5):
+        rig.tick(leader)
+        rig.tick(standby)
+    leader.release()
+    for _ in range(5):
+        rig.tick(standby)
+        rig.tick(leader)
+    ids = [r["id"] for r in read_file(rig.file)]
+    assert ids == [r["id"] for r in rig.stream()]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_standby_keeps_a_whole_copy_in_a_file_of_its_own(rig: Rig) -> None:
+    leader = climbing(rig)
+    copy = rig.file.with_name("copy.jsonl")
+    standby = rig.controller(file=copy)
+    for _ in range(20):
+        rig.tick(leader)
+        rig.tick(standby)
+    assert [r["id"] for r in read_file(copy)] == [r["id"] for r in rig.stream()]
+
+
+def test_a_file_that_cannot_be_written_is_told_and_made_whole_later(rig: Rig, tmp_path: Path) -> None:
+    rig.file = tmp_path / "later" / "decisions.jsonl"
+    controller = climbing(rig)
+    rig.tick(controller, 4)
+    rig.file.parent.mkdir()
+    with capture_logs() as logs:
+        rig.tick(controller)
+    assert [r["id"] for r in read_file(rig.file)] == [r["id"] for r in rig.stream()]
+    assert [entry["event"] for entry in logs] == ["journal_repaired"]
