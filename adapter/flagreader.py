@@ -4,14 +4,17 @@ It subscribes first and reads then. A message is only a hint to read again, and 
 RESYNC_S whatever happens, because messages get lost with their connection. After any error it starts from
 new connections: a late reply on an old one would pass for a new reading.
 
-It is a thread and not a task, so that a blocked event loop cannot stop it.
+It is a thread and not a task, so that a blocked event loop cannot stop it. All gates of a process that
+follow the same flags share one.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from adapter.domains import InternalDomains
 from adapter.snapshot import keys, renewed, unread
@@ -77,30 +80,43 @@ class FlagReader:
         """Why the flags cannot be read now; empty while they can."""
         self._lost_at: float | None = None
         self._tried = threading.Event()
+        self._lock = threading.Lock()
+        self._users = 0
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rollout-gate", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to read, unless that was done, and wait until the first attempt went well or failed."""
-        if self._thread.ident is None:
-            self._thread.start()
+        """Begin to read for one more user, and wait until the first attempt went well or failed."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._tried.clear()
+                self._stopping = threading.Event()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._stopping,), name="rollout-gate", daemon=True
+                )
+                self._thread.start()
         self._tried.wait(3 * IO_TIMEOUT_S)
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(3 * IO_TIMEOUT_S)
+        """Read for one user less; after the last one the thread and its connections end."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._thread is not None:
+                self._stopping.set()
+                self._thread.join(3 * IO_TIMEOUT_S)
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.is_set():
             try:
-                self._follow()
+                self._follow(stopping)
             except Exception as error:  # noqa: BLE001 (a reader that ended would close the gate for ever)
-                self._lose(error)
+                if not stopping.is_set():
+                    self._lose(error)
             self._client.connection_pool.disconnect()
-            self._stopping.wait(PAUSE_S)
+            stopping.wait(PAUSE_S)
 
-    def _follow(self) -> None:
+    def _follow(self, stopping: threading.Event) -> None:
         """Read at each hint and at least every RESYNC_S, until told to stop or an error is raised."""
         with self._client.pubsub() as hints:  # type: ignore[no-untyped-call]
             hints.subscribe(FLAGS_CHANNEL)
@@ -108,7 +124,7 @@ class FlagReader:
                 raise TimeoutError("no answer to SUBSCRIBE")
             self._read()
             read_at = heard_at = monotonic()
-            while not self._stopping.is_set():
+            while not stopping.is_set():
                 due_s = read_at + RESYNC_S - monotonic()
                 heard, hinted = _listen(hints, min(max(due_s, 0), SLICE_S))
                 now = monotonic()
@@ -119,7 +135,8 @@ class FlagReader:
                 if hinted or now >= read_at + RESYNC_S:
                     read_at = now
                     self._read()
-                    hints.ping()
+                    if not hinted:
+                        hints.ping()
 
     def _read(self) -> None:
         """Read all flags in one request; raises what redis-py raises."""
@@ -134,10 +151,21 @@ class FlagReader:
     def _lose(self, error: Exception) -> None:
         """Note why the flags cannot be read; only the first of several errors in a row is logged."""
         self.trouble = f"{type(error).__name__}: {error}"
-        if self._lost_at is None and not self._stopping.is_set():
+        if self._lost_at is None:
             self._lost_at = monotonic()
             log.warning("the flags cannot be read, trying again: %s", self.trouble)
         self._tried.set()
+
+
+_shared: WeakValueDictionary[object, FlagReader] = WeakValueDictionary()
+_sharing = threading.Lock()
+
+
+def shared_reader(url: str, salts: Mapping[str, str], internal: InternalDomains) -> FlagReader:
+    """Give this process's reader of these flags, or make it; raises ValueError for an unusable URL."""
+    key = (os.getpid(), url, tuple(salts.items()), internal)
+    with _sharing:
+        return _shared.get(key) or _shared.setdefault(key, FlagReader(redis_client(url), salts, internal))
 
 
 def _listen(hints: "PubSub", timeout_s: float) -> tuple[bool, bool]:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from adapter.domains import InternalDomains, Recipient
-from adapter.flagreader import FlagReader, redis_client
+from adapter.flagreader import FlagReader, shared_reader
 from adapter.gate import GateAnswer, GateReason
 from controller.contract import Flags
 
@@ -38,10 +38,14 @@ class Explanation:
 
 
 class RolloutGate:
-    """The gate of one process. Any thread may ask; after a fork, the child needs one of its own."""
+    """A gate that any thread may ask. The gates of one process share their reader.
+
+    A child process needs a gate of its own, made after the fork: the reader stays with the parent.
+    """
 
     def __init__(self, reader: FlagReader, features: Iterable[str]) -> None:
         self._reader = reader
+        self._reading = False
         self.features = tuple(features)
 
     @classmethod
@@ -61,7 +65,7 @@ class RolloutGate:
         served = configured_features() if features is None else features
         domains = configured_domains() if internal_domains is None else internal_domains
         salts = {name: feature.bucket_salt for name, feature in served.items()}
-        return cls(FlagReader(redis_client(redis_url), salts, InternalDomains.parse(domains)), salts)
+        return cls(shared_reader(redis_url, salts, InternalDomains.parse(domains)), salts)
 
     @classmethod
     def start(
@@ -74,14 +78,14 @@ class RolloutGate:
         return cls.connect(redis_url, features, internal_domains).__enter__()
 
     def __enter__(self) -> Self:
-        self._reader.start()
+        self._begin()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     async def __aenter__(self) -> Self:
-        await _in_a_thread(self._reader.start)
+        await _in_a_thread(self._begin)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -89,7 +93,14 @@ class RolloutGate:
 
     def close(self) -> None:
         """Stop reading; once the flags are stale every answer is closed."""
-        self._reader.stop()
+        if self._reading:
+            self._reading = False
+            self._reader.stop()
+
+    def _begin(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._reader.start()
 
     def check(self, feature: str, user_id: str, recipients: Iterable[Recipient] = ()) -> GateAnswer:
         """Answer for one send; waits for nothing.

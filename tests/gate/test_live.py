@@ -234,6 +234,31 @@ def test_closing_ends_the_reader_and_its_connections(
     assert threading.active_count() == threads
 
 
+def test_gates_of_one_process_share_one_reader_until_the_last_is_closed(
+    redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    before = len(redis_client.client_list())
+    first = RolloutGate.start(redis_server.url)
+    with RolloutGate.start(redis_server.url) as second:
+        assert len(redis_client.client_list()) == before + 2
+        first.close()
+        first.close()
+        set_flags(redis_client, *OPEN)
+        wait_until(lambda: second.check("microsoft", "u").open, what="opening")
+    wait_until(lambda: len(redis_client.client_list()) == before, what="closing the connections")
+
+
+def test_gates_that_follow_different_features_do_not_share(redis_server: RedisServer) -> None:
+    one = {"one": RolloutFeature("one", "microsoft", "outlook.one")}
+    with (
+        RolloutGate.start(redis_server.url) as all_features,
+        RolloutGate.start(redis_server.url, one) as gate,
+    ):
+        assert gate.features == ("one",)
+        assert gate.check("microsoft", "u").reason is GateReason.UNKNOWN_FEATURE
+        assert all_features.check("microsoft", "u").reason is GateReason.MISSING
+
+
 async def test_gates_of_one_process_may_be_closed_and_opened_again(redis_server: RedisServer) -> None:
     for _ in range(3):
         async with asyncio.timeout(5), RolloutGate.connect(redis_server.url) as gate:
