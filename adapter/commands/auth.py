@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import click
 
+from adapter.commands.logs import log_to_stderr
 from adapter.signin.errors import CLIENT_CONFIG, SignInError
 from adapter.signin.handshake import Handshake
 from adapter.signin.oauth import PATH
@@ -24,6 +25,7 @@ _EVERYWHERE = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 (recognised, not bound
 @click.group()
 def auth() -> None:
     """Link users to their Microsoft mailboxes."""
+    log_to_stderr()
 
 
 @auth.command(

@@ -13,6 +13,7 @@ import click
 
 from adapter.actions import Action
 from adapter.checks import check
+from adapter.commands.logs import log_to_stderr
 from adapter.errors import AuthError, MessageRefusedError, StructuredError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage
 from adapter.payload import parse_send
@@ -89,6 +90,7 @@ def _type_of(path: Path) -> str:
 @json_option
 def send(message: Any, action_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
     """Send one mail, or show what would be sent."""
+    log_to_stderr()
     action = ACTIONS.get(action_name)
     if action is None:
         fail(f"there is no action {action_name!r}; there are {', '.join(ACTIONS)}")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,7 @@ class MicrosoftTokenManager:
         self.store = TokenStore(connect(settings.redis_url), TokenCipher(settings.token_keys))
         self._metrics = SignInMetrics.of(registry)
         self._made: Entra | None = None
+        self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="signin")
         self._flights: dict[Flight, asyncio.Task[str]] = {}
 
@@ -162,9 +164,11 @@ class MicrosoftTokenManager:
         await self.aclose()
 
     def _entra(self) -> Entra:
-        if self._made is None:
-            self._made = Entra(self.settings)
-        return self._made
+        """Give the client of the sign-in server, made in a thread: loading certificates takes a while."""
+        with self._making:
+            if self._made is None:
+                self._made = Entra(self.settings)
+            return self._made
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

@@ -1,6 +1,7 @@
 """The whole way in a real browser: the printed link, Microsoft's page, the linked mailbox, a mail sent."""
 
 import asyncio
+import json
 import os
 import shutil
 import sys
@@ -131,9 +132,9 @@ async def test_a_person_links_a_mailbox_in_chromium_and_then_a_mail_leaves_with_
         status, printed = await rollout(with_graph, outputs, "send", "--user", "user-1", *mail)
         assert status == 0, printed
         assert len(graph.messages) == 1
-        status, printed = await rollout(with_graph, outputs, "auth", "revoke", "user-1")
+        status, printed = await rollout(with_graph, outputs, "auth", "revoke", "user-1", "--json")
         assert status == 0
-        assert "server_revoked: false" in printed
+        assert json.loads(outputs[-2]) == {"user_id": "user-1", "revoked": True, "server_revoked": False}
         status, printed = await rollout(with_graph, outputs, "send", "--user", "user-1", *mail)
         assert status == 1
         assert "MS_AUTH_INTERACTION_REQUIRED" in printed
