@@ -1,4 +1,4 @@
-"""Real servers for tests, on free loopback ports: RedisServer, and a Proxy that makes its weather bad."""
+"""Real servers for tests, on free loopback ports: Redis, Prometheus, and a Proxy that spoils their weather."""
 
 import contextlib
 import signal
@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -76,6 +77,64 @@ class RedisServer:
 
     def kill(self) -> None:
         """End it without a farewell; what it held is lost."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(STOP_WITHIN_S)
+            self._process = None
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+
+class PrometheusServer:
+    """One Prometheus over a configuration given as text; it may be frozen, killed and started again."""
+
+    def __init__(self, folder: Path, configuration: str, port: int | None = None) -> None:
+        self.port = port or free_port()
+        self._folder = folder
+        self._configuration = configuration
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        """Start, and wait until it is ready; what it stored before is there again."""
+        config = self._folder / "prometheus.yml"
+        config.write_text(self._configuration, encoding="utf-8")
+        command = ["prometheus", f"--config.file={config}", f"--web.listen-address=127.0.0.1:{self.port}"]
+        command += [f"--storage.tsdb.path={self._folder / 'tsdb'}", "--log.level=error"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_WITHIN_S
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"prometheus did not start on port {self.port}")
+            time.sleep(0.02)
+        return self
+
+    def _ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait(STOP_WITHIN_S)
