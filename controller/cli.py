@@ -48,6 +48,9 @@ COMMANDS: dict[str, Row] = {
     "plan": Row(f"{_COMMANDS}.plan:plan", "Foretell how long each step takes and what it can see."),
     "explain": Row(f"{_COMMANDS}.explain:explain", "Tell one decision, and recompute it."),
     "rules": Row(f"{_COMMANDS}.rules:rules", "Render and check the Prometheus rules."),
+    "validate-alerts": Row(
+        f"{_COMMANDS}.validate_alerts:validate_alerts", "Prove that the rules and alerts do what they say."
+    ),
     "demo": Row(f"{_COMMANDS}.demo:demo", "Show the whole loop for real, on this machine."),
 }
 

@@ -4,30 +4,15 @@ from pathlib import Path
 
 import click
 
+from controller.commands.common import config_option
+from controller.commands.scale import DEFAULT_FOLDER, find_folder, scale_options, settings_and_scale
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
-from controller.features import ConfigError
 from controller.rules.book import rule_files
 from controller.rules.check import Problem, check_folder, promtool_path
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale
 from controller.rules.text import yaml_text
-from controller.settings import Settings, load_settings
-
-DEFAULT_FOLDER = Path("rules")
-
-
-def find_folder() -> Path:
-    """Give ./rules, or where there is none, the rules that came with the source."""
-    with_source = Path(__file__).parents[2] / DEFAULT_FOLDER
-    return with_source if with_source.is_dir() and not DEFAULT_FOLDER.is_dir() else DEFAULT_FOLDER
-
-
-_config = click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), help="TOML file with the features."
-)
-_window = click.option("--window-s", type=float, help="Length of a window of evidence.  [default: 30]")
-_interval = click.option("--interval-s", type=float, help="How often rules run.  [default: the window]")
-_scrape = click.option("--scrape-s", type=float, help="Scrape interval.  [default: a third of the window]")
+from controller.settings import Settings
 
 
 @click.group()
@@ -43,10 +28,8 @@ def rules() -> None:
 
 @rules.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
-@_window
-@_interval
-@_scrape
-@_config
+@scale_options
+@config_option
 @json_option
 def render(
     out: Path | None,
@@ -58,7 +41,7 @@ def render(
 ) -> None:
     """Write the rule files; the names in them are the same at any scale."""
     folder = out or DEFAULT_FOLDER
-    files = _files(config, window_s, interval_s, scrape_s)
+    files = _files(*settings_and_scale(config, window_s, interval_s, scrape_s))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file in files:
@@ -82,10 +65,8 @@ def render(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the rules.  [default: rules]",
 )
-@_window
-@_interval
-@_scrape
-@_config
+@scale_options
+@config_option
 @json_option
 def check(
     folder: Path | None,
@@ -99,8 +80,8 @@ def check(
     folder = folder or find_folder()
     if not folder.is_dir():
         fail(f"{folder} is no folder; give the folder of the rules with --rules")
-    settings = _settings(config)
-    files = _files(config, window_s, interval_s, scrape_s)
+    settings, scale = settings_and_scale(config, window_s, interval_s, scrape_s)
+    files = _files(settings, scale)
     problems = check_folder(folder, files, settings.features.values())
     if as_json:
         print_json({"files": [f.name for f in files], "problems": [p.as_dict() for p in problems]})
@@ -121,23 +102,8 @@ def _print(files: tuple[RuleFile, ...], problems: tuple[Problem, ...]) -> None:
         click.echo(f"{len(files)} files, {series} recorded series, {alerts} alerts: all sound")
 
 
-def _settings(config: Path | None) -> Settings:
+def _files(settings: Settings, scale: Scale) -> tuple[RuleFile, ...]:
     try:
-        return load_settings(config)
-    except ConfigError as error:
-        fail(str(error))
-
-
-def _files(
-    config: Path | None, window_s: float | None, interval_s: float | None, scrape_s: float | None
-) -> tuple[RuleFile, ...]:
-    settings = _settings(config)
-    try:
-        scale = (
-            Scale.of(window_s, interval_s, scrape_s)
-            if window_s or interval_s
-            else Scale.of(settings.window_s, settings.interval_s, scrape_s or settings.scrape_s)
-        )
         return rule_files(settings.features.values(), scale)
     except ValueError as error:
         fail(str(error))

@@ -98,7 +98,7 @@ def _controller(scale: Scale) -> tuple[Alert, ...]:
             for_s=scale.stretched_s(120),
             severity="critical",
             summary="The rollout has not exactly one leader",
-            says="{{ $value }} controllers hold the lease; it must be 1",
+            says="{{ $value | humanize }} controllers hold the lease; it must be 1",
             runbook="not-one-leader",
             about="Nobody holds the lease, or two say that they do.",
         ),
@@ -124,7 +124,7 @@ def _measuring(scale: Scale) -> tuple[Alert, ...]:
             for_s=0,
             severity="warning",
             summary="Prometheus missed an evaluation of the evidence",
-            says="About {{ $value }} evaluations were missed in the last "
+            says="About {{ $value | humanize }} evaluations were missed in the last "
             f"{in_words(scale.stretched_s(300))}; the sends of those windows were not counted",
             runbook="evidence-missed",
             about="Prometheus was too slow for the evidence; seen where Prometheus scrapes itself.",

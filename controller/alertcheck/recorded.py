@@ -1,0 +1,52 @@
+"""One eventful world in which every recorded series of a feature has a value of its own."""
+
+from dataclasses import replace
+
+from controller.alertcheck.cases import HOUR_S, strangers
+from controller.alertcheck.load import Phase, Samples, traffic
+from controller.decision.model import RolloutFeature
+from controller.rules.scale import Scale
+
+
+def recorded_world(feature: RolloutFeature, scale: Scale) -> Samples:
+    """Give a steady stretch that ends with bursts inside the shortest window.
+
+    The bursts make each rate and ratio depend on its window's length: a wrong window gives a wrong value.
+    """
+    steady = Phase(
+        0,
+        sends_per_s=4,
+        error_share=0.02,
+        slow_share=0.01,
+        very_slow_share=0.01,
+        errors_per_s={("MS_AUTH_EXPIRED", "auth"): 0.01, ("INVALID_RECIPIENT", "caller"): 0.02},
+        gate_per_s={("open", "open"): 3, ("closed", "percentage"): 5},
+        refreshes_per_s={"ok": 0.1, "unavailable": 0.01, "expired": 0.005},
+    )
+    burst = replace(
+        steady,
+        sends_per_s=30,
+        error_share=0.3,
+        slow_share=0.2,
+        barely_slow_share=0.05,
+        very_slow_share=0.1,
+        errors_per_s={
+            ("MS_AUTH_EXPIRED", "auth"): 0.9,
+            ("GM_AUTH_INVALID", "auth"): 0.3,
+            ("MS_API_THROTTLED_429", "provider"): 0.7,
+            ("MS_SEND_UNKNOWN", "provider"): 0.5,
+            ("INVALID_RECIPIENT", "caller"): 1.1,
+            ("ORPHAN_CID", "caller"): 0.2,
+        },
+        gate_per_s={("open", "open"): 30, ("closed", "percentage"): 7, ("closed", "paused"): 1},
+        refreshes_per_s={"ok": 0.5, "unavailable": 0.3, "expired": 0.2},
+    )
+    phases = [
+        replace(steady, length_s=7 * HOUR_S),
+        replace(burst, length_s=60),
+        replace(steady, length_s=90),
+        replace(burst, length_s=30, error_share=0.6),
+        replace(steady, length_s=60),
+    ]
+    own = traffic(feature, phases, scale)
+    return own + strangers(feature, scale)(max(len(one.values) for one in own.series))

@@ -1,0 +1,144 @@
+"""`rollout validate-alerts`: proves that every rule says what it must, and that every alert fires."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from controller.alertcheck.installed import NotThereError, look_at
+from controller.alertcheck.live import run_live
+from controller.alertcheck.offline import Setting, run_all
+from controller.alertcheck.promtool import ranges_are_closed
+from controller.alertcheck.rendered import as_rendered
+from controller.alertcheck.result import Result, failures, write_junit
+from controller.alertcheck.servers import MissingServerError
+from controller.commands.common import config_option
+from controller.commands.scale import find_folder, scale_options, settings_and_scale
+from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
+from controller.demo.processes import StartError
+from controller.rules.book import rule_files
+from controller.rules.check import promtool_path
+from controller.rules.scale import Scale
+from controller.settings import Settings
+
+
+@click.command("validate-alerts")
+@click.option(
+    "--rules",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the rules on trial.  [default: rules]",
+)
+@click.option(
+    "--live", is_flag=True, help="Start Prometheus and Alertmanager, and watch each alert come and go."
+)
+@click.option("--prometheus", "url", help="Only look at the Prometheus at this URL: is all of it there?")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to this file."
+)
+@scale_options
+@config_option
+@json_option
+def validate_alerts(
+    folder: Path | None,
+    live: bool,
+    url: str | None,
+    junit: Path | None,
+    window_s: float | None,
+    interval_s: float | None,
+    scrape_s: float | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    r"""Prove that the rules do what they say.
+
+    Without options: offline, in simulated time, every recorded series and every alert against what it
+    must be; each alert with a fault that fires it, one just below, its end, and no traffic.
+
+    \b
+    rollout validate-alerts
+    rollout validate-alerts --live
+    rollout validate-alerts --prometheus http://127.0.0.1:9090 --json
+    rollout validate-alerts --rules /etc/prometheus/rules --junit alerts.xml
+    """
+    if live and url:
+        fail("--live starts servers of its own and --prometheus looks at yours; give one of them")
+    settings, scale = settings_and_scale(config, window_s, interval_s, scrape_s)
+    started = time.monotonic()
+    if url:
+        results = _installed(settings, scale, url)
+    elif live:
+        results = _live(settings)
+    else:
+        results = _offline(settings, scale, folder or find_folder())
+    _report(results, time.monotonic() - started, junit, as_json)
+
+
+def _offline(settings: Settings, scale: Scale, folder: Path) -> list[Result]:
+    promtool = promtool_path()
+    if promtool is None:
+        fail("promtool is not on PATH; install prometheus (apt-get install prometheus)", UNREACHABLE)
+    if not folder.is_dir():
+        fail(f"{folder} is no folder; give the folder of the rules with --rules")
+    features = sorted(settings.features.values(), key=lambda feature: feature.name)
+    files = rule_files(features, scale)
+    setting = Setting(folder, files, features, scale, promtool, ranges_are_closed(promtool))
+    return [*as_rendered(folder, files), *run_all(setting, _progress)]
+
+
+def _installed(settings: Settings, scale: Scale, url: str) -> list[Result]:
+
+    try:
+        return look_at(
+            url, settings.rules_url, settings.prometheus_token, list(settings.features.values()), scale
+        )
+    except NotThereError as error:
+        fail(str(error), UNREACHABLE)
+
+
+def _live(settings: Settings) -> list[Result]:
+
+    try:
+        return run_live(list(settings.features.values()), _progress)
+    except (MissingServerError, StartError) as error:
+        fail(str(error), UNREACHABLE)
+
+
+def _progress(what: str) -> None:
+    click.echo(f"{what} ...", err=True)
+
+
+def _report(results: list[Result], seconds: float, junit: Path | None, as_json: bool) -> None:
+    wrong = failures(results)
+    if junit is not None:
+        write_junit(junit, results, "rollout validate-alerts", seconds)
+    if as_json:
+        print_json(
+            {
+                "passed": len(results) - len(wrong),
+                "failed": len(wrong),
+                "seconds": round(seconds, 1),
+                "results": [result.as_dict() for result in results],
+            }
+        )
+    else:
+        print_table(("rule", "cases", "result"), _summary(results))
+        for result in wrong:
+            click.echo(f"FAILED  {result.rule}: {result.case}: {result.detail}")
+    if wrong:
+        fail(f"{len(wrong)} of {len(results)} checks failed, the first: {wrong[0].rule}: {wrong[0].case}", NO)
+    if not as_json:
+        click.echo(f"{len(results)} checks passed in {seconds:.1f} s")
+
+
+def _summary(results: list[Result]) -> list[tuple[str, int, str]]:
+    rules = dict.fromkeys(result.rule for result in results)
+
+    def of(rule: str, wanted: Callable[[Result], bool] = lambda _: True) -> int:
+        return sum(result.rule == rule and wanted(result) for result in results)
+
+    return [
+        (rule, of(rule), "FAILED" if of(rule, lambda result: not result.passed) else "passed")
+        for rule in rules
+    ]
