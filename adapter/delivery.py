@@ -22,6 +22,11 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
+        self._least_s = seconds / 20
+
+    def is_near(self) -> bool:
+        """Whether what is left is too little to begin with: a twentieth."""
+        return self.left_s() < self._least_s
 
     def left_s(self) -> float:
         return max(0.001, self._end - time.monotonic())

@@ -86,6 +86,9 @@ class Mailboxes:
                 await mailbox.places.acquire()
         except TimeoutError:
             raise self._busy() from None
+        if deadline.is_near():
+            mailbox.places.release()
+            raise self._busy()
 
     @asynccontextmanager
     async def _shared(self, user_id: str, deadline: Deadline) -> AsyncIterator[None]:

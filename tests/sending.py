@@ -1,6 +1,7 @@
 """A Sender for tests: a real runtime on a real Redis, a local Graph, and metrics that can be compared."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,13 @@ LABELS = {"provider": "microsoft", "action": "outlook.send"}
 def open_flags(client: redis.Redis, feature: str = "microsoft", **changed: str) -> None:
     """Write the four flags so that everybody is in."""
     client.mset({flag_key(feature, flag): text for flag, text in (OPEN_FLAGS | changed).items()})
+
+
+async def until(holds: Callable[[], object], within_s: float = 10.0) -> None:
+    """Return as soon as `holds()` is true; raises TimeoutError when it is not in time."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 (what is waited for lies in another thread or process)
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -71,8 +79,12 @@ class Sender:
             _written(sample.name, sample.labels): sample.value
             for family in self.registry.collect()
             for sample in family.samples
-            if sample.name.endswith(("_total", "_count"))
+            if sample.name.endswith(("_total", "_count")) and _is_ours(sample.labels)
         }
+
+
+def _is_ours(labels: Mapping[str, str]) -> bool:
+    return all(labels.get(name, value) == value for name, value in LABELS.items())
 
 
 def _written(name: str, labels: Mapping[str, str]) -> str:

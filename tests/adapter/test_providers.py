@@ -1,0 +1,127 @@
+"""What every provider must keep to, and that a second one is one file and one line."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import redis
+from example_provider import Example
+from prometheus_client import CollectorRegistry
+from sending import ANN, open_flags
+from servers import RedisServer
+
+from adapter import ActionDisabledError, ActionGatedError, Runtime, SendUnknownError, Settings, StaticTokens
+from adapter.actions import ACTIONS, action
+from adapter.checks import check
+from adapter.errors import MessageRefusedError, Source
+from adapter.message import Attachment, OutgoingMessage, SendIds
+from adapter.providers.outlook import Outlook
+from adapter.providers.provider import Accepted, Limits, Provider, Refused, Reply, Then
+from adapter.sandbox.faults import Faults
+from adapter.sandbox.graph import Sandbox
+
+PROVIDERS: list[Provider] = [Outlook(), Example()]
+IDS = SendIds("id-1", "<m@x>")
+MAIL = OutgoingMessage(to=(ANN,), subject="Hi", body_html="<p>Hi</p>")
+every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+
+
+@every_provider
+def test_a_provider_knows_the_codes_it_gives(provider: Provider) -> None:
+    own = {provider.unknown_code, provider.unreachable_code, provider.auth_code}
+    assert own <= provider.codes.keys()
+    assert provider.codes[provider.unknown_code].http == 504
+    assert all(name == code.name for name, code in provider.codes.items())
+
+
+@every_provider
+def test_every_status_means_something_and_no_5xx_is_tried_again(provider: Provider) -> None:
+    for status in range(200, 600):
+        outcome = provider.interpret(Reply(status, {}, b""), now=0.0)
+        if isinstance(outcome, Accepted):
+            assert status < 300
+            continue
+        assert outcome.code
+        assert outcome.detail
+        assert status < 500 or outcome.then in {Then.UNKNOWN, Then.FAIL}
+
+
+@every_provider
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"error":', b"[]", b"null", b'{"error": 1}', b"\xff" * 99]
+)
+def test_any_body_is_understood_or_passed_over(provider: Provider, body: bytes) -> None:
+    outcome = provider.interpret(Reply(400, {}, body), now=0.0)
+    assert isinstance(outcome, Refused)
+
+
+@every_provider
+def test_preparing_is_pure(provider: Provider) -> None:
+    checked = check(MAIL, Limits())
+    first, second = (provider.prepare(checked, IDS, Limits()) for _ in range(2))
+    assert (first.path, dict(first.headers), first.body) == (second.path, dict(second.headers), second.body)
+    assert "authorization" not in {name.lower() for name in first.headers}
+
+
+@every_provider
+def test_a_body_over_the_cap_is_refused(provider: Provider) -> None:
+    big = OutgoingMessage(to=(ANN,), body_text="Hi", attachments=(Attachment("a", "a/b", b"x" * 5000),))
+    with pytest.raises(MessageRefusedError):
+        provider.prepare(big, IDS, Limits(max_body_bytes=5000))
+
+
+example_send = action("example.send", Example()).send
+
+
+@pytest.fixture
+def environment(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox, tmp_path: Path
+) -> Mapping[str, str]:
+    """A rollout of the example; its feature has the provider's name when none is configured."""
+    config = tmp_path / "rollout.toml"
+    config.write_text('[features.example]\nprovider = "example"\naction = "example.send"\n')
+    open_flags(redis_client, "example")
+    return {
+        "ROLLOUT_REDIS_URL": redis_server.url,
+        "ROLLOUT_CONFIG": str(config),
+        "PROVIDER_EXAMPLE_ENABLED": "true",
+        "PROVIDER_EXAMPLE_URL": graph.url,
+    }
+
+
+@pytest.mark.servers
+async def test_a_second_provider_has_gate_metrics_errors_and_keys_from_one_line(
+    environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    settings, registry = Settings.from_environment(environment), CollectorRegistry()
+    tokens = {"example": StaticTokens("sandbox-example")}
+    async with Runtime.open(settings, tokens=tokens, registry=registry) as runtime:
+        for _ in range(2):
+            await example_send([ANN], "Hi", body_text="Hi", user_id="u", idempotency_key="k", runtime=runtime)
+        graph.faults = Faults(status=503)
+        with pytest.raises(SendUnknownError) as unknown:
+            await example_send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
+    labels = {"provider": "example", "action": "example.send"}
+    assert ACTIONS["example.send"].provider.name == "example"
+    assert (graph.posts, unknown.value.code, unknown.value.source) == (2, "EXAMPLE_UNKNOWN", Source.PROVIDER)
+    for status in ("ok", "error"):
+        assert registry.get_sample_value("action_exec_total", {**labels, "status": status}) == 1
+    assert registry.get_sample_value("action_error_total", labels) == 1
+    assert json.loads(graph.messages[0].body)["message"]["body"]["content"] == "Hi"
+
+
+@pytest.mark.servers
+async def test_a_second_provider_is_gated_as_the_first(
+    environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client, "example", rollout_percent="0")
+    registry = CollectorRegistry()
+    async with Runtime.open(Settings.from_environment(environment), registry=registry) as runtime:
+        with pytest.raises(ActionGatedError):
+            await example_send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
+    off = {**environment, "PROVIDER_EXAMPLE_ENABLED": "false"}
+    async with Runtime.open(Settings.from_environment(off), registry=registry) as runtime:
+        with pytest.raises(ActionDisabledError):
+            await example_send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
+    assert graph.posts == 0

@@ -1,0 +1,136 @@
+"""`rollout send`: from files and options, as a dry run and for real."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from click.testing import CliRunner
+from sending import open_flags
+from servers import RedisServer, free_port
+
+from controller.cli import rollout
+
+pytestmark = pytest.mark.servers
+
+SEND = ["send", "--user", "u1", "--to", "Ann <ann@corp.example>", "--subject", "Hi"]
+
+
+@pytest.fixture
+def graph_url() -> Iterator[str]:
+    """Run the sandbox as its own process."""
+    command = [sys.executable, "-m", "adapter.sandbox.graph", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "page.html"
+    path.write_text('<p>Hi</p><img src="cid:logo">')
+    (tmp_path / "logo.png").write_bytes(b"png")
+    return path
+
+
+@pytest.fixture
+def environment(redis_server: RedisServer, redis_client: redis.Redis, graph_url: str) -> dict[str, str]:
+    open_flags(redis_client)
+    return {
+        "ROLLOUT_REDIS_URL": redis_server.url,
+        "MS_GRAPH_URL": graph_url,
+        "PROVIDER_MICROSOFT_ENABLED": "true",
+        "INTEGRATION_TESTS_ENABLED": "true",
+        "MS_INTEGRATION_TOKEN": "sandbox-command",
+    }
+
+
+def run(*arguments: str, env: dict[str, str] | None = None, given: str = "") -> tuple[int, str, str]:
+    result = CliRunner().invoke(rollout, [*arguments], env=env, input=given)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def faults(graph_url: str, **given: Any) -> None:
+    httpx.put(graph_url.replace("/v1.0", "/sandbox/faults"), json=given).raise_for_status()
+
+
+def with_files(page: Path) -> list[str]:
+    return ["--html", str(page), "--inline", f"logo={page.parent / 'logo.png'}", "--attach", str(page)]
+
+
+def test_a_dry_run_prints_the_request_and_asks_nobody(page: Path) -> None:
+    code, out, _ = run(*SEND, *with_files(page), "--dry-run", "--json")
+    request = json.loads(out)
+    assert code == 0
+    assert request["url"] == "https://graph.microsoft.com/v1.0/me/sendMail"
+    assert request["body"]["message"]["toRecipients"] == [
+        {"emailAddress": {"address": "ann@corp.example", "name": "Ann"}}
+    ]
+    assert [file["name"] for file in request["body"]["message"]["attachments"]] == ["page.html", "logo.png"]
+
+
+def test_a_dry_run_refuses_what_a_send_would(page: Path) -> None:
+    code, _, err = run(*SEND, "--html", str(page), "--dry-run")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "ORPHAN_CID" in err
+
+
+def test_a_mail_is_sent_once_for_a_key(environment: dict[str, str], graph_url: str, page: Path) -> None:
+    first = run(*SEND, *with_files(page), "--key", "k", "--json", env=environment)
+    second = run(*SEND, *with_files(page), "--key", "k", "--json", env=environment)
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert [json.loads(out)["replayed"] for _, out, _ in (first, second)] == [False, True]
+    messages = httpx.get(graph_url.replace("/v1.0", "/sandbox/messages")).json()
+    assert [message["subject"] for message in messages] == ["Hi"]
+
+
+def test_a_mail_as_json_is_the_one_of_the_http_face(environment: dict[str, str]) -> None:
+    mail = {"to": [{"address": "ann@corp.example"}], "subject": "Hi", "body_text": "Hi", "user_id": "u1"}
+    code, out, _ = run("send", "--message", "-", "--json", env=environment, given=json.dumps(mail))
+    assert (code, json.loads(out)["status"]) == (0, "sent")
+
+
+def test_a_failure_says_so_in_one_line(environment: dict[str, str], graph_url: str) -> None:
+    faults(graph_url, status=504)
+    code, _, err = run(*SEND, "--text", "-", env=environment, given="Hi")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "MS_SEND_UNKNOWN" in err
+
+
+@pytest.mark.parametrize(
+    ("changed", "exit_code", "told"),
+    [
+        ({"PROVIDER_MICROSOFT_ENABLED": "false"}, 1, "provider_disabled"),
+        ({"MS_GRAPH_URL": f"http://127.0.0.1:{free_port()}", "ROLLOUT_MAX_POSTS": "1"}, 3, "UNREACHABLE"),
+        ({"ROLLOUT_REDIS_URL": f"redis://127.0.0.1:{free_port()}"}, 3, "stale"),
+        ({"ROLLOUT_SEND_DEADLINE_S": "soon"}, 2, "ROLLOUT_SEND_DEADLINE_S"),
+    ],
+)
+def test_the_exit_code_says_whose_turn_it_is(
+    changed: dict[str, str], exit_code: int, told: str, environment: dict[str, str]
+) -> None:
+    code, _, err = run(*SEND, "--text", "-", env=environment | changed, given="Hi")
+    assert (code, err.count("\n")) == (exit_code, 1)
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (["send", "--to", "a@b.com"], ""),
+        ([*SEND, "--inline", "logo"], ""),
+        ([*SEND, "--action", "fax.send"], ""),
+        (["send", "--message", "-"], "no json"),
+        (["send", "--message", "-"], "{}"),
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], given: str) -> None:
+    assert run(*arguments, given=given)[0] == 2

@@ -1,0 +1,43 @@
+"""A second provider in one file; it speaks the sandbox's language, so that its sends are real."""
+
+import json
+from collections.abc import Mapping
+
+from adapter.errors import Code, MessageRefusedError, Source, code_table
+from adapter.message import OutgoingMessage, SendIds
+from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request, Then
+
+
+class Example:
+    """The provider `example`."""
+
+    name = "example"
+    base_url = "https://mail.example/v1"
+    unknown_code = "EXAMPLE_UNKNOWN"
+    unreachable_code = "EXAMPLE_UNREACHABLE"
+    auth_code = "EXAMPLE_AUTH"
+    codes: Mapping[str, Code] = code_table(
+        Code(unknown_code, Source.PROVIDER, 504, "Nobody can say."),
+        Code(unreachable_code, Source.PROVIDER, 502, "Nobody was there."),
+        Code(auth_code, Source.AUTH, 401, "No token."),
+        Code("EXAMPLE_REFUSED", Source.PROVIDER, 502, "It said no."),
+    )
+
+    def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
+        fields = {
+            "subject": message.subject,
+            "body": {"contentType": "Text", "content": message.body_text or message.body_html},
+            "toRecipients": [{"emailAddress": {"address": a.address}} for a in message.recipients],
+            "internetMessageId": ids.internet_message_id,
+        }
+        body = json.dumps({"message": fields}).encode() + b" " * sum(len(f.content) for f in message.files)
+        if len(body) > limits.max_body_bytes:
+            raise MessageRefusedError("ATTACHMENT_TOO_LARGE", "too large", "attachments")
+        return Request("/me/sendMail", {"Content-Type": "application/json"}, body)
+
+    def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
+        if reply.status == 202:
+            return Accepted(reply.headers.get("request-id", ""))
+        if reply.status >= 500:
+            return Refused(self.unknown_code, Then.UNKNOWN, "Nobody can say.")
+        return Refused("EXAMPLE_REFUSED", Then.FAIL, f"It said {reply.status}.")
