@@ -114,10 +114,6 @@ class Entra:
             raise client_config("The sign-in server answered with the token of another person")
         return pair
 
-    def discover(self) -> None:
-        """Fetch the discovery document unless it is known; done before a lock is held."""
-        self._app()
-
     def close(self) -> None:
         self._http.close()
 

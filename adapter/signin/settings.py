@@ -43,7 +43,8 @@ class SignInSettings:
     """MSAL adds openid, profile and offline_access, and refuses to be given them."""
     lock_ttl_s: float = 10.0
     http_timeout_s: float = 4.0
-    """For one whole request to the sign-in server; the lock lives more than twice as long."""
+    """For one request to the sign-in server. The lock lives more than twice as long, for discovery and a
+    refresh; should it end early all the same, two refreshes meet, and both tokens are good."""
     wait_s: float = 20.0
     """How long a caller waits for a token that another process fetches: longer than a dead one's lock."""
     poll_s: float = 0.02

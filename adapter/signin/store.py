@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -15,6 +15,8 @@ from adapter.signin.grant import AccessToken, Grant
 from adapter.signin.settings import LINK_TTL_S, REFRESH_TTL_S
 
 PREFIX = "oauth:microsoft"
+MAX_CONNECTIONS = 8
+"""Enough for ten thousand reads a second; a crowd of callers would spend its time on opening more."""
 
 
 def access_key(user_id: str) -> str:
@@ -70,13 +72,16 @@ class Stored:
 
 def connect(redis_url: str) -> "Redis":
     """Make a client with short time-outs and no hidden retries, whose defaults stall a send for a minute."""
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         redis_url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=2.0,
         decode_responses=True,
         socket_timeout=1.0,
         socket_connect_timeout=1.0,
         retry=Retry(NoBackoff(), 0),
     )
+    return Redis.from_pool(pool)
 
 
 class TokenStore:

@@ -76,6 +76,8 @@ class MicrosoftTokenManager:
         self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="signin")
         self._flights: dict[Flight, asyncio.Task[str]] = {}
+        # Ready by the time that somebody asks: the first one takes a tenth of a second to load.
+        self._threads.submit(self._entra)
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -204,8 +206,6 @@ class MicrosoftTokenManager:
         self, user_id: str, known: AccessToken | None, claims: str | None
     ) -> AccessToken:
         """Refresh under the lock, or wait for who holds it and take what that one got."""
-        # Finding the server out takes a request of its own, once; no lock is held for it.
-        await self._in_thread(lambda: self._entra().discover())
         began_at, owner = time.monotonic(), secrets.token_urlsafe(16)
         while not await self.store.lock(user_id, owner, self.settings.lock_ttl_s):
             if time.monotonic() - began_at > self.settings.wait_s:
