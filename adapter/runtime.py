@@ -16,12 +16,13 @@ from weakref import WeakKeyDictionary
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from adapter.errors import AuthError, Source
 from adapter.flags import RolloutGate
 from adapter.gate import GateAnswer
 from adapter.idempotency import IdempotencyKeys
 from adapter.mailboxes import Mailboxes
 from adapter.providers.provider import Provider
-from adapter.settings import Settings
+from adapter.settings import Settings, SettingsError
 from adapter.signin.metrics import SignInMetrics
 from adapter.store import open_redis
 from adapter.telemetry import Telemetry
@@ -45,7 +46,12 @@ class Gate(Protocol):
 def _microsoft_tokens() -> TokenSource:
     """Import late: msal is large, and a denied send needs none."""
     manager = importlib.import_module("adapter.signin.tokens").MicrosoftTokenManager
-    return cast("TokenSource", manager.from_env())
+    try:
+        return cast("TokenSource", manager.from_env())
+    except SettingsError as error:
+        raise AuthError(
+            "MS_AUTH_CLIENT_CONFIG", str(error), source=Source.AUTH, provider="microsoft"
+        ) from error
 
 
 TOKEN_SOURCES: dict[str, Callable[[], TokenSource]] = {"microsoft": _microsoft_tokens}

@@ -165,6 +165,24 @@ async def test_a_token_source_that_fails_gives_its_code_and_nothing_is_posted(
     assert "s3cret" not in str(outcome.error)
 
 
+@pytest.mark.servers
+async def test_without_a_sign_in_configuration_it_says_what_is_missing(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    graph: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("MS_CLIENT_ID", "MS_CLIENT_SECRET", "MS_TENANT_ID", "ROLLOUT_TOKEN_KEYS"):
+        monkeypatch.delenv(name, raising=False)
+    open_flags(redis_client)
+    async with open_sender(redis_server.url, graph) as sender:
+        sender.runtime.tokens.clear()
+        outcome = await sender.outcome()
+    assert (outcome.code, outcome.posts) == ("MS_AUTH_CLIENT_CONFIG", 0)
+    assert outcome.moved["action_error_total{}"] == 1
+    assert "MS_" in str(outcome.error)
+
+
 class Renewing:
     """Tokens that Graph takes; notes the claims it was asked to satisfy."""
 
