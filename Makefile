@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test lint format unit bench lock clean
+.PHONY: help setup demo test lint format unit bench bench-decisions lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 setup: ## install what is missing: system packages, the virtual environment, locked dependencies
 	@flock Makefile ./.ci/setup $(PYTHON)
@@ -36,6 +36,9 @@ unit: setup-test ## pytest: the core, the conformance suites, the stories, the r
 
 bench: setup-test ## measure, side by side in one run; rewrites docs/benchmarks.md
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+bench-decisions: setup-test ## how our policies decide, beside Argo's and Flagger's rules
+	PYTHONPATH=tests $(BIN)/python -m bench.decisions $(ARGS)
 
 lock: setup ## lock the dependencies anew (hashed, no registry named)
 	$(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:dev pyproject.toml \

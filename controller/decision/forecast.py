@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf, log
 
-from controller.decision.decide import OUTAGE_SENDS, OUTAGE_SHARE
+from controller.decision.checks import OUTAGE_SENDS, OUTAGE_SHARE
 from controller.decision.judge import feature_tests
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature, SloState
 from controller.decision.sequential import SloTest, log_mean, sends_until_healthy
