@@ -19,6 +19,7 @@ from controller.flagstore import StoreError
 from controller.ofrep import Ofrep
 from controller.openapi import document
 from controller.operations import Answer, Operation
+from controller.page.routes import StatusPage
 from controller.problems import ProblemError, on_crash, on_http_exception, on_problem, on_store_error
 from controller.readiness import Readiness
 from controller.replies import Replies
@@ -34,10 +35,12 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     streams = Streams(client)
     readiness = Readiness(face, streams)
     hub = Hub(face, streams, readiness)
+    api = Api(face, streams, Replies(client))
+    shown = StatusPage(face, streams, api, readiness)
     operations = [
         *_basics(),
         *readiness.operations,
-        *Api(face, streams, Replies(client)).operations,
+        *api.operations,
         *hub.operations,
         *(Ofrep(face, face.gate).operations if face.gate else ()),
     ]
@@ -51,11 +54,12 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await following
+            await shown.aclose()
             await readiness.aclose()
             await client.aclose()
 
     return Starlette(
-        routes=[*_with_document(operations), *routes],
+        routes=[*_with_document(operations), *shown.routes, *routes],
         lifespan=lifespan,
         exception_handlers={
             ProblemError: on_problem,

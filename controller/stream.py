@@ -116,6 +116,12 @@ class Streams:
         ]
         return sorted(found, key=lambda entry: entry.place)
 
+    async def after(self, feature: str, entry_id: str, count: int) -> list[Entry]:
+        """Give at most `count` entries behind `entry_id`, oldest first."""
+        with _store_errors():
+            chunk = await self._redis.xrange(decisions_key(feature), min=f"({entry_id}", count=count)
+        return _entries(feature, chunk)
+
     async def newest_ids(self, features: Sequence[str]) -> dict[str, str]:
         """Give the id of each feature's newest entry, `0-0` where there is none."""
         with _store_errors():

@@ -1,0 +1,150 @@
+"""The routes of the status page: the page itself, its files, and the figures of the chart."""
+
+import asyncio
+import time
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from controller.answers import answer, tagged
+from controller.api import Api
+from controller.face import Face
+from controller.page.card import Card, card
+from controller.page.course import Course, Courses, Point
+from controller.page.frame import overview, page
+from controller.page.latency import Latencies, Series
+from controller.readiness import Readiness
+from controller.stream import Streams
+
+MOST_CARDS = 6
+"""With more features the first page is the overview alone."""
+_RECORDS = 300
+_AVERAGED = 10
+"""The chart's error rate is over so many neighbouring points: a single tick has few sends."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_FILES = {
+    "style.css": ("style.css", "text/css"),
+    "page.js": ("page.js", "text/javascript"),
+    "icon.svg": ("icon.svg", "image/svg+xml"),
+    "uPlot.min.css": ("vendor/uPlot.min.css", "text/css"),
+    "uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", "text/javascript"),
+}
+
+
+class StatusPage:
+    """Shows what the API tells; holds only what the chart needs."""
+
+    def __init__(self, face: Face, streams: Streams, api: Api, readiness: Readiness) -> None:
+        self._face = face
+        self._streams = streams
+        self._api = api
+        self._readiness = readiness
+        self._courses = Courses(streams)
+        self._latencies = Latencies()
+
+    async def aclose(self) -> None:
+        await self._latencies.aclose()
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.home),
+            Route("/features/{name}", self.one),
+            Route("/page/features/{name}/course", self.course),
+            Route("/page/{file}", _file),
+            Route("/favicon.ico", _icon),
+        ]
+
+    async def home(self, _: Request) -> Response:
+        standings = await self._api.standings()
+        shown = standings if len(standings) <= MOST_CARDS else []
+        return await self._page("Rollouts", standings, shown)
+
+    async def one(self, request: Request) -> Response:
+        name = self._face.feature(request.path_params["name"]).name
+        standings = await self._api.standings()
+        shown = [stand for stand in standings if stand["feature"] == name]
+        return await self._page(f"{name}: rollout", standings, shown)
+
+    async def _page(
+        self, title: str, standings: list[dict[str, Any]], shown: list[dict[str, Any]]
+    ) -> Response:
+        health, *cards = await asyncio.gather(
+            self._readiness.now(), *(self._card(stand) for stand in sorted(shown, key=_awake))
+        )
+        return HTMLResponse(page(title, health, overview(standings), cards), headers=_HEADERS)
+
+    async def _card(self, stand: dict[str, Any]) -> str:
+        name = stand["feature"]
+        records, course, p95 = await asyncio.gather(
+            self._streams.page(name, limit=_RECORDS), self._course(stand), self._p95(stand)
+        )
+        newest = [entry.record for entry in records.entries]
+        return card(Card(stand, newest, course, p95[-1][1] if p95 else None, time.time()))
+
+    async def _course(self, stand: dict[str, Any]) -> Course:
+        started_at = stand["progress"]["ramp_started_at"]
+        return await self._courses.of(stand["feature"], started_at) if started_at else Course(0.0)
+
+    async def _p95(self, stand: dict[str, Any]) -> Series:
+        feature, started_at = self._face.features[stand["feature"]], stand["progress"]["ramp_started_at"]
+        if not stand["enabled"] or not started_at:
+            return []
+        return await self._latencies.of(feature, self._face.settings(), started_at)
+
+    async def course(self, request: Request) -> Response:
+        """Give the chart's figures: columns of equal length, None where nothing is known."""
+        name = self._face.feature(request.path_params["name"]).name
+        [stand] = await self._api.standings([name])
+        course, p95 = await asyncio.gather(self._course(stand), self._p95(stand))
+        told = {
+            "limits": stand["slo"],
+            "at": [round(point.at, 3) for point in course.points],
+            "percent": [point.percent for point in course.points],
+            "errors": _averaged(course.points),
+            "p95_at": [at for at, _ in p95],
+            "p95_ms": [round(seconds * 1000, 1) for _, seconds in p95],
+        }
+        return answer(request, told)
+
+
+def _averaged(points: list[Point]) -> list[float | None]:
+    """Give the error rate in percent over the neighbouring points behind each one, at its percentage."""
+    rates: list[float | None] = []
+    for i, point in enumerate(points):
+        near = [one for one in points[max(0, i - _AVERAGED + 1) : i + 1] if one.percent == point.percent]
+        sends = sum(one.sends for one in near)
+        rates.append(round(100 * sum(one.errors for one in near) / sends, 4) if sends else None)
+    return rates
+
+
+def _awake(stand: dict[str, Any]) -> tuple[bool, str]:
+    return (not stand["enabled"] and stand["rollout_percent"] == 0, stand["feature"])
+
+
+async def _file(request: Request) -> Response:
+    name = request.path_params["file"]
+    if name not in _FILES:
+        return Response(status_code=404)
+    path, media_type = _FILES[name]
+    body = files("controller.page").joinpath(path).read_bytes()
+    return tagged(request, body, media_type, {"X-Content-Type-Options": "nosniff"})
+
+
+async def _icon(request: Request) -> Response:
+    body = files("controller.page").joinpath("icon.svg").read_bytes()
+    return tagged(request, body, "image/svg+xml")
