@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from controller.decision.model import Kind
@@ -92,8 +93,8 @@ TROUBLES: dict[str, Trouble] = {
         frozenset({"slo_error_rate", "outage"}),
     ),
     "slow": Trouble(
-        "Graph begins to answer 40 % of the sends after 0.9 s",
-        _fault(latency_s=0.9, latency_share=0.4),
+        "Graph begins to answer 40 % of the sends after 2.6 s",
+        _fault(latency_s=2.6, latency_share=0.4),
         _GOOD_DAY,
         frozenset({"slo_latency"}),
     ),
@@ -133,9 +134,9 @@ def tell(world: World, seen: Seen, scenario: str) -> Iterator[str]:
     yield f"{OPERATOR} enables the feature; the controller takes it from here"
     trouble = TROUBLES.get(scenario)
     if trouble is not None:
-        yield from _wait(seen, lambda: seen.percent == FAULT_STEP and _settled(seen), by, "25 % is reached")
+        yield from _climb(world, seen, lambda: seen.percent >= FAULT_STEP and _settled(seen), by, "25 %")
         yield from _go_wrong(world, seen, trouble, by)
-    yield from _wait_or_resume(world, seen, by)
+    yield from _climb(world, seen, lambda: seen.complete, by, "100 %")
     seen.failed_at_end = seen.measured.get("failed", 0.0)
     yield "every user is in"
 
@@ -157,27 +158,33 @@ def _go_wrong(world: World, seen: Seen, trouble: Trouble, by: float) -> Iterator
     seen.pause_at = noticed["at"]
     yield f"{noticed['kind'].upper()} after {seen.pause_at - seen.fault_at:.1f} s: {noticed['detail']}"
     mended_by = time.monotonic() + _REPAIR_S
-    yield from _wait(seen, lambda: time.monotonic() > mended_by, by, "the repair")
+    yield from _wait(seen, partial(_past, mended_by), by, "the repair")
     trouble.mend(world)
     yield "the fault is gone"
     if seen.paused:
-        yield from _wait(seen, lambda: time.monotonic() > mended_by + 2, by, "a person")
+        yield from _wait(seen, partial(_past, mended_by + 2), by, "a person")
         _person(world, Kind.RESUME, "the fault is gone")
         yield f"{OPERATOR} resumes; this step is proven anew"
 
 
-def _wait_or_resume(world: World, seen: Seen, by: float) -> Iterator[str]:
-    """Wait for 100 %. Whoever pauses the demo from outside is answered by its operator after a while."""
-    while not seen.complete:
-        yield from _wait(seen, lambda: seen.complete or seen.paused, by, "100 %")
-        if seen.paused and not seen.complete:
-            cause, until = seen.last["detail"], time.monotonic() + _REPAIR_S
-            yield f"paused: {cause}"
-            yield from _wait(seen, lambda until=until: time.monotonic() > until, by, "a person")  # type: ignore[misc]
-            if seen.paused:
-                _person(world, Kind.RESUME, "the demo goes on")
-                yield f"{OPERATOR} resumes"
-                yield from _wait(seen, lambda: not seen.paused, by, "the resume")
+def _climb(world: World, seen: Seen, come: Callable[[], bool], by: float, what: str) -> Iterator[str]:
+    """Wait for a step. A pause that is not in the story (by hand, or on a machine that is too busy) is
+    answered by the demo's operator after a while, as a person would.
+    """
+    while not (seen.records and come()):
+        yield from _wait(seen, lambda: come() or seen.paused, by, what)
+        if seen.paused:
+            until = time.monotonic() + _REPAIR_S
+            yield f"not in the story: {seen.last['detail']}"
+            yield from _wait(seen, partial(_past, until), by, "a person")
+        if seen.paused:
+            _person(world, Kind.RESUME, "the demo goes on")
+            yield f"{OPERATOR} resumes"
+            yield from _wait(seen, lambda: not seen.paused, by, "the resume")
+
+
+def _past(until: float) -> bool:
+    return time.monotonic() > until
 
 
 def _wait(seen: Seen, come: Callable[[], bool], by: float, what: str) -> Iterator[str]:
