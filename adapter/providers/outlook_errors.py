@@ -30,8 +30,12 @@ MS_CODES: dict[str, Code] = code_table(
     Code("MS_API_FAILED_DEPENDENCY_424", Source.PROVIDER, 502, "A request that this one needed had failed."),
     Code(AUTH_INVALID, Source.AUTH, 401, "Graph does not take the access token, a renewed one neither."),
     Code("MS_AUTH_EXPIRED", Source.AUTH, 401, "The sign-in is over; the user has to sign in again."),
-    Code("MS_AUTH_SIGN_IN_NEEDED", Source.AUTH, 401, "This user has not signed in yet."),
-    Code("MS_AUTH_INTERACTION_REQUIRED", Source.AUTH, 409, "Microsoft wants the user to do something first."),
+    Code(
+        "MS_AUTH_INTERACTION_REQUIRED",
+        Source.AUTH,
+        409,
+        "The user has to sign in or to agree to something first.",
+    ),
     Code("MS_AUTH_INSUFFICIENT_PERMS", Source.AUTH, 502, "The token lacks the right to send this mail."),
     Code("MS_AUTH_CLIENT_CONFIG", Source.AUTH, 502, "The app registration or its secret is wrong."),
     Code("MS_AUTH_UNAVAILABLE", Source.AUTH, 502, "Microsoft's sign-in service gave no usable answer."),
@@ -46,7 +50,7 @@ MS_CODES: dict[str, Code] = code_table(
 )
 """Every named code of a send through Graph."""
 
-_NAMES: dict[str, tuple[Then, str]] = {
+GRAPH_NAMES: dict[str, tuple[Then, str]] = {
     AUTH_INVALID: (Then.REFRESH, "InvalidAuthenticationToken AuthenticationError"),
     "MS_AUTH_EXPIRED": (Then.REFRESH, "ExpiredAuthenticationToken TokenExpired"),
     "MS_AUTH_INSUFFICIENT_PERMS": (
@@ -98,7 +102,7 @@ _NAMES: dict[str, tuple[Then, str]] = {
 }
 
 GRAPH_CODES: dict[str, tuple[str, Then]] = {
-    name.lower(): (code, then) for code, (then, names) in _NAMES.items() for name in names.split()
+    name.lower(): (code, then) for code, (then, names) in GRAPH_NAMES.items() for name in names.split()
 }
 """Graph's and plan.md's names, in lower case, with our code and what may follow."""
 
