@@ -216,13 +216,8 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
     now = time.time() // 30 * 30
     (tmp_path / "evidence.om").write_text(open_metrics(now - 9 * 3600, now - 4 * 3600), encoding="utf-8")
     (tmp_path / "prometheus.yml").write_text("scrape_configs: []\n", encoding="utf-8")
-    blocks = [
-        "tsdb",
-        "create-blocks-from",
-        "openmetrics",
-        str(tmp_path / "evidence.om"),
-        str(tmp_path / "data"),
-    ]
+    source, data = str(tmp_path / "evidence.om"), str(tmp_path / "data")
+    blocks = ["tsdb", "create-blocks-from", "openmetrics", source, data]
     promtool, server = shutil.which("promtool"), shutil.which("prometheus")
     assert promtool
     assert server
