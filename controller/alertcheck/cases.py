@@ -78,7 +78,11 @@ class Noise:
             sends_per_s=7,
             error_share=0.5,
             very_slow_share=0.5,
-            errors_per_s={("MS_AUTH_EXPIRED", "auth"): 1, ("MS_API_THROTTLED_429", "provider"): 2},
+            errors_per_s={
+                ("MS_AUTH_EXPIRED", "auth"): 1,
+                ("MS_API_THROTTLED_429", "provider"): 2,
+                ("MS_SEND_UNKNOWN", "provider"): 3,
+            },
             gate_per_s={("open", "open"): 3},
         )
         many = [traffic(feature, [phase], self.scale) for feature in self.features]

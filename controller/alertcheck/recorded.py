@@ -1,4 +1,4 @@
-"""One eventful world in which every recorded series of a feature has a value of its own."""
+"""Eventful worlds in which every recorded series of a feature has a value of its own."""
 
 from dataclasses import replace
 
@@ -8,7 +8,12 @@ from controller.decision.model import RolloutFeature
 from controller.rules.scale import Scale
 
 
-def recorded_world(feature: RolloutFeature, scale: Scale) -> Samples:
+def recorded_worlds(feature: RolloutFeature, scale: Scale) -> dict[str, Samples]:
+    """Give one world with much traffic, and one with so little that floors and guards show."""
+    return {"much traffic": _world(feature, scale, 1.0), "little traffic": _world(feature, scale, 0.01)}
+
+
+def _world(feature: RolloutFeature, scale: Scale, times: float) -> Samples:
     """Give a steady stretch that ends with bursts inside the shortest window.
 
     The bursts make each rate and ratio depend on its window's length: a wrong window gives a wrong value.
@@ -48,5 +53,15 @@ def recorded_world(feature: RolloutFeature, scale: Scale) -> Samples:
         replace(burst, length_s=30, error_share=0.6),
         replace(steady, length_s=60),
     ]
-    own = traffic(feature, phases, scale)
+    own = traffic(feature, [_scaled(phase, times) for phase in phases], scale)
     return own + strangers(feature, scale)(max(len(one.values) for one in own.series))
+
+
+def _scaled(phase: Phase, times: float) -> Phase:
+    return replace(
+        phase,
+        sends_per_s=phase.sends_per_s * times,
+        errors_per_s={key: per_s * times for key, per_s in phase.errors_per_s.items()},
+        gate_per_s={key: per_s * times for key, per_s in phase.gate_per_s.items()},
+        refreshes_per_s={key: per_s * times for key, per_s in phase.refreshes_per_s.items()},
+    )

@@ -8,10 +8,12 @@ from controller.commands.common import config_option
 from controller.commands.scale import DEFAULT_FOLDER, find_folder, scale_options, settings_and_scale
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
 from controller.rules.book import rule_files
-from controller.rules.check import Problem, check_folder, promtool_path
+from controller.rules.check import Problem, check_companions, check_folder, promtool_path
+from controller.rules.companions import companion_texts
+from controller.rules.dashboards import dashboards
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.text import RUNBOOKS, yaml_text
 from controller.settings import Settings
 
 
@@ -39,15 +41,24 @@ def render(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the rule files; the names in them are the same at any scale."""
+    """Write the rule files; the names in them are the same at any scale.
+
+    Without --out, into the project that this is called in: rules/, and beside it the runbooks, the
+    dashboards and the pages that are made from the same table.
+    """
+    settings, scale = settings_and_scale(config, window_s, interval_s, scrape_s)
+    files = _files(settings, scale)
     folder = out or DEFAULT_FOLDER
-    files = _files(*settings_and_scale(config, window_s, interval_s, scrape_s))
+    texts = {folder / file.name: yaml_text(file) for file in files}
+    if out is None:
+        companions = companion_texts(list(settings.features.values()), files, scale)
+        texts |= {folder.parent / name: text for name, text in companions.items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in files:
-            (folder / file.name).write_text(yaml_text(file), encoding="utf-8")
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
     except OSError as error:
-        fail(f"{folder} cannot be written ({error.strerror}); give another folder with --out")
+        fail(f"{error.filename} cannot be written ({error.strerror}); give another folder with --out")
     rows = [
         {"file": str(folder / f.name), "recordings": len(f.recordings), "alerts": len(f.alerts)}
         for f in files
@@ -82,7 +93,12 @@ def check(
         fail(f"{folder} is no folder; give the folder of the rules with --rules")
     settings, scale = settings_and_scale(config, window_s, interval_s, scrape_s)
     files = _files(settings, scale)
-    problems = check_folder(folder, files, settings.features.values())
+    features = list(settings.features.values())
+    problems = check_folder(folder, files, features)
+    if (folder.resolve().parent / RUNBOOKS).is_dir():
+        queries = [query for one in dashboards(features).values() for query in one.queries()]
+        texts = companion_texts(features, files, scale)
+        problems += check_companions(folder.resolve().parent, texts, files, queries)
     if as_json:
         print_json({"files": [f.name for f in files], "problems": [p.as_dict() for p in problems]})
     else:

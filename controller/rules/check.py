@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from controller.contract import ACTION_LATENCY_SECONDS, METRIC_LABELS, STATUSES
+from controller.contract import ACTION_LATENCY_SECONDS, METRIC_LABELS, ROLLOUT_TICK_DURATION_SECONDS, STATUSES
 from controller.decision.model import RolloutFeature
 from controller.rules.model import Alert, Recording, RuleFile
-from controller.rules.text import yaml_text
+from controller.rules.text import RUNBOOKS, yaml_text
 from controller.rules.vocabulary import vocabulary
 
+_FENCE = re.compile(r"^ *```promql\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _QUERY = re.compile(r"query `([^`]*)`")
 _TARGET_LABELS = frozenset({"job", "instance"})
 FOREIGN_METRICS: Mapping[str, frozenset[str]] = {
@@ -43,6 +44,7 @@ def check_folder(
     folder: Path, files: Sequence[RuleFile], features: Iterable[RolloutFeature]
 ) -> tuple[Problem, ...]:
     """Give everything that is wrong with the rules in a folder; nothing when they are sound."""
+    features = tuple(features)
     return (
         *_differences(folder, files),
         *_syntax(folder, files),
@@ -55,8 +57,10 @@ def known_metrics(files: Sequence[RuleFile]) -> dict[str, frozenset[str]]:
     """Give every metric and recorded series that a query may name, with the labels it may have."""
     emitted = {name: frozenset(labels) for name, labels in METRIC_LABELS.items()}
     latency = emitted.pop(ACTION_LATENCY_SECONDS)
+    ticks = emitted.pop(ROLLOUT_TICK_DURATION_SECONDS)
     for suffix, more in (("_bucket", {"le"}), ("_count", set[str]()), ("_sum", set[str]())):
         emitted[f"{ACTION_LATENCY_SECONDS}{suffix}"] = latency | more
+        emitted[f"{ROLLOUT_TICK_DURATION_SECONDS}{suffix}"] = ticks | more
     every = frozenset(label for labels in emitted.values() for label in labels)
     recorded = {rule.name: every for file in files for rule in file.recordings}
     return {**emitted, **FOREIGN_METRICS, **recorded}
@@ -143,8 +147,66 @@ def _thresholds(files: Sequence[RuleFile], features: Iterable[RolloutFeature]) -
                 )
 
 
+def check_companions(
+    root: Path, texts: Mapping[str, str], files: Sequence[RuleFile], queries: Iterable[str]
+) -> tuple[Problem, ...]:
+    """Check what stands beside the rules: as rendered, runbooks there for each alert, every series read.
+
+    `queries` are those of the dashboards.
+    """
+    return (
+        *_stale_companions(root, texts),
+        *_missing_runbooks(root, files),
+        *_unread(root, files, tuple(queries)),
+    )
+
+
+def _stale_companions(root: Path, texts: Mapping[str, str]) -> Iterator[Problem]:
+    for name, text in texts.items():
+        path = root / name
+        if not path.is_file():
+            yield Problem(name, "", "is missing; call `rollout rules render`")
+        elif (found := path.read_text(encoding="utf-8")) != text:
+            line = _first_difference(found, text)
+            yield Problem(name, "", f"differs from what is rendered, from line {line} on")
+
+
+def _missing_runbooks(root: Path, files: Sequence[RuleFile]) -> Iterator[Problem]:
+    for file in files:
+        for alert in file.alerts:
+            if not (root / RUNBOOKS / alert.runbook).is_file():
+                yield Problem(file.name, alert.name, f"its runbook {RUNBOOKS}/{alert.runbook} is not there")
+
+
+def _unread(root: Path, files: Sequence[RuleFile], dashboards: Sequence[str]) -> Iterator[Problem]:
+    """Find series that nobody reads, and queries of people's pages that name what nobody exports."""
+    known = known_metrics(files)
+    pages = {path: queries_in(path.read_text(encoding="utf-8")) for path in _pages(root)}
+    for path, asked in pages.items():
+        for text in (text for query in asked for text in unknown_names(query, known)):
+            yield Problem(str(path.relative_to(root)), "", text)
+    for text in (text for query in dashboards for text in unknown_names(query, known)):
+        yield Problem("docs/dashboards", "", text)
+    every = [query for file in files for rule in file.rules for query in queries(rule)]
+    every += [query for asked in pages.values() for query in asked] + list(dashboards)
+    read = frozenset[str]().union(*(vocabulary(query).metrics for query in every))
+    for file in files:
+        for rule in file.recordings:
+            if rule.name not in read and not rule.reader:
+                yield Problem(file.name, rule.name, "nobody reads it, and it does not say who would")
+
+
+def _pages(root: Path) -> list[Path]:
+    return [*sorted((root / RUNBOOKS).glob("*.md")), *sorted((root / "docs").glob("MS-RECORDING*.md"))]
+
+
 def queries(rule: Recording | Alert) -> Iterator[str]:
     """Give every PromQL expression of a rule: its own, and those that its text asks."""
     yield rule.expr
     if isinstance(rule, Alert):
         yield from _QUERY.findall(rule.description)
+
+
+def queries_in(markdown: str) -> list[str]:
+    """Give the PromQL of a page: what stands in its ```promql blocks."""
+    return [" ".join(match.split()) for match in _FENCE.findall(markdown)]

@@ -1,0 +1,301 @@
+"""Grafana dashboards as plain JSON, from a table of panels: one per feature, and one for the controller."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.contract import (
+    EVIDENCE_ERRORS,
+    EVIDENCE_GATE_REVISION,
+    EVIDENCE_LATENCY_BUCKET,
+    EVIDENCE_SENDS,
+    ROLLOUT_DECISIONS_TOTAL,
+    ROLLOUT_FEATURE_PAUSED,
+    ROLLOUT_FEATURE_PERCENT,
+    ROLLOUT_HELD_SECONDS,
+    ROLLOUT_JOURNAL_DISAGREEMENT,
+    ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
+    ROLLOUT_LEADER,
+    ROLLOUT_TICK_DURATION_SECONDS,
+    ROLLOUT_TICKS_TOTAL,
+    SENDER_JOB,
+)
+from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
+from controller.rules.names import Names
+from controller.rules.recording import SIGN_IN_METRICS
+
+_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+WIDTH, HEIGHT = 12, 8
+COLUMNS = 24 // WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One panel: its title, what it asks, in which unit, and at which value its line turns red."""
+
+    title: str
+    queries: tuple[tuple[str, str], ...]
+    """(expression, legend)."""
+    unit: str = "short"
+    limit: float | None = None
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """One dashboard; `marks` are the queries whose hits are drawn as annotations."""
+
+    uid: str
+    title: str
+    panels: tuple[Panel, ...]
+    marks: tuple[tuple[str, str, str], ...]
+    """(name, expression, text)."""
+
+    def queries(self) -> Iterable[str]:
+        yield from (expr for panel in self.panels for expr, _ in panel.queries)
+        yield from (expr for _, expr, _ in self.marks)
+
+
+def dashboards(features: Sequence[RolloutFeature]) -> dict[str, Dashboard]:
+    """Give every dashboard by its file's name."""
+    own = {f"{feature.name}.json": feature_dashboard(feature) for feature in features}
+    return own | {"rollout.json": controller_dashboard()}
+
+
+def feature_dashboard(feature: RolloutFeature) -> Dashboard:
+    names = Names.of(feature)
+    return Dashboard(
+        f"rollout-{feature.name}"[:40],
+        f"Rollout of {feature.name}: {names.title}",
+        (
+            *_ramp(feature),
+            *_slos(feature, names),
+            *_evidence(feature),
+            *_causes(names),
+        ),
+        _marks(f'{{feature="{feature.name}"}}'),
+    )
+
+
+def _ramp(feature: RolloutFeature) -> tuple[Panel, ...]:
+    label = f'{{feature="{feature.name}"}}'
+    return (
+        Panel(
+            "Ramp",
+            (
+                (f"max({ROLLOUT_FEATURE_PERCENT}{label})", "percent"),
+                (f"max({ROLLOUT_FEATURE_PAUSED}{label}) * 100", "paused"),
+            ),
+            "percent",
+        ),
+        Panel(
+            "Gate answers",
+            ((Names.of(feature).series("gate_outcomes_rate"), "{{outcome}} {{reason}}"),),
+            "reqps",
+        ),
+    )
+
+
+def _slos(feature: RolloutFeature, names: Names) -> tuple[Panel, ...]:
+    return (
+        Panel("Sends", ((names.series("exec_rate_by_status"), "{{status}}"),), "reqps"),
+        Panel(
+            "Error ratio",
+            (
+                (names.series("error_ratio"), "exact"),
+                (names.series("errors_rate"), "the plan's, floored"),
+            ),
+            "percentunit",
+            feature.slo_error_rate_threshold,
+        ),
+        Panel(
+            "Latency",
+            (
+                (names.series("latency_p50"), "p50"),
+                (names.series("latency_p95"), "p95"),
+                (names.series("latency_p99"), "p99"),
+            ),
+            "s",
+            feature.latency_limit_s,
+        ),
+        Panel(
+            f"Sends slower than {feature.slo_latency_p95_ms:g} ms",
+            ((names.series("slow_ratio"), "share"),),
+            "percentunit",
+            SLOW_SHARE_LIMIT,
+        ),
+        Panel("p95 by result", ((names.series("latency_p95_by_result"), "{{status}}"),), "s"),
+        Panel(
+            "Error budget burn",
+            tuple(
+                (names.series("error_budget_burn", window), window) for window in ("5m", "30m", "1h", "6h")
+            ),
+            "none",
+            1.0,
+        ),
+    )
+
+
+def _evidence(feature: RolloutFeature) -> tuple[Panel, ...]:
+    pair = f'{{provider="{feature.provider}",action="{feature.action}"}}'
+    return (
+        Panel(
+            "Evidence: counts per window",
+            ((f"{EVIDENCE_SENDS}{pair}", "sends"), (f"{EVIDENCE_ERRORS}{pair}", "errors")),
+            about="What the controller decides by: exact counts of windows that never overlap.",
+        ),
+        Panel(
+            "Evidence: timed sends per window, cumulative",
+            ((f"{EVIDENCE_LATENCY_BUCKET}{pair}", "at most {{le}} s"),),
+        ),
+        Panel(
+            "Lowest revision that a sender obeys",
+            ((f'{EVIDENCE_GATE_REVISION}{{feature="{feature.name}"}}', "revision"),),
+            "none",
+        ),
+    )
+
+
+def _causes(names: Names) -> tuple[Panel, ...]:
+    refreshes = (
+        (
+            Panel(
+                "Token refreshes that failed",
+                (
+                    (names.series("token_refresh_error_ratio", "15m"), "share"),
+                    (names.series("token_refresh_failures", "15m"), "number over 15m"),
+                ),
+            ),
+        )
+        if names.provider in SIGN_IN_METRICS
+        else ()
+    )
+    return (
+        Panel("Errors by code", ((f"topk(5, {names.series('error_rate_by_code')})", "{{code}}"),), "reqps"),
+        Panel("Errors by source", ((names.series("error_rate_by_source"), "{{source}}"),), "reqps"),
+        Panel(
+            "Throttled, signed out, unknown",
+            (
+                (names.series("throttled_rate"), "throttled"),
+                (names.series("auth_error_rate"), "signed out"),
+                (names.series("unknown_rate"), "nobody knows"),
+            ),
+            "reqps",
+        ),
+        *refreshes,
+    )
+
+
+def controller_dashboard() -> Dashboard:
+    seconds, ticks = (f"rate({ROLLOUT_TICK_DURATION_SECONDS}_{part}[5m])" for part in ("sum", "count"))
+    return Dashboard(
+        "rollout-controller",
+        "Rollout controller",
+        (
+            Panel("Percent", ((f"max by (feature) ({ROLLOUT_FEATURE_PERCENT})", "{{feature}}"),), "percent"),
+            Panel("Paused", ((f"max by (feature) ({ROLLOUT_FEATURE_PAUSED})", "{{feature}}"),), "none"),
+            Panel(
+                "Decisions",
+                (
+                    (
+                        f"sum by (feature, kind, reason) (increase({ROLLOUT_DECISIONS_TOTAL}[5m]))",
+                        "{{feature}} {{kind}} {{reason}}",
+                    ),
+                ),
+            ),
+            Panel("Held", ((f"max by (feature) ({ROLLOUT_HELD_SECONDS})", "{{feature}}"),), "s"),
+            Panel("Ticks", ((f"sum by (outcome) (rate({ROLLOUT_TICKS_TOTAL}[5m]))", "{{outcome}}"),), "ops"),
+            Panel("Length of a tick", ((f"sum({seconds}) / sum({ticks})", "mean"),), "s"),
+            Panel(
+                "Since the last good tick",
+                ((f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS})", "seconds"),),
+                "s",
+            ),
+            Panel("Leaders", ((f"sum({ROLLOUT_LEADER})", "leaders"),), "none"),
+            Panel("Senders", ((f'up{{job="{SENDER_JOB}"}}', "{{instance}}"),), "none"),
+            Panel(
+                "Flags and journal disagree",
+                ((f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT})", "{{feature}}"),),
+                "none",
+            ),
+        ),
+        _marks(""),
+    )
+
+
+def _marks(label: str) -> tuple[tuple[str, str, str], ...]:
+    chosen = label.strip("{}")
+    kinds = '{kind!~"hold"' + (f",{chosen}" if chosen else "") + "}"
+    return (
+        (
+            "Decisions",
+            f"sum by (feature, kind, reason) (increase({ROLLOUT_DECISIONS_TOTAL}{kinds}[1m])) > 0",
+            "{{feature}}: {{kind}}, {{reason}}",
+        ),
+    )
+
+
+def dashboard_json(dashboard: Dashboard) -> str:
+    """Write a dashboard as Grafana imports it; the data source is asked for in Grafana."""
+    document = {
+        "uid": dashboard.uid,
+        "title": dashboard.title,
+        "tags": ["rollout"],
+        "schemaVersion": 39,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {
+            "list": [
+                {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"}
+            ]
+        },
+        "annotations": {"list": [_mark(*mark) for mark in dashboard.marks]},
+        "panels": [_panel(number, panel) for number, panel in enumerate(dashboard.panels)],
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def _panel(number: int, panel: Panel) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
+    if panel.limit is not None:
+        steps.append({"color": "red", "value": panel.limit})
+    return {
+        "id": number + 1,
+        "type": "timeseries",
+        "title": panel.title,
+        "description": panel.about,
+        "datasource": _SOURCE,
+        "gridPos": {
+            "x": number % COLUMNS * WIDTH,
+            "y": number // COLUMNS * HEIGHT,
+            "w": WIDTH,
+            "h": HEIGHT,
+        },
+        "fieldConfig": {
+            "defaults": {
+                "unit": panel.unit,
+                "custom": {"thresholdsStyle": {"mode": "off" if panel.limit is None else "line"}},
+                "thresholds": {"mode": "absolute", "steps": steps},
+            },
+            "overrides": [],
+        },
+        "targets": [
+            {"refId": chr(ord("A") + i), "datasource": _SOURCE, "expr": expr, "legendFormat": legend}
+            for i, (expr, legend) in enumerate(panel.queries)
+        ],
+    }
+
+
+def _mark(name: str, expr: str, text: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "datasource": _SOURCE,
+        "enable": True,
+        "iconColor": "blue",
+        "expr": expr,
+        "titleFormat": text,
+        "step": "60s",
+    }
