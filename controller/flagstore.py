@@ -93,6 +93,9 @@ class FlagStore(Protocol):
     def append(self, feature: str, record: str) -> None:
         """Keep a record of something that changed nothing here (a conflict)."""
 
+    def give_back(self, feature: str, records: Mapping[str, str]) -> int:
+        """Append those records, by their ids, that the history lost, and give their number."""
+
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
     ) -> Iterator[dict[str, Any]]:
@@ -143,6 +146,24 @@ The id comes first: a script may be sent again. Whatever may fail is asked befor
 Redis does not undo a script. A full Redis refuses a script's first write if that needs memory, and none
 after it: deleting `paused` first lets a pause through. A pause is also written where the stream's key is
 of another type and nothing can be kept there."""
+
+
+_GIVE_BACK = """
+local there = {}
+for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+  local id = string.match(entry[2][2], '"id":"(.-)"')
+  if id then there[id] = true end
+end
+local given = 0
+for i = 2, #ARGV, 2 do
+  if not there[ARGV[i]] then
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'record', ARGV[i + 1])
+    given = given + 1
+  end
+end
+return given
+"""
+"""In one piece, because two controllers may notice the same loss."""
 
 
 def connect(url: str, timeout_s: float) -> "redis.Redis":
@@ -197,6 +218,15 @@ class RedisFlagStore:
     def append(self, feature: str, record: str) -> None:
         with _store_errors():
             self._redis.xadd(decisions_key(feature), {"record": record}, maxlen=self._kept, approximate=True)
+
+    def give_back(self, feature: str, records: Mapping[str, str]) -> int:
+        if not records:
+            return 0
+        pairs = [text for pair in records.items() for text in pair]
+        with _store_errors():
+            return int(
+                cast("int", self._redis.eval(_GIVE_BACK, 1, decisions_key(feature), str(self._kept), *pairs))
+            )
 
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
@@ -274,6 +304,10 @@ class DryRunStore:
 
     def append(self, feature: str, record: str) -> None:
         """Keep nothing."""
+
+    def give_back(self, feature: str, records: Mapping[str, str]) -> int:  # noqa: ARG002
+        """Keep nothing."""
+        return 0
 
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None

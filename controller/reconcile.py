@@ -55,7 +55,8 @@ class Reconciler:
             return
         for record in missing:
             self._learn(record)
-        if given > 1 or lost:
+        torn = name not in self.disagreements or self.disagreements[name] > 0
+        if lost or (given and torn):
             self._log.warning("journal_repaired", feature=name, to_file=given, to_stream=lost)
         self.disagreements[name] = behind
 
@@ -74,15 +75,12 @@ class Reconciler:
         known = self.known.get(stored.feature)
         if known is None or stored.flags.revision >= known.revision:
             return 0
-        there = {record["id"] for record in self._store.history(stored.feature, newest=_LONGEST_LOOK)}
-        lost = [
-            record
+        changes = {
+            record["id"]: dump(record)
             for record in self._file.tail()
-            if record["feature"] == stored.feature and changed_flags(record) and record["id"] not in there
-        ]
-        for record in lost:
-            self._store.append(stored.feature, dump(record))
-        return len(lost)
+            if record["feature"] == stored.feature and changed_flags(record)
+        }
+        return self._store.give_back(stored.feature, changes)
 
     def _learn(self, record: Mapping[str, Any]) -> None:
         if record["applied"] != "applied":

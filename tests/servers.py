@@ -1,4 +1,4 @@
-"""Real servers for tests, on free loopback ports: Redis, Prometheus, and a Proxy that spoils their weather."""
+"""Real servers for tests, on free loopback ports: Redis, Prometheus, and a Proxy that spoils the weather."""
 
 import contextlib
 import signal

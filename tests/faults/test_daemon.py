@@ -1,6 +1,7 @@
 """The daemon as a process: how it ends, who takes over, and what a reload does."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.servers
 TAKEOVER_S = LEASE_S + TICK_S
 MARGIN_S = 2.5
 """For a machine that is busy with other tests."""
+KILLS = int(os.environ.get("SOAK_KILLS", "2"))
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_a_killed_leader_is_followed_within_its_lease_and_a_tick_and_the_state_g
     leader, standby = (world.daemons[name].start().wait_ready() for name in ("a", "b"))
     person(world, Kind.ENABLE)
     client = world.redis.client()
-    for _ in range(3):
+    for _ in range(KILLS):
         wait_until(lambda leader=leader: leader.ready().get("role") == "leader", TAKEOVER_S + MARGIN_S)  # type: ignore[misc]
         leader.kill()
         kept, known = client.get(state_key("microsoft")), len(stream(world))

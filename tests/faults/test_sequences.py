@@ -1,0 +1,30 @@
+"""Random courses of faults on two controllers, two senders, a real Redis and a real Prometheus.
+
+`make test` runs one; `make soak` runs SOAK_SEQUENCES of them. A seed names a course.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from faultstory import Story
+from liveworld import World
+
+SEQUENCES = int(os.environ.get("SOAK_SEQUENCES", "1"))
+FIRST = int(os.environ.get("SOAK_FIRST_SEED", "1"))
+LENGTH_S = float(os.environ.get("SOAK_LENGTH_S", "20"))
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEQUENCES))
+def test_whatever_fails_nobody_steps_up_by_mistake_and_no_decision_is_lost(tmp_path: Path, seed: int) -> None:
+    with World(tmp_path) as world:
+        story = Story(world, seed)
+        try:
+            story.run(LENGTH_S)
+            story.recover()
+            problems = story.problems()
+            assert not problems, "\n".join([*story.told, "", *problems])
+        finally:
+            story.close()
