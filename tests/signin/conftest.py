@@ -35,7 +35,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 async def manager(env: dict[str, str], registry: CollectorRegistry) -> AsyncIterator[MicrosoftTokenManager]:
-    """Make a manager whose lock and time-outs are a tenth of the usual ones."""
+    """Make a manager whose lock and time-outs are half of the usual ones."""
     settings = quick(SignInSettings.from_environment(env))
     async with MicrosoftTokenManager(settings, registry=registry) as made:
         yield made

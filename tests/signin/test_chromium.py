@@ -28,6 +28,11 @@ from adapter.signin.tokens import MicrosoftTokenManager
 from controller.contract import flag_keys
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
+WITHIN_MS = 60_000
+"""A bound, not a measure: a browser on a busy machine takes its time."""
+
+pytestmark = pytest.mark.timeout(300)
+expect.set_options(timeout=WITHIN_MS)
 
 
 @pytest.fixture
@@ -70,7 +75,9 @@ async def chromium() -> AsyncIterator[BrowserContext]:
             args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
         )
         # Whether the browser trusts the sandbox's certificate is not what is tried here; the product must.
-        yield await browser.new_context(ignore_https_errors=True)
+        context = await browser.new_context(ignore_https_errors=True)
+        context.set_default_timeout(WITHIN_MS)
+        yield context
         await browser.close()
 
 

@@ -66,12 +66,16 @@ async def test_a_hundred_callers_of_one_process_make_one_request(
 
 
 async def test_callers_who_were_all_refused_the_same_token_make_one_request(
-    linked: MicrosoftTokenManager, sandbox: SandboxSignIn, env: dict[str, str]
+    linked: MicrosoftTokenManager, sandbox: SandboxSignIn, redis_client: redis.Redis
 ) -> None:
-    sandbox.issuer.latency_s = 0.1
+    redis_client.set(LOCK, "holds them all back", px=60_000)
     async with MicrosoftTokenManager(linked.settings, registry=CollectorRegistry()) as other:
         both = [manager.refresh_access_token("user-1") for manager in (linked, other) for _ in range(10)]
-        tokens = await asyncio.gather(*both)
+        asked = asyncio.gather(*both)
+        await until(lambda: linked._flights and other._flights)
+        await asyncio.sleep(0.3)
+        redis_client.delete(LOCK)
+        tokens = await asked
     assert len(set(tokens)) == 1
     assert refreshes(sandbox) == 1
 
@@ -110,8 +114,10 @@ async def test_a_lock_that_never_ends_gives_up_at_the_deadline(
 ) -> None:
     redis_client.delete(ACCESS)
     redis_client.set(LOCK, "somebody")
-    with pytest.raises(SignInError) as error:
-        await linked.get_access_token("user-1")
+    settings = replace(linked.settings, wait_s=0.3)
+    async with MicrosoftTokenManager(settings, registry=CollectorRegistry()) as impatient:
+        with pytest.raises(SignInError) as error:
+            await impatient.get_access_token("user-1")
     assert error.value.code == "MS_AUTH_UNAVAILABLE"
     assert redis_client.get(LOCK) == "somebody"
     assert refreshes(sandbox) == 0
