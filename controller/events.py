@@ -75,15 +75,18 @@ class Hub:
         lost = False
         while not self._face.stopping():
             try:
+                await self._tell_health()
                 await self._follow()
             except StoreError as error:
                 if not lost:
                     self._log.warning("events_wait_for_redis", error=str(error))
                 lost = True
                 await asyncio.sleep(0.5)
+            except Exception:  # noqa: BLE001 - one mistake must not end the reader of all streams
+                self._log.error("events_failed", exc_info=True)
+                await asyncio.sleep(0.5)
             else:
                 lost = False
-            await self._tell_health()
         self.close()
 
     def close(self) -> None:

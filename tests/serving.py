@@ -1,5 +1,6 @@
 """The HTTP face on a real uvicorn and a real Redis, in this process, for tests that need no ticks."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,9 @@ class Ticks:
 
     report: Report = field(default_factory=lambda: Report(leader=True))
     on_time: bool = True
+    reloads: int = 0
+    config_error: str = ""
+    pid: int = field(default_factory=os.getpid)
 
     def fresh(self, monotonic: float) -> bool:
         return self.on_time

@@ -1,0 +1,75 @@
+"""The OpenAPI document is valid, lists just what is served, and describes what is really answered."""
+
+import re
+from typing import Any
+
+import pytest
+from openapi_schema_validator import OAS31Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from serving import Served
+
+from controller.decision.model import Kind
+
+
+@pytest.fixture
+def described(served: Served) -> dict[str, Any]:
+    document: dict[str, Any] = served.http.get("/openapi.json").json()
+    return document
+
+
+def test_the_document_is_valid_openapi(described: dict[str, Any]) -> None:
+    assert [str(error) for error in OpenAPIV31SpecValidator(described).iter_errors()] == []
+    ids = [one["operationId"] for path in described["paths"].values() for one in path.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_described_route_is_served_and_every_other_is_not(
+    served: Served, described: dict[str, Any]
+) -> None:
+    for path, operations in described["paths"].items():
+        asked = re.sub(r"{[a-z]+}", "nothing", path)
+        if path == "/api/v1/events":
+            continue
+        for method in ("get", "post", "put", "delete"):
+            answer = served.http.request(method, asked)
+            assert (answer.status_code == 405) == (method not in operations), (method, path)
+
+
+def test_what_is_secured_is_refused_without_a_token(served: Served, described: dict[str, Any]) -> None:
+    secured = [
+        (method, path)
+        for path, operations in described["paths"].items()
+        for method, operation in operations.items()
+        if "security" in operation
+    ]
+    assert len(secured) >= 6
+    for method, path in secured:
+        assert served.http.request(method, re.sub(r"{[a-z]+}", "microsoft", path)).status_code == 401
+
+
+def checked(described: dict[str, Any], name: str) -> OAS31Validator:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+    return OAS31Validator(schema)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/api/v1/features/microsoft", "Feature"),
+        ("/api/v1/features/google", "Feature"),
+        ("/readyz", "Readiness"),
+        ("/api/v1/features/nothing", "Problem"),
+        ("/nothing", "Problem"),
+    ],
+)
+def test_answers_are_as_described(served: Served, described: dict[str, Any], path: str, name: str) -> None:
+    served.person(Kind.ENABLE)
+    checked(described, name).validate(served.http.get(path).json())
+
+
+def test_records_and_evaluations_are_as_described(served: Served, described: dict[str, Any]) -> None:
+    checked(described, "Record").validate(served.act("enable", reason="x").json())
+    path = "/ofrep/v1/evaluate/flags/microsoft"
+    known = served.http.post(path, json={"context": {"targetingKey": "user-1"}})
+    checked(described, "FlagAnswer").validate(known.json())
+    checked(described, "FlagError").validate(served.http.post(path, json={}).json())
