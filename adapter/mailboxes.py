@@ -6,6 +6,7 @@ Without Redis the places of this process still hold; that is no reason not to se
 
 import asyncio
 import hashlib
+import logging
 import random
 import time
 import uuid
@@ -14,13 +15,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import redis.asyncio as aioredis
-import structlog
 
 from adapter.delivery import Deadline
 from adapter.errors import MessageRefusedError
 from adapter.store import REDIS_ERRORS
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger("rollout.send")
 
 TAKE = """
 local now = redis.call('TIME')
@@ -125,9 +125,8 @@ class Mailboxes:
     def _leave_redis_alone(self, error: Exception) -> None:
         self._ask_again_at = time.monotonic() + WITHOUT_REDIS_S
         log.warning(
-            "mailbox_places_local",
-            detail="Redis did not answer, so places are counted in this process alone",
-            error=type(error).__name__,
+            "Redis did not answer (%s), so the places of mailboxes are counted in this process alone",
+            type(error).__name__,
         )
 
     def _busy(self) -> MessageRefusedError:

@@ -1,6 +1,5 @@
 """A send as JSON, as the HTTP face and the command line take it, made into arguments. Pure."""
 
-import base64
 import binascii
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -93,7 +92,7 @@ def _image(value: Any, field: str) -> InlineImage:
 
 def _base64(value: Any, field: str) -> bytes:
     try:
-        return base64.b64decode(_text(value, field), validate=True)
+        return binascii.a2b_base64(_text(value, field), strict_mode=True)
     except (binascii.Error, ValueError):
         raise _invalid("this is not standard base64", field) from None
 

@@ -6,6 +6,7 @@ event loop closes those when it ends: connections and the gate's reader end with
 
 import asyncio
 import importlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Protocol, cast
 from weakref import WeakKeyDictionary
 
-import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from adapter.errors import AuthError, Source
@@ -30,7 +30,7 @@ from adapter.tokens import StaticTokens, TokenSource
 from adapter.transport import Transport
 from controller.features import RolloutFeature, load_features
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger("rollout.send")
 
 
 class Gate(Protocol):
@@ -162,10 +162,7 @@ class Runtime:
     def _take_integration_token(self) -> None:
         if self.settings.integration_token and "microsoft" not in self.tokens:
             self.tokens["microsoft"] = StaticTokens(self.settings.integration_token)
-            log.warning(
-                "static_token",
-                detail="every mail is sent with MS_INTEGRATION_TOKEN because INTEGRATION_TESTS_ENABLED=true",
-            )
+            log.warning("every mail is sent with MS_INTEGRATION_TOKEN because INTEGRATION_TESTS_ENABLED=true")
 
     async def _close_connections(self) -> None:
         for transport in self._transports.values():

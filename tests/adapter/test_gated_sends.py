@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 from sending import ANN, Sender, open_flags, open_sender, until
 from servers import RedisServer
 
-from adapter import ActionDisabledError, ActionGatedError, EmailAddress, outlook_send
+from adapter import ActionDisabledError, ActionGatedError, EmailAddress, Runtime, Settings, outlook_send
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from controller.contract import flag_key
@@ -148,3 +149,20 @@ async def test_no_set_up_call_is_needed(
 async def test_the_gauges_tell_which_flags_are_obeyed(sender: Sender) -> None:
     assert sender.registry.get_sample_value("rollout_gate_percent", {"feature": "microsoft"}) == 100
     assert sender.registry.get_sample_value("rollout_gate_revision", {"feature": "microsoft"}) == 0
+
+
+async def test_the_use_of_the_integration_token_is_said_in_the_log(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    graph: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    open_flags(redis_client)
+    token = {"INTEGRATION_TESTS_ENABLED": "true", "MS_INTEGRATION_TOKEN": "sandbox-s3cret"}
+    settings = Settings.from_environment(
+        token | {"ROLLOUT_REDIS_URL": redis_server.url, "MS_GRAPH_URL": graph.url}
+    )
+    async with Runtime.open(settings, registry=CollectorRegistry()):
+        pass
+    assert "MS_INTEGRATION_TOKEN" in caplog.text
+    assert "s3cret" not in caplog.text
