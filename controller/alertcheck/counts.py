@@ -155,6 +155,7 @@ def worlds(phase: int) -> dict[str, tuple[Life, ...]]:
         "failed scrapes": (Life((*run([10, 20]), *gap(2, 2), *run([50, 60, 61, 64], first=4))),),
         "a sender that dies": (Life((*run([10, 20, 30, 38]), *gap(12, 4))),),
         "a sender that is gone": (Life(run([10, 20, 30, 38, 39])), Life(run([1, 2]))),
+        "a sender that is taken away": (Life(run([10 * i for i in range(15)])),),
         "two senders": (Life(rising), Life(steady([100 + 10 * i for i in range(16)], phase=8))),
         "a stranger's job": (Life(rising), Life(run([0, 90, 900, 9000]), job="another")),
         "a long gap": (Life((*run([10, 20]), *gap(27, 2), *run([50, 60, 61], first=29))),),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.alertcheck.cases import Case, feature_cases
-from controller.alertcheck.counts import count_checks, interval_s
+from controller.alertcheck.counts import CountCheck, count_checks, interval_s
 from controller.alertcheck.expected import ExpectedAlert, expectations
 from controller.alertcheck.load import Samples
 from controller.alertcheck.oracle import Values, Vector, View
@@ -28,8 +28,8 @@ from controller.rules.scale import Scale
 from controller.rules.text import annotations
 
 TOLERANCE = 1e-6
-CHECK_EVERY = 10
-"""Besides each change, the state of an alert is checked at every tenth evaluation."""
+CHECK_EVERY, CHECK_ALL = 10, 150
+"""Besides each change, the state of an alert is checked at every tenth evaluation; at all of so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Job:
 
 def jobs(setting: Setting) -> Iterator[Job]:
     """Give every check; they may run in any order, side by side."""
-    yield Job("evidence", partial(_counts, setting))
+    yield Job("evidence", partial(evidence_results, setting, count_checks(setting.scale)))
     for feature in setting.features:
         expected = expectations(feature, setting.scale)
         yield Job(f"{feature.name} recorded series", partial(_recorded, setting, feature, expected.recorded))
@@ -166,6 +166,7 @@ class _Trial:
             (k * step_s, states[k])
             for k in range(steps + 1)
             if k in {steps, 0}
+            or steps <= CHECK_ALL
             or k % CHECK_EVERY == 0
             or bool(states[k]) != bool(states[k - 1])
             or bool(states[k]) != bool(states[k + 1])
@@ -258,9 +259,8 @@ def _worded(values: Values) -> str:
     return ", ".join(shown) + (" ..." if len(values) > 3 else "")
 
 
-def _counts(setting: Setting) -> list[Result]:
+def evidence_results(setting: Setting, checks: Sequence[CountCheck]) -> list[Result]:
     """Put the evidence rules through restarts, gaps and newborn counters, all worlds in one run."""
-    checks = count_checks(setting.scale)
     tests = [
         _test(
             check.samples,

@@ -73,8 +73,8 @@ def _controller(step_s: float) -> Iterator[_Row]:
             name,
             fires,
             [
-                counter(ROLLOUT_TICKS_TOTAL, [(20, 1), (40, 1 - share), (20, 1)], outcome="ok"),
-                counter(ROLLOUT_TICKS_TOTAL, [(20, 0), (40, share), (20, 0)], outcome="error"),
+                counter(ROLLOUT_TICKS_TOTAL, [(20, 1), (40, 2 - 2 * share), (20, 1)], outcome="ok"),
+                counter(ROLLOUT_TICKS_TOTAL, [(20, 0), (40, 2 * share), (20, 0)], outcome="error"),
                 counter(ROLLOUT_TICKS_TOTAL, [(80, 0)], outcome="standby"),
             ],
         )
@@ -117,7 +117,7 @@ def _measuring() -> Iterator[_Row]:
 
 def _feature(feature: RolloutFeature, features: list[RolloutFeature]) -> Iterator[_Row]:
     label = {"feature": feature.name}
-    others = [other.name for other in features if other.name != feature.name]
+    others = [other for other in features if other.name != feature.name]
     yield (
         "RolloutPaused",
         f"{feature.name}: fires and resolves",
@@ -149,9 +149,19 @@ def _feature(feature: RolloutFeature, features: list[RolloutFeature]) -> Iterato
         False,
         [
             gauge(ROLLOUT_HELD_SECONDS, [(15, longest * BELOW)], **label),
-            *(gauge(ROLLOUT_HELD_SECONDS, [(15, 0)], feature=other) for other in others),
+            *(gauge(ROLLOUT_HELD_SECONDS, [(15, 0)], feature=other.name) for other in others),
         ],
     )
+    for other in others[:1]:
+        yield (
+            "RolloutHeldLong",
+            f"{feature.name}: another is held",
+            True,
+            [
+                gauge(ROLLOUT_HELD_SECONDS, [(15, 0)], **label),
+                gauge(ROLLOUT_HELD_SECONDS, [(15, other.longest_hold_s * ABOVE)], feature=other.name),
+            ],
+        )
     yield (
         "RolloutJournalDisagrees",
         f"{feature.name}: fires and resolves",

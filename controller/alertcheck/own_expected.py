@@ -72,7 +72,7 @@ def own_expectations(features: Iterable[RolloutFeature], scale: Scale) -> tuple[
         ExpectedAlert(
             "RolloutHeldLong",
             0,
-            partial(_by_feature, ROLLOUT_HELD_SECONDS, feature.longest_hold_s, only=feature.name),
+            partial(_held_longer, feature),
             _labels("warning") | {"feature": feature.name},
         )
         for feature in features
@@ -96,10 +96,14 @@ def _highest(view: View, name: str) -> float | None:
     return max(_values(view, view.samples.select(name)), default=None)
 
 
-def _by_feature(name: str, above: float, view: View, *, only: str = "") -> Values:
+def _held_longer(feature: RolloutFeature, view: View) -> Values:
+    held = _values(view, view.samples.select(ROLLOUT_HELD_SECONDS, feature=feature.name))
+    longest_s = max(held, default=0.0)
+    return scalar(longest_s if longest_s > feature.longest_hold_s else None)
+
+
+def _by_feature(name: str, above: float, view: View) -> Values:
     found = grouped(
         view.samples.select(name), ["feature"], lambda some: max(_values(view, some), default=None)
     )
-    return {
-        key: value for key, value in found.items() if value > above and only in {"", dict(key)["feature"]}
-    }
+    return {key: value for key, value in found.items() if value > above}

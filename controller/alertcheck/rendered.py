@@ -11,6 +11,8 @@ from controller.rules.model import RuleFile
 from controller.rules.text import yaml_text
 
 CASE = "is as rendered"
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader in C where there is one: ten times as fast."""
 _Rule = Mapping[str, Any]
 
 
@@ -52,7 +54,7 @@ def _line(value: Any) -> str:
 
 def _rules(text: str) -> dict[tuple[str, str], _Rule]:
     """Give the rules by name and feature, each with its group and the group's interval."""
-    groups = yaml.safe_load(text)["groups"]
+    groups = yaml.load(text, Loader=LOADER)["groups"]
     return {
         (rule.get("alert") or rule["record"], rule.get("labels", {}).get("feature", "")): {
             **rule,

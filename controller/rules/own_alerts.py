@@ -162,7 +162,7 @@ def _features(features: Iterable[RolloutFeature], scale: Scale) -> tuple[Alert, 
 def _held(feature: RolloutFeature) -> Alert:
     return _alert(
         "RolloutHeldLong",
-        f'max by (feature) ({ROLLOUT_HELD_SECONDS}{{feature="{feature.name}"}}) > {feature.longest_hold_s:g}',
+        f'max({ROLLOUT_HELD_SECONDS}{{feature="{feature.name}"}}) > {feature.longest_hold_s:g}',
         for_s=0,
         severity="warning",
         summary=f"The rollout of {feature.name} has been held for long",

@@ -1,0 +1,195 @@
+"""Breaking any rule, in a number, a window, a label or a name, makes its validation fail and name it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controller.alertcheck.counts import count_checks
+from controller.alertcheck.offline import Setting, evidence_results, jobs
+from controller.alertcheck.promtool import ranges_are_closed
+from controller.alertcheck.rendered import LOADER, as_rendered
+from controller.alertcheck.result import failures
+from controller.contract import EVIDENCE_GATE_REVISION, EVIDENCE_SENDS
+from controller.features import ROLLOUT_FEATURES
+from controller.rules.book import rule_files
+from controller.rules.model import Alert, Recording
+from controller.rules.scale import Scale
+from controller.rules.text import yaml_text
+from controller.rules.vocabulary import vocabulary
+
+FEATURES = list(ROLLOUT_FEATURES.values())
+SCALE = Scale()
+FILES = rule_files(FEATURES, SCALE)
+EVIDENCE_FILE = "prometheus-recording-rollout.yml"
+SERIES_FILE = "prometheus-recording-microsoft.yml"
+ALERT_FILES = ("prometheus-alerts-microsoft.yml", "prometheus-alerts-rollout.yml")
+SIZES_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+EQUIVALENT = {
+    "29999ms becomes 23999ms": "holds the same three steps",
+    "5m becomes 360000ms": "a longer look-back for the start of a process, or for the mark of silence",
+    "5m becomes 240000ms": "a shorter look-back for the mark of silence",
+    "10s becomes 12000ms": "a value of the step before brings nothing",
+}
+"""Changes of the evidence that change no count, at one or more of their places, and why."""
+
+Change = Mapping[str, Any]
+"""The parts of a rule that are replaced."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    rule: str
+    what: str
+    change: Change
+
+
+def numbers(expr: str) -> Iterator[tuple[str, str]]:
+    for match in re.finditer(r"(?<![\w.:\[\"])(\d+(?:\.\d+)?)(?![\w.:])", expr):
+        value = float(match[1])
+        nudge = 1 if expr[: match.start()].endswith("topk(") else value * 0.1
+        for changed in (1,) if value == 0 else (value + nudge, value - nudge):
+            yield (
+                f"{match[0]} becomes {changed:g}",
+                f"{expr[: match.start()]}{changed:g}{expr[match.end() :]}",
+            )
+
+
+def windows(expr: str) -> Iterator[tuple[str, str]]:
+    for match in re.finditer(r"(?<=[\[:])(\d+)(ms|[smh])(?=[\]:])|(?<=offset )(\d+)(ms|[smh])", expr):
+        text = match[0]
+        digits = re.match(r"\d+", text)
+        assert digits is not None
+        size_ms = int(digits[0]) * SIZES_MS[text[digits.end() :]]
+        for times in (0.8, 1.2):
+            changed = f"{round(size_ms * times)}ms"
+            yield f"{text} becomes {changed}", expr[: match.start()] + changed + expr[match.end() :]
+
+
+def labels(expr: str) -> Iterator[tuple[str, str]]:
+    """Change or drop each matcher, wherever it stands, and drop each grouping."""
+    for matcher in sorted(set(re.findall(r'\w+(?:=~|!=|=)"[^"]*"', expr))):
+        if "feature=" not in matcher:
+            yield (
+                f"{matcher} is gone",
+                expr.replace(matcher, "").replace(",,", ",").replace("{,", "{").replace(",}", "}"),
+            )
+        yield f"{matcher} is another", expr.replace(matcher, re.sub(r'"[^"]*"', '"other"', matcher))
+    for match in re.finditer(r"by \([^)]*\)", expr):
+        yield f"{match[0]} is gone", expr[: match.start()] + expr[match.end() :]
+
+
+def names(expr: str) -> Iterator[tuple[str, str]]:
+    for metric in sorted(vocabulary(expr).metrics - {"up", "process_start_time_seconds"}):
+        yield f"{metric} is misspelt", re.sub(rf"(?<![\w:]){re.escape(metric)}(?![\w:])", f"{metric}_x", expr)
+
+
+def mutants(rule: Recording | Alert) -> Iterator[Mutant]:
+    for change in (numbers, windows, labels, names):
+        for what, expr in change(rule.expr):
+            yield Mutant(rule.name, what, {"expr": expr})
+    if isinstance(rule, Recording):
+        yield Mutant(rule.name, "has another name", {"record": f"{rule.name}_x"})
+        return
+    yield Mutant(rule.name, "has another name", {"alert": f"{rule.name}X"})
+    yield Mutant(rule.name, "has another severity", {"labels": {**rule.labels, "severity": "page"}})
+    yield Mutant(rule.name, "has no labels", {"labels": {}})
+    yield Mutant(rule.name, "says something else", {"annotations": {"description": "{{ $value }}"}})
+    for times in (0.5, 1.5) if rule.for_s else ():
+        yield Mutant(rule.name, f"for x {times}", {"for": f"{round(rule.for_s * times)}s"})
+
+
+def rules_of(*names: str) -> list[Recording | Alert]:
+    return [rule for file in FILES if file.name in names for rule in file.rules]
+
+
+def write(folder: Path, broken: Mapping[str, Change]) -> Setting:
+    """Write all rule files, with these rules broken."""
+    for file in FILES:
+        document = yaml.load(yaml_text(file), Loader=LOADER)
+        for group in document["groups"]:
+            for rule in group["rules"]:
+                rule.update(broken.get(rule.get("alert") or rule["record"], {}))
+        (folder / file.name).write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    return Setting(folder, FILES, FEATURES, SCALE, "promtool", ranges_are_closed("promtool"))
+
+
+def rounds(rules: list[Recording | Alert]) -> list[dict[str, Mutant]]:
+    """Break all of these rules at once, each round in another way."""
+    waiting = {rule.name: list(mutants(rule)) for rule in rules}
+    found = []
+    while any(waiting.values()):
+        found.append({name: left.pop() for name, left in waiting.items() if left})
+    return found
+
+
+RAW = [
+    rule
+    for rule in rules_of(SERIES_FILE)
+    if not any(metric.startswith("job:") for metric in vocabulary(rule.expr).metrics)
+]
+DERIVED = [rule for rule in rules_of(SERIES_FILE) if rule not in RAW]
+
+
+@pytest.mark.parametrize("rules", [RAW, DERIVED], ids=["of raw metrics", "of other series"])
+def test_every_broken_recorded_series_is_caught_and_named(
+    rules: list[Recording | Alert], tmp_path: Path
+) -> None:
+    for broken in rounds(rules):
+        setting = write(tmp_path, {name: mutant.change for name, mutant in broken.items()})
+        job = next(job for job in jobs(setting) if job.name == "microsoft recorded series")
+        caught = {result.rule for result in failures(job.run())}
+        assert [mutant for name, mutant in broken.items() if name not in caught] == []
+
+
+ALERT_ROUNDS = rounds(rules_of(*ALERT_FILES))
+
+
+@pytest.mark.parametrize("broken", ALERT_ROUNDS, ids=range(len(ALERT_ROUNDS)))
+@pytest.mark.timeout(300)
+def test_every_broken_alert_is_caught_and_named(broken: dict[str, Mutant], tmp_path: Path) -> None:
+    setting = write(tmp_path, {name: mutant.change for name, mutant in broken.items()})
+    survivors = []
+    for job in jobs(setting):
+        if job.name in broken:
+            assert isinstance(job.run, partial)
+            (cases,) = job.run.args
+            # One case after the other: most mutants are caught by the first.
+            caught = any(failures(job.run.func([case])) for case in cases)
+            survivors += [] if caught else [broken[job.name]]
+    assert survivors == []
+
+
+def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: Path) -> None:
+    rule = next(rule for rule in rules_of(EVIDENCE_FILE) if rule.name == EVIDENCE_SENDS)
+    checks = [check for check in count_checks(SCALE) if check.series == EVIDENCE_SENDS]
+    others = {one.name: {"expr": "vector(0)"} for one in rules_of(EVIDENCE_FILE) if one.name != rule.name}
+    survivors = []
+    for mutant in mutants(rule):
+        setting = write(tmp_path, {**others, rule.name: mutant.change})
+        if not failures(evidence_results(setting, checks)):
+            survivors.append(mutant.what)
+    assert set(survivors) <= EQUIVALENT.keys()
+    assert len(survivors) <= 12
+
+
+def test_all_counts_come_from_one_template() -> None:
+    exprs = [rule.expr for rule in rules_of(EVIDENCE_FILE) if rule.name != EVIDENCE_GATE_REVISION]
+    shapes = {
+        re.sub(r"action_\w+", "COUNTER", expr).replace("provider, action, le", "provider, action")
+        for expr in exprs
+    }
+    assert len(shapes) == 1
+
+
+def test_every_broken_rule_differs_from_what_is_rendered_and_is_named(tmp_path: Path) -> None:
+    every = [rule for file in FILES for rule in file.rules]
+    for broken in rounds(every):
+        setting = write(tmp_path, {name: mutant.change for name, mutant in broken.items()})
+        told = {result.rule for result in failures(as_rendered(setting.folder, FILES))}
+        assert told >= broken.keys()
