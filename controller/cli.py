@@ -47,6 +47,10 @@ COMMANDS: dict[str, Row] = {
     "simulate": Row(f"{_COMMANDS}.simulate:simulate", "Try a feature's rollout on made-up traffic."),
     "plan": Row(f"{_COMMANDS}.plan:plan", "Foretell how long each step takes and what it can see."),
     "explain": Row(f"{_COMMANDS}.explain:explain", "Tell one decision, and recompute it."),
+    "doctor": Row(f"{_COMMANDS}.doctor:doctor", "Look at everything a rollout needs, and say what to do."),
+    "config": Row(f"{_COMMANDS}.config:config", "Check or show the configuration."),
+    "reload": Row(f"{_COMMANDS}.reload:reload", "Let the daemon read its configuration anew."),
+    "journal": Row(f"{_COMMANDS}.journal:journal", "Check the journal of decisions."),
     "rules": Row(f"{_COMMANDS}.rules:rules", "Render and check the Prometheus rules."),
     "validate-alerts": Row(
         f"{_COMMANDS}.validate_alerts:validate_alerts", "Prove that the rules and alerts do what they say."

@@ -20,6 +20,9 @@ class Health(Protocol):
     """What is known of the ticks."""
 
     report: Report
+    reloads: int
+    config_error: str
+    pid: int
 
     def fresh(self, monotonic: float) -> bool:
         """Whether the last tick is recent."""

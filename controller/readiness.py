@@ -52,6 +52,9 @@ class Readiness:
             "redis": not redis_trouble,
             "prometheus": not prometheus_trouble,
             "dry_run": self._face.dry_run,
+            "pid": self._face.health.pid,
+            "reloads": self._face.health.reloads,
+            "config_error": self._face.health.config_error,
             "detail": redis_trouble or prometheus_trouble or report.error or late or report.source_problem,
         }
 

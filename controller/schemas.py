@@ -157,6 +157,9 @@ READINESS = record_like(
         "redis": TRUTH,
         "prometheus": TRUTH,
         "dry_run": TRUTH,
+        "pid": {"type": "integer"},
+        "reloads": {"type": "integer"},
+        "config_error": TEXT,
         "detail": TEXT,
     }
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from controller.auth import Tokens
 from controller.features import (
     ROLLOUT_FEATURES,
     ConfigError,
@@ -26,7 +27,7 @@ class Settings:
 
     features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
     config_path: Path | None = None
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
     prometheus_url: str = "http://127.0.0.1:9090"
     rules_url: str = ""
     """Where /api/v1/rules is answered, when that is not the Prometheus queried (vmalert)."""
@@ -58,7 +59,7 @@ class Settings:
 
 
 _SECTION = "controller"
-_SECRETS = {"redis_url", "prometheus_token", "api_token"}
+SECRETS = {"redis_url", "prometheus_token", "api_token"}
 
 
 def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -111,7 +112,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for key in _READERS:
         name = f"ROLLOUT_{key.upper()}"
-        text = env.get(name, "") or (_secret(env, name) if key in _SECRETS else "")
+        text = env.get(name, "") or (_secret(env, name) if key in SECRETS else "")
         if text:
             given[key] = _read(key, text, name)
     return given
@@ -135,8 +136,19 @@ def _read(key: str, text: str, place: str) -> Any:
     try:
         return _READERS[key](text)
     except ValueError as error:
-        shown = "the value given" if key in _SECRETS else repr(text)
+        shown = "the value given" if key in SECRETS else repr(text)
         raise ConfigError(f"{place}: {shown} cannot be used: {error}") from error
+
+
+def masked(name: str, value: Any) -> str:
+    """Write a setting for people: secrets only as set or not, a password in a URL not at all."""
+    if name == "redis_url":
+        parts = urlsplit(value)
+        password = f":{parts.password}@" if parts.password else ""
+        return str(value).replace(password, ":***@") if password else str(value)
+    if name in SECRETS:
+        return "*** (set)" if value else "not set"
+    return "not set" if value is None or value == "" else str(value)
 
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +158,8 @@ def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"scrape_s = {lengths['scrape_s']:g} is longer than window_s = {lengths['window_s']:g}"
         )
+    if lengths["lease_s"] < tick:
+        raise ConfigError(f"lease_s = {lengths['lease_s']:g} is shorter than interval_s = {tick:g}")
     return lengths
 
 
@@ -173,6 +187,11 @@ def _address(text: str) -> str:
     return text
 
 
+def _tokens(text: str) -> str:
+    Tokens.parse(text)
+    return text
+
+
 def _whole(text: str) -> int:
     value = int(text)
     if not 100 <= value <= 10_000_000:
@@ -196,7 +215,7 @@ _READERS: dict[str, Any] = {
     "scrape_s": _seconds,
     "lease_s": _seconds,
     "listen": _address,
-    "api_token": str,
+    "api_token": _tokens,
     "journal": Path,
     "decisions_kept": _whole,
     "log_unchanged_holds": _boolean,

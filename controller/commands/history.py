@@ -4,6 +4,7 @@ import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,8 @@ from controller.commands.common import config_option, feature_named, settings_fr
 from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
 from controller.contract import format_percent
 from controller.flagstore import StoreError
+from controller.journal import read_file, rotated_files
+from controller.settings import Settings
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 
@@ -44,7 +47,7 @@ def history(feature: str, since: float, changes: bool, config: Path | None, as_j
     try:
         records = list(open_store(settings).history(feature, since_ms=max(since_ms, 0)))
     except StoreError as error:
-        fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+        records = _from_files(settings, feature, since_ms / 1000, error)
     records = [record for record in records if not (changes and record["kind"] == "hold")]
     if as_json:
         print_json(records)
@@ -63,3 +66,15 @@ def history(feature: str, since: float, changes: bool, config: Path | None, as_j
             for record in records
         ],
     )
+
+
+def _from_files(settings: Settings, feature: str, since: float, error: StoreError) -> list[dict[str, Any]]:
+    """Read the journal's files where Redis is away, and say so."""
+    if settings.journal is None:
+        fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+    try:
+        records = [record for path in rotated_files(settings.journal) for record in read_file(path)]
+    except OSError as problem:
+        fail(f"{error}, and {settings.journal} cannot be read ({problem.strerror})", UNREACHABLE)
+    click.echo(f"rollout: {error}; this is from {settings.journal}", err=True)
+    return [record for record in records if record["feature"] == feature and record["at"] >= since]

@@ -1,0 +1,53 @@
+"""`rollout doctor`: looks at everything that a rollout needs; each line is ok or says what to do."""
+
+import os
+from pathlib import Path
+
+import click
+
+from controller.commands.common import config_option, settings_from
+from controller.console import NO, UNREACHABLE, json_option, print_json, print_table
+from controller.doctor.finding import Finding, Verdict, ok
+from controller.doctor.prometheus import look_at_prometheus
+from controller.doctor.redis import look_at_redis
+from controller.doctor.surroundings import (
+    look_at_daemon,
+    look_at_journal,
+    look_at_microsoft,
+    look_at_units,
+)
+from controller.settings import Settings
+
+
+@click.command(epilog="Examples:  rollout doctor   |   rollout doctor --config rollout.toml --json")
+@config_option
+@json_option
+@click.pass_context
+def doctor(context: click.Context, config: Path | None, as_json: bool) -> None:
+    """Look at Redis, Prometheus, the senders, the daemon and Microsoft, and say what to do.
+
+    Exits 0 when all is well, 1 when something must be done, 3 when a server does not answer.
+    """
+    findings = examine(settings_from(config))
+    if as_json:
+        print_json([finding.as_dict() for finding in findings])
+    else:
+        print_table(
+            ("", "what", "seen", "do"), [(f.verdict.value, f.subject, f.seen, f.do) for f in findings]
+        )
+    verdicts = {finding.verdict for finding in findings}
+    context.exit(UNREACHABLE if Verdict.AWAY in verdicts else NO if Verdict.BAD in verdicts else 0)
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at everything, whatever is away."""
+    place = settings.config_path or "built-in features, no file"
+    return [
+        ok("configuration", f"{place}: {', '.join(sorted(settings.features))}"),
+        *look_at_redis(settings),
+        *look_at_prometheus(settings),
+        *look_at_journal(settings),
+        *look_at_daemon(settings),
+        *look_at_units(),
+        *look_at_microsoft(os.environ),
+    ]

@@ -1,0 +1,1 @@
+"""What is looked at before and while a controller runs; each look gives findings with what to do."""

@@ -1,0 +1,127 @@
+"""Looks at Prometheus: reachable, rules loaded, senders scraped, buckets at the limits, its clock."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import requests
+
+from controller.contract import EVIDENCE_LATENCY_BUCKET, SENDER_JOB
+from controller.doctor.finding import Finding, away, bad, note, ok, until_away
+from controller.prometheus import AnswerError, BoundedSession
+from controller.rules.book import rule_files
+from controller.rules.scale import Scale
+from controller.settings import Settings
+
+_CLOCK_S = 2.0
+
+
+class Prometheus:
+    """Asks Prometheus's API; raises OSError or ValueError for an answer that cannot be used."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = BoundedSession(token=settings.prometheus_token)
+
+    def get(self, path: str, **params: str) -> Any:
+        base = self._settings.prometheus_url
+        if path == "rules" and self._settings.rules_url:
+            base = self._settings.rules_url
+        try:
+            answer = self._session.get(f"{base}/api/v1/{path}", params=params)
+            if answer.status_code != requests.codes.ok:
+                raise ValueError(f"HTTP {answer.status_code} for {path}")
+            return answer.json()["data"]
+        except (AnswerError, KeyError, TypeError) as error:
+            raise ValueError(f"{base} does not answer as Prometheus does") from error
+
+    def query(self, query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get("query", query=query)["result"]
+        return found
+
+
+def look_at_prometheus(settings: Settings) -> Iterator[Finding]:
+    """Give the findings about Prometheus and what it measures."""
+    prometheus = Prometheus(settings)
+    looks = [
+        partial(_server, prometheus),
+        partial(_rules, prometheus, settings),
+        partial(_targets, prometheus),
+        partial(_buckets, prometheus, settings),
+    ]
+    try:
+        yield from until_away(looks)
+    except (OSError, ValueError) as error:
+        yield away("prometheus", f"{error}", "check prometheus_url")
+
+
+def _server(prometheus: Prometheus) -> Iterator[Finding]:
+    try:
+        before = time.time()
+        theirs = float(prometheus.get("query", query="time()")["result"][1])
+    except (OSError, ValueError, LookupError) as error:
+        words = " ".join(str(error).split())[:160]
+        yield away("prometheus", words, "start it, or check prometheus_url")
+        return
+    ahead_s = theirs - (before + time.time()) / 2
+    seen = f"{ahead_s:+.1f} s from this machine's"
+    if abs(ahead_s) <= _CLOCK_S:
+        yield ok("prometheus clock", seen)
+    else:
+        yield bad("prometheus clock", seen, "synchronise both machines' clocks (chrony)")
+
+
+def _rules(prometheus: Prometheus, settings: Settings) -> Iterator[Finding]:
+    scale = Scale.of(settings.window_s, settings.window_s, settings.scrape_s)
+    files = rule_files(settings.features.values(), scale)
+    wanted = {rule.name for file in files for rule in file.recordings}
+    loaded = {
+        rule["name"]: rule
+        for group in prometheus.get("rules", type="record")["groups"]
+        for rule in group["rules"]
+    }
+    missing = sorted(wanted - set(loaded))
+    failing = sorted(name for name in wanted & set(loaded) if loaded[name].get("health") == "err")
+    if missing:
+        yield bad(
+            "rules",
+            f"{len(missing)} of {len(wanted)} are not loaded: {', '.join(missing[:3])} ...",
+            "rollout rules render, add rules/*.yml to rule_files, reload Prometheus",
+        )
+    if failing:
+        yield bad("rules", f"fail: {', '.join(failing[:3])}", f"see {settings.prometheus_url}/rules")
+    if not missing and not failing:
+        yield ok("rules", f"{len(wanted)} recorded series are loaded")
+
+
+def _targets(prometheus: Prometheus) -> Iterator[Finding]:
+    up = {
+        entry["metric"].get("instance", "?"): entry["value"][1] == "1"
+        for entry in prometheus.query(f'up{{job="{SENDER_JOB}"}}')
+    }
+    down = sorted(name for name, answers in up.items() if not answers)
+    if not up:
+        yield bad("senders", f"no target of the job {SENDER_JOB}", f"add a scrape job named {SENDER_JOB}")
+    elif down:
+        yield bad("senders", f"do not answer: {', '.join(down)}", "start them, or remove them from the job")
+    else:
+        yield ok("senders", f"{len(up)} answer")
+
+
+def _buckets(prometheus: Prometheus, settings: Settings) -> Iterator[Finding]:
+    for feature in settings.features.values():
+        selector = f'provider="{feature.provider}",action="{feature.action}"'
+        edges = {
+            float(entry["metric"]["le"])
+            for entry in prometheus.query(f"{EVIDENCE_LATENCY_BUCKET}{{{selector}}}")
+        }
+        subject = f"latency edges of {feature.name}"
+        if not edges:
+            yield note(subject, "no sender exports any yet")
+        elif feature.latency_limit_s in edges:
+            yield ok(subject, f"{feature.latency_limit_s:g} s is one of {len(edges)}")
+        else:
+            yield bad(
+                subject, f"none at {feature.latency_limit_s:g} s", "start the senders with this configuration"
+            )

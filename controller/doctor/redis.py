@@ -1,0 +1,136 @@
+"""Looks at Redis: reachable, new enough, persistent, not evicting, writable, and what it holds."""
+
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, cast
+
+import redis
+
+from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, applied_key, decisions_key
+from controller.doctor.finding import Finding, away, bad, note, ok, until_away
+from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.settings import Settings
+
+OLDEST = (6, 2)
+_CLOCK_S = 2.0
+_TIMEOUT_S = 2.0
+_TRIAL = "redis.call('SET', KEYS[1], '1') return redis.call('DEL', KEYS[1])"
+
+
+def look_at_redis(settings: Settings) -> Iterator[Finding]:
+    """Give the findings about Redis and the flags in it."""
+    client = connect(settings.redis_url, _TIMEOUT_S)
+    yield from until_away(
+        [
+            partial(_server, client),
+            partial(_persistence, client),
+            partial(_memory, client),
+            partial(_clock, client),
+            partial(_writable, client),
+            partial(_epoch, client),
+            partial(_features, client, settings),
+        ]
+    )
+
+
+def _server(client: "redis.Redis") -> Iterator[Finding]:
+    try:
+        info = cast("Mapping[str, Any]", client.info())
+    except (redis.RedisError, OSError) as error:
+        yield away("redis", f"{type(error).__name__}: {error}", "start it, or check redis_url")
+        return
+    version = str(info.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers >= OLDEST:
+        yield ok("redis version", version)
+    else:
+        yield bad("redis version", version, f"install Redis {OLDEST[0]}.{OLDEST[1]} or newer")
+    if info.get("role") == "master":
+        yield ok("redis role", "master")
+    else:
+        yield bad("redis role", str(info.get("role")), "point redis_url at the master")
+
+
+def _persistence(client: "redis.Redis") -> Iterator[Finding]:
+    append, save = _configured(client, "appendonly"), _configured(client, "save")
+    if append is None and save is None:
+        yield note("redis persistence", "CONFIG is not allowed", "see to it that appendonly is yes")
+    elif append == "yes":
+        yield ok("redis persistence", "append-only file")
+    elif save:
+        yield bad(
+            "redis persistence", f"snapshots only (save {save})", "set appendonly yes: a crash loses minutes"
+        )
+    else:
+        yield bad("redis persistence", "none", "set appendonly yes: a restart closes every feature")
+
+
+def _memory(client: "redis.Redis") -> Iterator[Finding]:
+    policy, limit = _configured(client, "maxmemory-policy"), _configured(client, "maxmemory")
+    if policy is None:
+        yield note("redis eviction", "CONFIG is not allowed", "see to it that maxmemory-policy is noeviction")
+    elif policy == "noeviction":
+        yield ok("redis eviction", "noeviction")
+    else:
+        seen = f"{policy}{' (no maxmemory is set now)' if limit == '0' else ''}"
+        yield bad("redis eviction", seen, "set maxmemory-policy noeviction: an evicted flag closes a feature")
+
+
+def _clock(client: "redis.Redis") -> Iterator[Finding]:
+    before = time.time()
+    seconds, micros = client.time()
+    ahead_s = seconds + micros / 1e6 - (before + time.time()) / 2
+    seen = f"{ahead_s:+.1f} s from this machine's"
+    if abs(ahead_s) <= _CLOCK_S:
+        yield ok("redis clock", seen)
+    else:
+        yield bad("redis clock", seen, "synchronise both machines' clocks (chrony)")
+
+
+def _writable(client: "redis.Redis") -> Iterator[Finding]:
+    """Try what the controller needs, on keys and a channel that nobody uses."""
+    feature = "rollout-doctor"
+    try:
+        client.eval(_TRIAL, 1, applied_key(feature))
+        client.xlen(decisions_key(feature))
+        client.publish(FLAGS_CHANNEL, "")
+    except (redis.RedisError, OSError) as error:
+        yield bad("redis rights", f"{error}", "give the controller's user the rules of docs/operations.md")
+        return
+    yield ok("redis rights", "may read, write, run scripts and publish")
+
+
+def _epoch(client: "redis.Redis") -> Iterator[Finding]:
+    epoch = client.get(EPOCH_KEY)
+    if epoch is None:
+        yield note("leader epoch", "none", "a new Redis has none; an old one without it was emptied")
+    else:
+        yield ok("leader epoch", str(epoch))
+
+
+def _features(client: "redis.Redis", settings: Settings) -> Iterator[Finding]:
+    try:
+        stored = RedisFlagStore(client).read(list(settings.features))
+    except StoreError as error:
+        yield away("flags", str(error), "start Redis, or check redis_url")
+        return
+    for one in stored:
+        subject, flags = f"flags of {one.feature}", one.flags
+        if flags.unreadable:
+            yield bad(subject, f"not understood: {', '.join(flags.unreadable)}", "set them again")
+        elif flags.missing and one.state is None:
+            yield note(subject, "not created yet", "the controller creates them at its first tick")
+        elif flags.missing:
+            yield bad(subject, f"missing: {', '.join(flags.missing)}", "the leader creates them, paused")
+        else:
+            state = "paused" if flags.paused else "enabled" if flags.enabled else "disabled"
+            yield ok(subject, f"{state} at {flags.rollout_percent:g} %, revision {flags.revision}")
+
+
+def _configured(client: "redis.Redis", name: str) -> str | None:
+    """Give a configuration value; None where CONFIG is not allowed, as at many hosts."""
+    try:
+        return cast("dict[str, str]", client.config_get(name)).get(name)
+    except redis.RedisError:
+        return None
