@@ -1,0 +1,264 @@
+"""The status page in a real Chromium: what it shows, that it keeps up, and what a person does with it."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+from axe_playwright_python.sync_playwright import Axe
+from faultrig import Rig
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from servers import RedisServer
+from serving import TOKEN, Served, serving
+
+from controller.decision.model import Kind
+from controller.features import ROLLOUT_FEATURES
+
+WITHIN_MS = 2000
+"""A change is on the page within two seconds of its record."""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert program, "install Debian's chromium: .ci/setup does"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def rig(redis_server: RedisServer, redis_client: redis.Redis, tmp_path: Path) -> Rig:
+    """Drive real ticks on the Redis that the page reads."""
+    return Rig(redis_server.url, redis_client, tmp_path / "decisions.jsonl")
+
+
+@pytest.fixture
+def ramp(rig: Rig, served: Served) -> Rig:
+    """Bring the feature to 5 %."""
+    rig.person(Kind.ENABLE)
+    controller = rig.controller()
+    while rig.flags().rollout_percent < 5:
+        rig.tick(controller)
+    rig.tick(controller, 3)
+    controller.release()
+    return rig
+
+
+@pytest.fixture
+def page(browser: Browser, served: Served) -> Iterator[Page]:
+    """Open nothing yet; whatever the browser complains of fails the test."""
+    complaints: list[str] = []
+    context = browser.new_context(viewport={"width": 1180, "height": 900}, timezone_id="Asia/Kolkata")
+    tab = context.new_page()
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("console", lambda said: complaints.append(said.text) if "Refused to" in said.text else None)
+    tab.goto(served.url + "/healthz")
+    yield tab
+    context.close()
+    assert complaints == []
+
+
+def test_the_page_says_where_the_rollout_stands_and_why(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    card = page.get_by_role("article", name="microsoft")
+    expect(card.get_by_text("Holding at 5 %")).to_be_visible()
+    expect(card.locator("[aria-current=step]")).to_have_text("5 %")
+    expect(card.get_by_text(re.compile("^0 of [0-9]+ sends failed at this step"))).to_be_visible()
+    expect(card.get_by_role("progressbar", name="Error rate: proof of health")).to_be_visible()
+    expect(card.locator(".uplot")).to_have_count(3)
+    expect(page.get_by_role("article", name="google")).to_contain_text("Off: nobody is in")
+
+
+def test_the_page_keeps_up_with_what_happens(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    card = page.get_by_role("article", name="microsoft")
+    expect(card.locator(".pill")).to_have_text("holding")
+    ramp.person(Kind.PAUSE)
+    expect(card.locator(".pill")).to_have_text("paused", timeout=WITHIN_MS)
+    expect(card.locator(".timeline li").first).to_contain_text("why by ann", timeout=WITHIN_MS)
+    ramp.person(Kind.RESUME)
+    expect(card.locator(".pill")).to_have_text("holding", timeout=WITHIN_MS)
+    expect(card.get_by_role("button", name="Pause")).to_be_visible()
+
+
+def test_a_feature_that_is_switched_on_grows_its_card(rig: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    card = page.get_by_role("article", name="microsoft")
+    expect(card.locator(".chart")).to_have_count(0)
+    rig.person(Kind.ENABLE)
+    expect(card.locator(".chart")).to_have_count(1, timeout=WITHIN_MS)
+
+
+def test_a_decision_opens_to_its_whole_record(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    line = page.locator(".timeline li").filter(has_text="step up: healthy").first
+    line.locator("summary").click()
+    expect(line.locator(".record")).to_contain_text('"evidence_for_health"')
+
+
+def test_pause_is_one_click_with_a_reason_and_a_token(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    card = page.get_by_role("article", name="microsoft")
+    pause = card.get_by_role("button", name="Pause")
+    pause.click()
+    expect(card.locator(".outcome")).to_contain_text("Give a reason")
+    expect(card.get_by_label("Reason")).to_be_focused()
+    card.get_by_label("Reason").fill("error reports")
+    pause.click()
+    expect(card.locator(".outcome")).to_contain_text("Give a token")
+    page.get_by_label("Token").fill("somebody")
+    pause.click()
+    expect(card.locator(".outcome")).to_contain_text("Not done")
+    assert not ramp.flags().paused
+    page.get_by_label("Token").fill(TOKEN)
+    pause.click()
+    expect(card.locator(".outcome")).to_contain_text("Done")
+    assert ramp.flags().paused
+    assert (ramp.stream()[-1]["actor"], ramp.stream()[-1]["note"]) == ("ann", "error reports")
+
+
+def test_everything_but_pause_asks_first_and_cancel_changes_nothing(
+    ramp: Rig, served: Served, page: Page
+) -> None:
+    page.goto(served.url)
+    card, dialog = page.get_by_role("article", name="microsoft"), page.get_by_role("dialog")
+    card.get_by_label("Reason").fill("to be sure")
+    page.get_by_label("Token").fill(TOKEN)
+    card.get_by_role("button", name="Set percent").click()
+    expect(dialog).to_contain_text("Set the percentage of microsoft")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+    card.get_by_role("button", name="Set percent").click()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert ramp.flags().rollout_percent == 5
+    card.get_by_role("button", name="Set percent").click()
+    dialog.get_by_label("Percent").fill("2.5")
+    dialog.get_by_role("button", name="Set percent").click()
+    expect(card.locator(".outcome")).to_contain_text("Done")
+    assert ramp.flags().rollout_percent == 2.5
+
+
+def test_a_person_pauses_with_the_keyboard_alone(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the features")).to_be_focused()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        focused = page.evaluate("document.activeElement.name || document.activeElement.dataset.act || ''")
+        if focused == "token":
+            page.keyboard.type(TOKEN)
+        elif focused == "reason":
+            page.keyboard.type("keyboard")
+        elif focused == "pause":
+            page.keyboard.press("Enter")
+            break
+    expect(page.locator(".outcome").first).to_contain_text("Done")
+    assert ramp.flags().paused
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1180, 390])
+def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
+    ramp: Rig, served: Served, browser: Browser, scheme: str, width: int
+) -> None:
+    context = browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light",
+        viewport={"width": width, "height": 844},
+        bypass_csp=True,
+    )
+    page = context.new_page()
+    page.goto(served.url)
+    expect(page.locator(".uplot")).to_have_count(3)
+    found = Axe().run(page).response["violations"]
+    serious = [
+        (one["id"], [node["html"] for node in one["nodes"]])
+        for one in found
+        if one["impact"] in {"serious", "critical"}
+    ]
+    assert serious == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def test_without_the_script_the_page_says_the_same_and_reloads_itself(
+    ramp: Rig, served: Served, browser: Browser
+) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(served.url)
+    expect(page.get_by_role("article", name="microsoft").get_by_text("Holding at 5 %")).to_be_visible()
+    expect(page.get_by_role("button", name="Pause")).to_have_count(0)
+    assert "rollout pause microsoft" in page.content()
+    assert 'http-equiv="refresh"' in page.content()
+    context.close()
+
+
+def test_times_are_in_the_readers_zone(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    shown = page.locator(".last time").first
+    expect(page.locator(".zone")).to_have_text(re.compile("Asia/(Kolkata|Calcutta)"))
+    expect(shown).to_have_attribute("title", "1970-01-12T13:58:40Z")
+    expect(shown).to_have_text(re.compile("7:28:40"))
+
+
+def test_the_policy_lets_nothing_in_from_elsewhere(served: Served) -> None:
+    answer = served.http.get("/")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    for text in (answer.text, *(served.http.get(f"/page/{name}").text for name in ("style.css", "page.js"))):
+        assert "//cdn" not in text
+        assert 'src="http' not in text
+        assert "style=" not in text
+
+
+def test_text_from_outside_is_text_on_the_page(served: Served, page: Page) -> None:
+    served.act("enable", reason="<img src=x onerror=alert(1)><b>bold</b>")
+    page.goto(served.url)
+    expect(page.locator(".timeline").first).to_contain_text("<b>bold</b>")
+    assert page.locator("img").count() == 0
+
+
+def test_with_many_features_the_first_page_is_the_overview(redis_server: RedisServer) -> None:
+    base = ROLLOUT_FEATURES["microsoft"]
+    features = {f"f{i}": replace(base, name=f"f{i}", action=f"a{i}.send") for i in range(40)}
+    with serving(redis_server.url, features=features) as served:
+        home = served.http.get("/").text
+        assert home.count("<article") == 0
+        assert home.count('href="/features/f') == 40
+        assert served.http.get("/features/f7").text.count("<article") == 1
+        assert served.http.get("/features/f41").status_code == 404
+
+
+def test_files_come_with_an_etag_and_others_do_not_exist(served: Served) -> None:
+    first = served.http.get("/page/page.js")
+    again = served.http.get("/page/page.js", headers={"If-None-Match": first.headers["etag"]})
+    assert (first.status_code, again.status_code) == (200, 304)
+    assert served.http.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
+    for path in ("/page/routes.py", "/page/..%2f..%2fsettings.py", "/page/vendor"):
+        assert served.http.get(path).status_code == 404
+
+
+def test_a_lost_daemon_is_said_on_the_page_and_its_return_too(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    expect(page.locator(".lost")).to_be_hidden()
+    page.context.set_offline(True)
+    page.evaluate("refresh()")
+    expect(page.locator(".lost")).to_be_visible()
+    page.context.set_offline(False)
+    page.evaluate("refresh()")
+    expect(page.locator(".lost")).to_be_hidden()
+
+
+def test_flags_that_cannot_be_read_are_said(ramp: Rig, served: Served) -> None:
+    ramp.edit(paused="perhaps")
+    assert "flags unreadable" in served.http.get("/features/microsoft").text
