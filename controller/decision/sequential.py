@@ -24,7 +24,8 @@ STEPS_SHARE = 0.9
 LATE_SHARE = 0.1
 """How alpha is split between the tests of all steps and the late-change test."""
 
-_TINY = 1e-280
+_PLAINLY = 600.0
+"""Terms up to this size can be exponentiated as they are."""
 _LN_BREACH_POINTS = log(BREACH_POINTS)
 _BREACH_WEIGHT = 1 / BREACH_POINTS
 _LN_BREACH_WEIGHT = -_LN_BREACH_POINTS
@@ -158,13 +159,9 @@ def sends_until_healthy(test: SloTest, state: SloState, rate: float | None = Non
 
 def log_sum(terms: tuple[float, ...] | list[float]) -> float:
     """Give ln of the sum of e^term, whatever the size of the terms."""
-    try:
-        plain = sum(map(exp, terms))
-    except OverflowError:
-        plain = inf
-    if _TINY < plain < inf:
-        return log(plain)
     top = max(terms)
+    if -_PLAINLY < top < _PLAINLY:
+        return log(sum(map(exp, terms)))
     return top + log(sum([exp(term - top) for term in terms]))
 
 

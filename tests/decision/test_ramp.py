@@ -1,7 +1,7 @@
 """What begins anew, and what it spends: a state machine over flags, configuration and clocks."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from controller.contract import CLOSED, Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.course import Tick, course
 from controller.decision.decide import decide
+from controller.decision.judge import feature_tests, weigh
 from controller.decision.model import Evidence, Kind, Reason, SloState, Snapshot, State
 from controller.decision.ramp import step_above, step_below
 
@@ -120,6 +121,29 @@ def test_paused_or_disabled_features_learn_nothing() -> None:
         snapshot = proven_healthy(flags=closed)
         state = decide(changed(snapshot, state={"flags": snapshot.flags})).state
         assert state.error_rate == SloState()
+
+
+def test_weighing_windows_loses_no_field_of_the_state() -> None:
+    kept = State(
+        config_hash="a",
+        ramp_started_at=1.0,
+        step_started_at=2.0,
+        counted_from=3.0,
+        held_since=4.0,
+        flags=at_step().flags,
+        approved_percent=5.0,
+        tests_started=6,
+        alpha_spent=7.0,
+        previous_config_hash="b",
+        unplaced=True,
+    )
+    evidence = at_step().evidence
+    weighed = weigh(feature_tests(FEATURE, 30.0), kept, evidence.windows, evidence)
+    counted = {"judged_to", "error_rate", "latency", "step_sends", "step_errors", "ramp_sends", "ramp_errors"}
+    for field in fields(State):
+        assert (getattr(weighed, field.name) == getattr(kept, field.name)) is (
+            field.name not in counted - {"step_errors", "ramp_errors"}
+        ), field.name
 
 
 def test_the_whole_ramp_spends_just_alpha() -> None:
