@@ -193,9 +193,10 @@ over by then; ours stays on guard:
 
 **Where we lose.** A rate just above the limit (1.5x) takes thousands of sends to tell from the limit itself:
 the tests let many more sends fail than a rule that compares a point with the limit, and a few such ramps
-complete; that rule however aborts most ramps *at* the limit too. A total outage below 20 sends a window (0.5/s) needs two windows, because one
-window alone is never believed; the plan's rule needs one. And a healthy ramp at 0.05 sends/s takes hours,
-where the rules that do not ask for proof are done in one, or in six minutes.
+complete; that rule however aborts most ramps *at* the limit too. A total outage below 20 sends a window
+(0.5/s) needs two windows, because one window alone is never believed; the plan's rule needs one. And a
+healthy ramp at 0.05 sends/s takes hours, where the rules that do not ask for proof are done in one, or in
+six minutes.
 """
 
 
