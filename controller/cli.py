@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from adapter.callers import Caller
     from controller.face import Gate
+    from controller.notifier import Mailer
     from controller.settings import Settings
 
 
@@ -31,6 +32,7 @@ class Row(NamedTuple):
 _COMMANDS = "controller.commands"
 COMMANDS: dict[str, Row] = {
     "run": Row(f"{_COMMANDS}.run:run", "Run the daemon, or a single tick."),
+    "serve": Row(f"{_COMMANDS}.serve:serve", "Send and sign in only: a sender without a controller."),
     "decide": Row(f"{_COMMANDS}.decide:decide", "Say what would be decided now; write nothing."),
     "status": Row(f"{_COMMANDS}.status:status", "Show where each feature stands."),
     "history": Row(f"{_COMMANDS}.history:history", "Show the decisions of a feature."),
@@ -60,10 +62,11 @@ COMMANDS: dict[str, Row] = {
 
 
 class Embedded(NamedTuple):
-    """What the adapter adds to the daemon: its gate, and the routes that send and sign in."""
+    """What the adapter adds to the daemon: its gate, the routes that send and sign in, mail for notices."""
 
     gate: "Gate"
     routes: "list[BaseRoute]"
+    mailer: "Mailer | None"
 
 
 @contextmanager
@@ -75,13 +78,29 @@ def embedded(settings: "Settings", *, sends: bool) -> "Iterator[Embedded]":
     from adapter.flags import RolloutGate  # noqa: PLC0415 - only the daemon embeds the adapter
     from controller.auth import Tokens  # noqa: PLC0415
 
-    # The adapter takes its settings from the environment: what the file says, goes there.
+    tell_adapter(settings)
+    caller = Tokens.parse(settings.api_token).caller
+    with RolloutGate.connect(settings.redis_url, settings.features) as gate:
+        if not sends:
+            yield Embedded(gate, [], None)
+            return
+        from adapter.mailer import NoticeMailer  # noqa: PLC0415 - as above
+
+        yield Embedded(gate, adapter_routes(caller), NoticeMailer())
+
+
+def tell_adapter(settings: "Settings") -> None:
+    """Put what the file says into the environment, where the adapter takes its settings from."""
     os.environ.setdefault("ROLLOUT_REDIS_URL", settings.redis_url)
     if settings.config_path:
         os.environ.setdefault("ROLLOUT_CONFIG", str(settings.config_path))
-    caller = Tokens.parse(settings.api_token).caller
-    with RolloutGate.connect(settings.redis_url, settings.features) as gate:
-        yield Embedded(gate, adapter_routes(caller) if sends else [])
+
+
+async def start_adapter() -> None:
+    """Open the adapter before the first send, so that its gate and its metrics are there from the start."""
+    from adapter.runtime import default_runtime  # noqa: PLC0415 - as below
+
+    await default_runtime()
 
 
 def adapter_routes(caller: "Caller | None" = None) -> "list[BaseRoute]":

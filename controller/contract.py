@@ -46,6 +46,11 @@ def reply_key(digest: str) -> str:
     return f"rollout:reply:{digest}"
 
 
+def notice_key(receiver: str, notice: str) -> str:
+    """Name which record told a receiver of something that stands in many: a long hold, a new leader."""
+    return f"rollout:notice:{receiver}:{notice}"
+
+
 SENDER_JOB = "rollout-sender"
 """The scrape job of the sender processes."""
 

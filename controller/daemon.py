@@ -30,6 +30,7 @@ from controller.watch import ClockWatch, Troubles
 
 if TYPE_CHECKING:
     from controller.face import Gate
+    from controller.notifier import Mailer
 
 _STOP_WITHIN_S = 4.5
 """From the signal to the end, whatever hangs. Ending in the midst of a tick is as safe as being killed."""
@@ -93,10 +94,15 @@ class Daemon:
             self._tell(report)
             return report
 
-    def run(self, routes: Sequence[BaseRoute] = (), gate: "Gate | None" = None) -> None:
+    def run(
+        self,
+        routes: Sequence[BaseRoute] = (),
+        gate: "Gate | None" = None,
+        mailer: "Mailer | None" = None,
+    ) -> None:
         """Tick and serve until SIGTERM or SIGINT. Raises ListenError."""
-        server = self._server(routes, gate)
-        listening = _listen(*self.settings.listen_address)
+        server = self._server(routes, gate, mailer)
+        listening = listen_on(*self.settings.listen_address)
         signal.signal(signal.SIGHUP, self._ask_for_reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None if server.started else sys.exit(0))
@@ -155,7 +161,7 @@ class Daemon:
                 self._telemetry.clock_stepped()
                 self._scheduler.modify_job("tick", next_run_time=_now())
 
-    def _server(self, routes: Sequence[BaseRoute], gate: "Gate | None") -> "_Server":
+    def _server(self, routes: Sequence[BaseRoute], gate: "Gate | None", mailer: "Mailer | None") -> "_Server":
         """Make the HTTP server; open event streams end when it is told to stop, so they do not hold it up."""
         from controller.face import Face  # noqa: PLC0415 - what is served is not needed for a single tick
         from controller.server import build_app  # noqa: PLC0415
@@ -166,6 +172,7 @@ class Daemon:
             store=open_store(self.settings),
             journal=self._parts.journal,
             gate=gate,
+            mailer=mailer,
             dry_run=self._dry_run,
             tick_soon=self.tick_soon,
             stopping=lambda: server.should_exit,
@@ -225,7 +232,8 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen_on(host: str, port: int) -> socket.socket:
+    """Take an address before anything else is done. Raises ListenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)

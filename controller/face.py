@@ -11,6 +11,7 @@ from controller.auth import Denied, Tokens
 from controller.features import RolloutFeature
 from controller.flagstore import FlagStore
 from controller.journal import Journal, Journals
+from controller.notifier import Mailer
 from controller.problems import ProblemError
 from controller.settings import Settings
 from controller.tick import Report
@@ -67,6 +68,8 @@ class Face:
     store: FlagStore
     journal: Journal = field(default_factory=Journals)
     gate: Gate | None = None
+    mailer: Mailer | None = None
+    """Sends notices by email; the adapter's."""
     dry_run: bool = False
     tick_soon: Callable[[], None] = _nothing
     stopping: Callable[[], bool] = _never

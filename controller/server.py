@@ -16,6 +16,7 @@ from controller.api import Api
 from controller.events import Hub
 from controller.face import Face
 from controller.flagstore import StoreError
+from controller.notifier import Notifier
 from controller.ofrep import Ofrep
 from controller.openapi import document
 from controller.operations import Answer, Operation
@@ -36,6 +37,8 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     readiness = Readiness(face, streams)
     hub = Hub(face, streams, readiness)
     api = Api(face, streams, Replies(client))
+    receivers = () if face.dry_run else face.settings().notify
+    notifiers = [Notifier(one, client, lambda: face.features, face.mailer) for one in receivers]
     shown = StatusPage(face, streams, api, readiness)
     operations = [
         *_basics(),
@@ -47,13 +50,13 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        following = asyncio.create_task(hub.run())
+        running = [asyncio.create_task(work) for work in (hub.run(), *(one.run() for one in notifiers))]
         try:
             yield
         finally:
-            following.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await following
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
             await shown.aclose()
             await readiness.aclose()
             await client.aclose()

@@ -17,6 +17,7 @@ from controller.features import (
     parse_features,
     read_toml,
 )
+from controller.receivers import Receiver, parse_receivers
 
 DEFAULT_INTERVAL_S = 30.0
 
@@ -42,6 +43,8 @@ class Settings:
     decisions_kept: int = 20_000
     """Length to which each feature's stream of decisions is trimmed: a week of ticks of 30 s."""
     log_unchanged_holds: bool = True
+    notify: tuple[Receiver, ...] = ()
+    """Who is told of decisions: the [notify.NAME] tables."""
 
     @property
     def tick_deadline_s(self) -> float:
@@ -54,8 +57,7 @@ class Settings:
 
     @property
     def listen_address(self) -> tuple[str, int]:
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return read_address(self.listen)
 
 
 _SECTION = "controller"
@@ -76,16 +78,18 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] | None 
         _refuse_unknown_tables(document, text, path)
         features = parse_features(document.get("features", {}), text=text, source=str(path))
         given = _from_table(document.get(_SECTION, {}), text, path)
+        given["notify"] = parse_receivers(document.get("notify", {}), text=text, source=str(path))
     given |= _from_environment(env)
     return Settings(features=features, config_path=path, **_with_lengths(given))
 
 
 def _refuse_unknown_tables(document: Mapping[str, Any], text: str, path: Path) -> None:
     for name in document:
-        if name not in {"features", _SECTION, "adapter"}:
+        if name not in {"features", _SECTION, "adapter", "notify"}:
             line = line_of(text, name, "") if isinstance(document[name], dict) else _line_of_key(text, name)
             raise ConfigError(
-                f"{path}:{line}: unknown key '{name}'; known are [controller], [adapter], [features.NAME]"
+                f"{path}:{line}: unknown key '{name}'; "
+                "known are [controller], [adapter], [features.NAME], [notify.NAME]"
             )
 
 
@@ -118,12 +122,16 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     return given
 
 
+def credential(env: Mapping[str, str], name: str) -> Path | None:
+    """Give the file of a systemd credential; its id is the variable's name, in capitals or not."""
+    folder = env.get("CREDENTIALS_DIRECTORY", "")
+    found = [Path(folder) / spelled for spelled in (name, name.lower())] if folder else []
+    return next((path for path in found if path.is_file()), None)
+
+
 def _secret(env: Mapping[str, str], name: str) -> str:
     """Read a secret from the file that NAME_FILE names, or from the systemd credential of that name."""
-    path = env.get(f"{name}_FILE", "")
-    credentials = env.get("CREDENTIALS_DIRECTORY", "")
-    if not path and credentials and (Path(credentials) / name.lower()).is_file():
-        path = str(Path(credentials) / name.lower())
+    path = env.get(f"{name}_FILE", "") or credential(env, name)
     if not path:
         return ""
     try:
@@ -146,6 +154,8 @@ def masked(name: str, value: Any) -> str:
         parts = urlsplit(value)
         password = f":{parts.password}@" if parts.password else ""
         return str(value).replace(password, ":***@") if password else str(value)
+    if name == "notify":
+        return ", ".join(f"{one.name} ({one.kind})" for one in value) or "nobody"
     if name in SECRETS:
         return "*** (set)" if value else "not set"
     return "not set" if value is None or value == "" else str(value)
@@ -180,10 +190,16 @@ def _url(*schemes: str) -> Any:
     return read
 
 
-def _address(text: str) -> str:
+def read_address(text: str) -> tuple[str, int]:
+    """Read HOST:PORT; raises ValueError."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise ValueError("must be HOST:PORT, as in 127.0.0.1:8003")
+    return host.strip("[]"), int(port)
+
+
+def _address(text: str) -> str:
+    read_address(text)
     return text
 
 
@@ -221,5 +237,5 @@ _READERS: dict[str, Any] = {
     "log_unchanged_holds": _boolean,
 }
 
-if set(_READERS) | {"features", "config_path"} != {f.name for f in fields(Settings)}:
+if set(_READERS) | {"features", "config_path", "notify"} != {f.name for f in fields(Settings)}:
     raise TypeError("every setting needs a reader")

@@ -38,7 +38,7 @@ def run(config: Path | None, dry_run: bool, once: bool, no_adapter: bool, as_jso
 
     try:
         with embedded(settings, sends=not no_adapter) as adapter:
-            Daemon(settings, dry_run=dry_run).run(adapter.routes, adapter.gate)
+            Daemon(settings, dry_run=dry_run).run(adapter.routes, adapter.gate, adapter.mailer)
     except (ValueError, ListenError) as error:
         fail(str(error))
 
