@@ -10,7 +10,7 @@ import click
 from controller.commands.common import config_option, settings_from
 from controller.console import json_option, print_json, print_table
 from controller.features import read_toml
-from controller.settings import SECRETS, Settings, masked
+from controller.settings import SECRETS, Settings, credential, masked
 
 
 @click.group()
@@ -72,7 +72,6 @@ def _source(name: str, in_file: dict[str, Any]) -> str:
         return variable
     if name in SECRETS and os.environ.get(f"{variable}_FILE"):
         return f"{variable}_FILE"
-    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
-    if name in SECRETS and folder and (Path(folder) / variable.lower()).is_file():
-        return f"credential {variable.lower()}"
+    if name in SECRETS and credential(os.environ, variable):
+        return f"credential {variable}"
     return "file" if name in in_file else "default"

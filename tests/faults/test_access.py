@@ -1,0 +1,148 @@
+"""The Redis users of docs/operations.md, as they stand there, and TLS to Redis and Prometheus."""
+
+import re
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+import trustme
+from faultrig import FEATURE, Rig
+from servers import RedisServer, free_port
+
+from adapter.flags import RolloutGate
+from controller.contract import FLAGS_CHANNEL, LEASE_KEY, flag_key
+from controller.decision.model import Kind
+from controller.flagstore import connect
+from controller.prometheus import BoundedSession
+
+DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture
+def users(redis_server: RedisServer, redis_client: redis.Redis) -> dict[str, str]:
+    """Set up the users of the docs, and give a URL for each."""
+    rules = re.findall(r"^user (\S+) (.*>(\S+).*)$", DOCS.read_text(), re.MULTILINE)
+    for name, rule, _ in rules:
+        redis_client.execute_command("ACL", "SETUSER", name, *rule.split())  # type: ignore[no-untyped-call]
+    return {name: f"redis://{name}:{password}@127.0.0.1:{redis_server.port}/0" for name, _, password in rules}
+
+
+def test_the_controller_can_do_its_whole_work_as_its_user(rig: Rig, users: dict[str, str]) -> None:
+    rig.url = users["rollout-controller"]
+    controller = rig.controller()
+    rig.person(Kind.ENABLE)
+    rig.tick(controller, 30)
+    rig.client.delete(flag_key("microsoft", "paused"))
+    report = rig.tick(controller)
+    assert (report.error, report.store_problem) == ("", "")
+    assert rig.texts()["paused"] == "true"
+    rig.person(Kind.RESUME)
+    assert len(rig.stream()) > 30
+    controller.release()
+    with connect(rig.url, 1) as client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.flushall()
+
+
+@pytest.mark.parametrize("name", ["rollout-gate", "rollout-sender"])
+def test_a_sender_reads_flags_and_hears_hints_but_changes_nothing(
+    rig: Rig, users: dict[str, str], name: str
+) -> None:
+    rig.tick(rig.controller())
+    rig.edit(enabled="true", internal_only="false", rollout_percent="100")
+    with RolloutGate.connect(users[name], {"microsoft": FEATURE}, []) as gate:
+        assert gate.check("microsoft", "ann").open
+        assert not gate.trouble
+    with connect(users[name], 1) as client:
+        for attempt in (
+            lambda: client.set(flag_key("microsoft", "paused"), "false"),
+            lambda: client.delete(flag_key("microsoft", "paused")),
+            lambda: client.eval("return redis.call('SET', KEYS[1], 'x')", 1, flag_key("microsoft", "paused")),
+            lambda: client.set(LEASE_KEY, "mine"),
+            lambda: client.xadd("rollout:decisions:microsoft", {"record": "{}"}),
+            client.flushall,
+        ):
+            with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.ResponseError)):
+                attempt()
+    assert rig.texts()["paused"] == "false"
+
+
+def test_a_sender_may_keep_its_own_keys(users: dict[str, str]) -> None:
+    with connect(users["rollout-sender"], 1) as client:
+        for key in ("oauth:microsoft:lock:ann", "rollout:idempotency:outlook.send:0", "rollout:mailbox:ms:0"):
+            client.eval("return redis.call('SET', KEYS[1], '1', 'PX', 1000)", 1, key)
+            assert client.get(key) == "1"
+
+
+def test_nobody_hears_or_tells_of_other_channels(users: dict[str, str]) -> None:
+    for url in users.values():
+        with connect(url, 1) as client:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.publish("other", "x")
+            client.pubsub().subscribe(FLAGS_CHANNEL)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Give the files of an authority, of a certificate for loopback, and of its key."""
+    issuer = trustme.CA()
+    issued = issuer.issue_cert("127.0.0.1", "localhost")
+    paths = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"
+    issuer.cert_pem.write_to_path(paths[0])
+    issued.cert_chain_pems[0].write_to_path(paths[1])
+    issued.private_key_pem.write_to_path(paths[2])
+    return paths
+
+
+def test_redis_is_reached_over_tls_with_an_authority_of_ones_own(
+    tmp_path: Path, authority: tuple[Path, Path, Path]
+) -> None:
+    ca, certificate, key = authority
+    secured = free_port()
+    options = ["--tls-port", str(secured), "--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
+    options += ["--tls-ca-cert-file", str(ca), "--tls-auth-clients", "no"]
+    with RedisServer(tmp_path, *options) as server, server.client() as client:
+        url = f"rediss://127.0.0.1:{secured}/0?ssl_ca_certs={ca}"
+        rig = Rig(url, client, tmp_path / "decisions.jsonl")
+        assert rig.tick(rig.controller()).leader
+        untrusted = Rig(f"rediss://127.0.0.1:{secured}/0", client, tmp_path / "other.jsonl")
+        assert "CERTIFICATE_VERIFY_FAILED" in untrusted.tick(untrusted.controller()).error
+
+
+class _Hello(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"hi")
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def https_url(authority: tuple[Path, Path, Path]) -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Hello)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority[1], authority[2])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_prometheus_is_trusted_by_the_authority_of_ssl_cert_file(
+    https_url: str, authority: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(requests.exceptions.SSLError):
+        BoundedSession().get(https_url)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority[0]))
+    assert BoundedSession().get(https_url).text == "hi"
