@@ -162,10 +162,12 @@ def _sign_in(seen: _Seen, names: Names) -> dict[str, Vector]:
     def _refreshes(view: View) -> tuple[Series, ...]:
         return view.samples.select(MS_TOKEN_REFRESH_TOTAL)
 
+    def error_ratio(view: View) -> Values:
+        ratio = view.ratio(failed(view), _refreshes(view), window_s)
+        return scalar(view.sum_rate(_refreshes(view), window_s) if ratio is None else ratio)
+
     return {
-        names.series("token_refresh_error_ratio", "15m"): lambda view: scalar(
-            view.ratio(failed(view), _refreshes(view), window_s)
-        ),
+        names.series("token_refresh_error_ratio", "15m"): error_ratio,
         names.series("token_refresh_failures", "15m"): lambda view: scalar(
             view.sum_increase(failed(view), window_s)
         ),

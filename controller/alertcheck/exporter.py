@@ -31,6 +31,7 @@ class Exporter:
         self._totals: dict[Key, float] = {}
         self._since = time.monotonic()
         self.started_at = time.time()
+        self.first_sender = True
         self.change()
 
     def change(
@@ -65,6 +66,12 @@ class Exporter:
         for key, per_s in getattr(self, "_rates", {}).items():
             self._totals[key] = self._totals.get(key, 0.0) + per_s * (now - self._since)
         self._since = now
+
+    def totals(self) -> dict[Key, float]:
+        """Give what was counted up to now."""
+        with self._lock:
+            self._settle()
+            return dict(self._totals)
 
     def senders_text(self) -> str:
         with self._lock:
@@ -106,7 +113,7 @@ def serving(exporter: Exporter) -> Iterator[tuple[int, int, int]]:
     """Serve two senders and the controller, each on a port of its own; gives the three ports."""
 
     def first() -> str | None:
-        return exporter.senders_text()
+        return exporter.senders_text() if exporter.first_sender else None
 
     def second() -> str | None:
         return "" if exporter.second_sender else None

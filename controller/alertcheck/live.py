@@ -15,9 +15,11 @@ from controller.alertcheck.exporter import Exporter, serving
 from controller.alertcheck.load import Phase
 from controller.alertcheck.result import Result
 from controller.alertcheck.servers import (
+    BACKENDS,
+    Backend,
+    Ports,
     start_alertmanager,
     start_daemon,
-    start_prometheus,
     start_redis,
 )
 from controller.alertcheck.webhook import AlertKey, Notices, receiving
@@ -104,8 +106,9 @@ class Watch:
     def look(self) -> None:
         answer = self.client.get(f"{self.url}/api/v1/rules", params={"type": "alert"}).raise_for_status()
         for group in answer.json()["data"]["groups"]:
-            for rule in group["rules"]:
-                key = (rule["name"], rule["labels"].get("feature", ""))
+            # vmalert answers with recording rules too, and leaves out labels where there are none.
+            for rule in (one for one in group["rules"] if one["type"] == "alerting"):
+                key = (rule["name"], (rule.get("labels") or {}).get("feature", ""))
                 self.now[key] = rule["state"]
                 self.health[key] = rule["health"]
                 self.seen.setdefault(key, set()).add(rule["state"])
@@ -124,7 +127,9 @@ class Watch:
         return lambda: all(now == state for key, now in self.now.items() if key[0] in names)
 
 
-def run_live(features: Sequence[RolloutFeature], progress: Callable[[str], None]) -> list[Result]:
+def run_live(
+    features: Sequence[RolloutFeature], progress: Callable[[str], None], backend: str = "prometheus"
+) -> list[Result]:
     """Start everything, walk through the faults, stop everything; raises MissingServerError."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rollout-alerts-")))
@@ -133,28 +138,22 @@ def run_live(features: Sequence[RolloutFeature], progress: Callable[[str], None]
         first, second, controller = stack.enter_context(serving(exporter))
         alertmanager = start_alertmanager(processes, stack.enter_context(receiving(notices)))
         files = {file.name: file for file in rule_files(features, SCALE)}
-        url = start_prometheus(
-            processes,
-            files,
-            SCALE,
-            senders=[first, second],
-            controller=controller,
-            alertmanager=alertmanager,
-        )
-        flags = _start_controller(stack, processes, url, features)
+        ports = Ports((first, second), controller, alertmanager)
+        running = BACKENDS[backend](processes, files, SCALE, ports)
+        flags = _start_controller(stack, processes, running, features)
         client = stack.enter_context(httpx.Client(trust_env=False, timeout=5))
-        watch = Watch(client, url)
-        progress("Prometheus and Alertmanager run; at first all is well")
+        watch = Watch(client, running.rules_url)
+        progress(f"{backend} and Alertmanager run; at first all is well")
         results = [_all_well(watch)]
         for fault in faults(features):
-            results += _walk_through(fault, exporter, watch, progress, flags, features)
+            results += _walk_through(fault, exporter, notices, watch, progress, flags, features)
         rules = [rule for file in files.values() for rule in file.alerts]
         watch.until(lambda: all(_told(notices, rule) for rule in rules), within_s=15)
         return [*results, *(_result(rule, watch, notices) for rule in rules)]
 
 
 def _start_controller(
-    stack: ExitStack, processes: Processes, url: str, features: Sequence[RolloutFeature]
+    stack: ExitStack, processes: Processes, backend: Backend, features: Sequence[RolloutFeature]
 ) -> "redis.Redis":
     """Start the daemon with every feature enabled at its first step; gives a client of its Redis."""
     redis_url = start_redis(processes)
@@ -167,7 +166,7 @@ def _start_controller(
     tables = "".join(
         f'[features.{one.name}]\nprovider = "{one.provider}"\naction = "{one.action}"\n' for one in features
     )
-    start_daemon(processes, url, redis_url, SCALE, tables)
+    start_daemon(processes, backend, redis_url, SCALE, tables)
     return flags
 
 
@@ -188,6 +187,7 @@ def _all_well(watch: Watch) -> Result:
 def _walk_through(
     fault: Fault,
     exporter: Exporter,
+    notices: Notices,
     watch: Watch,
     progress: Callable[[str], None],
     flags: "redis.Redis",
@@ -196,7 +196,11 @@ def _walk_through(
     progress(f"fault: {fault.name}; waiting for {len(set(fault.alerts))} alerts to fire")
     exporter.change(**fault.change)
     started = time.monotonic()
-    watch.until(watch.all_are("firing", fault.alerts), FIRE_WITHIN_S)
+    firing = watch.all_are("firing", fault.alerts)
+    # An alert that is over before its notice left would never be told at all.
+    watch.until(
+        lambda: firing() and all("firing" in notices.of(name, "") for name in fault.alerts), FIRE_WITHIN_S
+    )
     results = [] if "traffic" not in fault.change else _paused(fault, flags, features)
     progress(f"firing after {time.monotonic() - started:.0f} s; the fault ends")
     exporter.change()

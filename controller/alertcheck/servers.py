@@ -4,6 +4,8 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 from controller.contract import SENDER_JOB
 from controller.demo.processes import Processes, answers, free_port
@@ -13,20 +15,21 @@ from controller.rules.model import RuleFile
 from controller.rules.scale import Scale, duration
 from controller.rules.text import yaml_text
 
-_PROMETHEUS = """\
+_SCRAPES = """\
 global:
   scrape_interval: {scrape}
   scrape_timeout: {scrape}
-  evaluation_interval: {interval}
-rule_files: ["rules/*.yml"]
-alerting:
-  alertmanagers:
-    - static_configs: [{{targets: ["127.0.0.1:{alertmanager}"]}}]
 scrape_configs:
   - job_name: {job}
     static_configs: [{{targets: {senders}}}]
   - job_name: rollout-controller
     static_configs: [{{targets: ["127.0.0.1:{controller}"]}}]
+"""
+_ALERTING = """\
+rule_files: ["rules/*.yml"]
+alerting:
+  alertmanagers:
+    - static_configs: [{{targets: ["127.0.0.1:{alertmanager}"]}}]
 """
 
 
@@ -64,33 +67,32 @@ def start_alertmanager(processes: Processes, webhook: int) -> int:
     return port
 
 
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where series are asked for, and where rules are."""
+
+    query_url: str
+    rules_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The loopback ports that a backend scrapes and notifies."""
+
+    senders: tuple[int, ...]
+    controller: int
+    alertmanager: int
+
+
 def start_prometheus(
-    processes: Processes,
-    files: Mapping[str, RuleFile],
-    scale: Scale,
-    *,
-    senders: list[int],
-    controller: int,
-    alertmanager: int,
-) -> str:
-    """Start Prometheus with these rules; gives its URL."""
+    processes: Processes, files: Mapping[str, RuleFile], scale: Scale, ports: Ports
+) -> Backend:
+    """Start Prometheus with these rules."""
     binary = program("prometheus", package="prometheus")
-    rules = processes.folder / "rules"
-    rules.mkdir()
-    for name, file in files.items():
-        (rules / name).write_text(yaml_text(file), encoding="utf-8")
+    _write_rules(processes.folder, files)
     config, port = processes.folder / "prometheus.yml", free_port()
-    config.write_text(
-        _PROMETHEUS.format(
-            scrape=duration(scale.scrape_s),
-            interval=duration(scale.interval_s),
-            alertmanager=alertmanager,
-            job=SENDER_JOB,
-            senders=json.dumps([f"127.0.0.1:{sender}" for sender in senders]),
-            controller=controller,
-        ),
-        encoding="utf-8",
-    )
+    alerting = _ALERTING.format(alertmanager=ports.alertmanager)
+    config.write_text(_scrape_config(scale, ports) + alerting, encoding="utf-8")
     process = processes.start(
         "prometheus",
         port,
@@ -105,7 +107,70 @@ def start_prometheus(
     )
     url = f"http://127.0.0.1:{port}"
     processes.wait_for(process, answers(f"{url}/-/ready"))
-    return url
+    return Backend(url, url)
+
+
+def start_victoria(
+    processes: Processes, files: Mapping[str, RuleFile], scale: Scale, ports: Ports
+) -> Backend:
+    """Start VictoriaMetrics, and vmalert with these rules."""
+    storage = program("victoria-metrics", "victoria-metrics-prod", package="victoria-metrics")
+    evaluator = program("vmalert", "vmalert-prod", package="victoria-metrics")
+    _write_rules(processes.folder, files)
+    config, port = processes.folder / "scrape.yml", free_port()
+    config.write_text(_scrape_config(scale, ports), encoding="utf-8")
+    process = processes.start(
+        "victoria-metrics",
+        port,
+        [
+            storage,
+            f"-httpListenAddr=127.0.0.1:{port}",
+            f"-storageDataPath={processes.folder / 'victoria'}",
+            f"-promscrape.config={config}",
+            # Without these, the newest samples are hidden for seconds.
+            "-search.latencyOffset=0s",
+            "-search.cacheTimestampOffset=0s",
+            "-search.disableCache",
+        ],
+    )
+    url, rules_port = f"http://127.0.0.1:{port}", free_port()
+    processes.wait_for(process, answers(f"{url}/health"))
+    process = processes.start(
+        "vmalert",
+        rules_port,
+        [
+            evaluator,
+            f"-httpListenAddr=127.0.0.1:{rules_port}",
+            f"-rule={processes.folder / 'rules'}/*.yml",
+            f"-datasource.url={url}",
+            f"-remoteWrite.url={url}",
+            f"-remoteRead.url={url}",
+            "-remoteWrite.flushInterval=100ms",
+            f"-notifier.url=http://127.0.0.1:{ports.alertmanager}",
+            f"-evaluationInterval={duration(scale.interval_s)}",
+        ],
+    )
+    rules_url = f"http://127.0.0.1:{rules_port}"
+    processes.wait_for(process, answers(f"{rules_url}/health"))
+    return Backend(url, rules_url)
+
+
+BACKENDS = {"prometheus": start_prometheus, "victoria": start_victoria}
+
+
+def _write_rules(folder: Path, files: Mapping[str, RuleFile]) -> None:
+    (folder / "rules").mkdir()
+    for name, file in files.items():
+        (folder / "rules" / name).write_text(yaml_text(file), encoding="utf-8")
+
+
+def _scrape_config(scale: Scale, ports: Ports) -> str:
+    return _SCRAPES.format(
+        scrape=duration(scale.scrape_s),
+        job=SENDER_JOB,
+        senders=json.dumps([f"127.0.0.1:{port}" for port in ports.senders]),
+        controller=ports.controller,
+    )
 
 
 def start_redis(processes: Processes) -> str:
@@ -122,12 +187,13 @@ def start_redis(processes: Processes) -> str:
     return f"redis://127.0.0.1:{port}/0"
 
 
-def start_daemon(processes: Processes, prometheus: str, redis: str, scale: Scale, features: str) -> None:
+def start_daemon(processes: Processes, backend: Backend, redis: str, scale: Scale, features: str) -> None:
     """Start the controller itself beside its rules; `features` are the TOML tables of the features."""
     port, config = free_port(), processes.folder / "rollout.toml"
     lengths = f"interval_s = {scale.window_s}\nwindow_s = {scale.window_s}\nscrape_s = {scale.scrape_s}\n"
     config.write_text(
-        f'[controller]\nredis_url = "{redis}"\nprometheus_url = "{prometheus}"\n'
+        f'[controller]\nredis_url = "{redis}"\nprometheus_url = "{backend.query_url}"\n'
+        f'rules_url = "{backend.rules_url}"\n'
         f'listen = "127.0.0.1:{port}"\n{lengths}\n{features}',
         encoding="utf-8",
     )

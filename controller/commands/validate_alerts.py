@@ -12,7 +12,7 @@ from controller.alertcheck.offline import Setting, run_all
 from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.rendered import as_rendered
 from controller.alertcheck.result import Result, failures, write_junit
-from controller.alertcheck.servers import MissingServerError
+from controller.alertcheck.servers import BACKENDS, MissingServerError
 from controller.commands.common import config_option
 from controller.commands.scale import find_folder, scale_options, settings_and_scale
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
@@ -33,6 +33,13 @@ from controller.settings import Settings
 @click.option(
     "--live", is_flag=True, help="Start Prometheus and Alertmanager, and watch each alert come and go."
 )
+@click.option(
+    "--backend",
+    type=click.Choice(sorted(BACKENDS)),
+    default="prometheus",
+    show_default=True,
+    help="What --live starts: Prometheus, or VictoriaMetrics with vmalert.",
+)
 @click.option("--prometheus", "url", help="Only look at the Prometheus at this URL: is all of it there?")
 @click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to this file."
@@ -43,6 +50,7 @@ from controller.settings import Settings
 def validate_alerts(
     folder: Path | None,
     live: bool,
+    backend: str,
     url: str | None,
     junit: Path | None,
     window_s: float | None,
@@ -69,7 +77,7 @@ def validate_alerts(
     if url:
         results = _installed(settings, scale, url)
     elif live:
-        results = _live(settings)
+        results = _live(settings, backend)
     else:
         results = _offline(settings, scale, folder or find_folder())
     _report(results, time.monotonic() - started, junit, as_json)
@@ -97,10 +105,10 @@ def _installed(settings: Settings, scale: Scale, url: str) -> list[Result]:
         fail(str(error), UNREACHABLE)
 
 
-def _live(settings: Settings) -> list[Result]:
+def _live(settings: Settings, backend: str) -> list[Result]:
 
     try:
-        return run_live(list(settings.features.values()), _progress)
+        return run_live(list(settings.features.values()), _progress, backend)
     except (MissingServerError, StartError) as error:
         fail(str(error), UNREACHABLE)
 

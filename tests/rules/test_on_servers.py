@@ -1,0 +1,159 @@
+"""On real servers: counts are exact, every query is answered, and every alert comes, is told and goes."""
+
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from controller.alertcheck.exporter import Exporter, serving
+from controller.alertcheck.installed import look_at
+from controller.alertcheck.live import HEALTHY, run_live
+from controller.alertcheck.load import Phase
+from controller.alertcheck.result import failures
+from controller.alertcheck.servers import BACKENDS, Backend, Ports
+from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS, EVIDENCE_SERIES
+from controller.demo.processes import Processes, free_port
+from controller.features import ROLLOUT_FEATURES
+from controller.rules.book import rule_files
+from controller.rules.check import queries, queries_in
+from controller.rules.dashboards import dashboards
+from controller.rules.scale import Scale
+
+ROOT = Path(__file__).parents[2]
+FEATURES = list(ROLLOUT_FEATURES.values())
+SCALE = Scale.of(window_s=1, scrape_s=0.5)
+FILES = rule_files(FEATURES, SCALE)
+HERE = [
+    name for name, binary in (("prometheus", "prometheus"), ("victoria", "vmalert")) if shutil.which(binary)
+]
+BUSY = Phase(0, sends_per_s=200, error_share=0.1, slow_share=0.2, refreshes_per_s={"ok": 3, "expired": 1})
+
+
+@dataclass(frozen=True)
+class Running:
+    """A backend with the rules of seconds that scrapes a synthetic exporter."""
+
+    backend: Backend
+    exporter: Exporter
+    client: httpx.Client
+
+    def result(self, query: str) -> list[dict[str, object]]:
+        answer = self.client.get(f"{self.backend.query_url}/api/v1/query", params={"query": query})
+        assert answer.status_code == 200, f"{query}: {answer.text}"
+        found: list[dict[str, object]] = answer.json()["data"]["result"]
+        return found
+
+    def counted(self, series: str, matchers: str = "") -> float:
+        """Add up all recorded samples of a series: the windows are disjoint."""
+        selector = f'{series}{{action="outlook.send"{matchers}}}[10m]'
+        values = [one["values"] for one in self.result(selector)]
+        # VictoriaMetrics gives the marks of staleness too, as NaN.
+        numbers = [float(value) for pairs in values for _, value in pairs]  # type: ignore[attr-defined]
+        return math.fsum(number for number in numbers if not math.isnan(number))
+
+
+@pytest.fixture(params=HERE)
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Running]:
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes(tmp_path))
+        exporter = Exporter(FEATURES, Phase(0))
+        first, second, controller = stack.enter_context(serving(exporter))
+        ports = Ports((first, second), controller, free_port())
+        files = {file.name: file for file in FILES}
+        backend = BACKENDS[request.param](processes, files, SCALE, ports)
+        yield Running(backend, exporter, stack.enter_context(httpx.Client(trust_env=False, timeout=10)))
+
+
+def wait_until_quiet(running: Running, series: str = EVIDENCE_SENDS) -> None:
+    """Wait until three windows in a row have counted nothing more."""
+    last, since, deadline = -1.0, time.monotonic(), time.monotonic() + 60
+    while time.monotonic() - since < 4 * SCALE.window_s:
+        assert time.monotonic() < deadline, "the counts never came to rest"
+        now = running.counted(series)
+        last, since = now, since if now == last else time.monotonic()
+        time.sleep(0.2)
+
+
+def total(running: Running, name: str, **matchers: str) -> float:
+    """Add up what the exporter has counted itself."""
+    wanted = {"action": "outlook.send", **matchers}.items()
+    totals = running.exporter.totals()
+    return math.fsum(
+        value
+        for (metric, labels), value in totals.items()
+        if metric == name and wanted <= dict(labels).items()
+    )
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(180)
+def test_recorded_counts_add_up_to_what_was_sent_through_a_scrape_gap(running: Running) -> None:
+    deadline = time.monotonic() + 60
+    while not running.result(f'{EVIDENCE_SENDS}{{action="outlook.send"}}'):
+        assert time.monotonic() < deadline, "no evidence was ever recorded"
+        time.sleep(0.2)
+    running.exporter.change(BUSY)
+    time.sleep(5)
+    running.exporter.first_sender = False
+    time.sleep(2)
+    running.exporter.first_sender = True
+    time.sleep(3)
+    running.exporter.change(Phase(0))
+    wait_until_quiet(running)
+    assert running.counted(EVIDENCE_SENDS) == pytest.approx(total(running, "action_exec_total"), rel=1e-9)
+    assert running.counted(EVIDENCE_ERRORS) == pytest.approx(total(running, "action_error_total"), rel=1e-9)
+    slow = running.counted(EVIDENCE_LATENCY_BUCKET, ',le="+Inf"') - running.counted(
+        EVIDENCE_LATENCY_BUCKET, ',le="0.5"'
+    )
+    assert slow == pytest.approx(total(running, "action_exec_total") * BUSY.slow_share, rel=1e-6)
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(180)
+def test_every_query_is_answered_every_series_has_data_and_the_installation_is_found_sound(
+    running: Running,
+) -> None:
+    running.exporter.change(
+        Phase(
+            0,
+            50,
+            0.1,
+            errors_per_s={
+                ("MS_AUTH_EXPIRED", "auth"): 1,
+                ("MS_API_THROTTLED_429", "provider"): 0,
+                ("MS_SEND_UNKNOWN", "provider"): 0,
+            },
+            gate_per_s={("open", "open"): 5},
+            refreshes_per_s={"ok": 3, "expired": 1},
+        )
+    )
+    recorded = {rule.name for file in FILES for rule in file.recordings} - {EVIDENCE_SERIES[-1]}
+    missing, deadline = recorded, time.monotonic() + 60
+    while missing and time.monotonic() < deadline:
+        time.sleep(0.5)
+        missing = {name for name in recorded if not running.result(name)}
+    assert missing == set()
+    pages = [*(ROOT / "runbooks").glob("*.md"), *(ROOT / "docs").glob("MS-*.md")]
+    asked = [query for page in pages for query in queries_in(page.read_text(encoding="utf-8"))]
+    asked += [query for one in dashboards(FEATURES).values() for query in one.queries()]
+    asked += [query for file in FILES for rule in file.rules for query in queries(rule)]
+    for query in asked:
+        running.result(query)
+    if running.backend.query_url == running.backend.rules_url:
+        found = look_at(running.backend.query_url, "", "", FEATURES, SCALE)
+        assert failures(found) == ()
+        elsewhere = look_at(running.backend.query_url, "", "", FEATURES, Scale())
+        assert "must be every 30 s" in failures(elsewhere)[0].detail
+
+
+@pytest.mark.servers
+@pytest.mark.timeout(400)
+def test_each_alert_comes_is_told_and_goes_and_the_controller_pauses() -> None:
+    assert HEALTHY.error_share == 0
+    assert failures(run_live(FEATURES, lambda _: None)) == ()

@@ -1,0 +1,83 @@
+"""`rollout validate-alerts` passes on what is committed, and names what is broken."""
+
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from click.testing import CliRunner
+
+from controller.alertcheck.result import Result, junit_text
+from controller.alertcheck.text import duration_text
+from controller.cli import rollout
+
+ROOT = Path(__file__).parents[2]
+
+
+def validate(*options: str) -> tuple[int, str]:
+    done = CliRunner().invoke(rollout, ["validate-alerts", *options])
+    return done.exit_code, done.stdout
+
+
+@pytest.mark.timeout(300)
+def test_what_is_committed_passes_with_a_result_for_every_alert_and_junit(tmp_path: Path) -> None:
+    report = tmp_path / "alerts.xml"
+    exit_code, output = validate("--rules", str(ROOT / "rules"), "--json", "--junit", str(report))
+    answer = json.loads(output)
+    assert exit_code == 0
+    assert answer["failed"] == 0
+    cases = {(one["rule"], one["case"]) for one in answer["results"]}
+    assert ("OutlookSendNothingSucceeds", "fires and resolves") in cases
+    assert ("OutlookSendHighErrorRateWarning", "no traffic") in cases
+    assert len(ET.parse(report).getroot().findall("testcase")) == answer["passed"]  # noqa: S314 - our own file
+
+
+@pytest.mark.timeout(300)
+def test_a_threshold_that_was_changed_is_named(tmp_path: Path) -> None:
+    rules = shutil.copytree(ROOT / "rules", tmp_path / "rules")
+    path = rules / "prometheus-alerts-google.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("p95:5m > 2", "p95:5m > 2.2"))
+    exit_code, output = validate("--rules", str(rules), "--json")
+    wrong = {one["rule"] for one in json.loads(output)["results"] if not one["passed"]}
+    assert exit_code == 1
+    assert wrong == {"GmailSendHighLatencyCritical"}
+
+
+def test_without_promtool_it_ends_with_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert validate("--rules", str(ROOT / "rules"))[0] == 3
+
+
+def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    assert validate("--rules", str(tmp_path / "none"))[0] == 2
+
+
+def test_a_prometheus_that_does_not_answer_ends_with_exit_code_3() -> None:
+    assert validate("--prometheus", "http://127.0.0.1:1")[0] == 3
+
+
+def test_junit_tells_failures_with_their_detail() -> None:
+    text = junit_text(
+        [Result("A", "fires", passed=True), Result("B", "fires", False, "at 600 s: []")], "s", 1
+    )
+    root = ET.fromstring(text)  # noqa: S314 - our own text
+    assert root.attrib["failures"] == "1"
+    failure = root.find("testcase/failure")
+    assert failure is not None
+    assert failure.attrib["message"] == "at 600 s: []"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.0625, "62.5ms"),
+        (2.09, "2.09s"),
+        (65, "1m 5s"),
+        (3723, "1h 2m 3s"),
+        (90_000, "1d 1h 0m 0s"),
+    ],
+)
+def test_durations_read_as_prometheus_writes_them(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
