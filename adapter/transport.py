@@ -12,6 +12,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 
 from adapter.pools import Pools
+from adapter.providers.body import Body
 from adapter.providers.provider import Reply, Request
 
 MAX_REPLY_BYTES = 64 * 1024
@@ -43,16 +44,17 @@ class Attempt:
         self.body_began = False
 
 
-class Body(httpx.AsyncByteStream):
+class _Stream(httpx.AsyncByteStream):
     """The request body; it notes when it is first asked for, because headers alone send no mail."""
 
-    def __init__(self, content: bytes, attempt: Attempt) -> None:
-        self._content = content
+    def __init__(self, body: Body, attempt: Attempt) -> None:
+        self._body = body
         self._attempt = attempt
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self._attempt.body_began = True
-        yield self._content
+        for block in self._body:
+            yield block
 
 
 class Transport:
@@ -86,7 +88,7 @@ class Transport:
             "POST",
             self._base_url + request.path,
             headers={**request.headers, **headers, "Content-Length": str(len(request.body))},
-            content=Body(request.body, attempt),
+            content=_Stream(request.body, attempt),
             timeout=httpx.Timeout(left_s, connect=min(self._connect_timeout_s, left_s)),
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from adapter.errors import Code, MessageRefusedError, Source, code_table
 from adapter.message import OutgoingMessage, SendIds
+from adapter.providers.body import Body
 from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request, Then
 
 
@@ -33,7 +34,7 @@ class Example:
         body = json.dumps({"message": fields}).encode() + b" " * sum(len(f.content) for f in message.files)
         if len(body) > limits.max_body_bytes:
             raise MessageRefusedError("ATTACHMENT_TOO_LARGE", "too large", "attachments")
-        return Request("/me/sendMail", {"Content-Type": "application/json"}, body)
+        return Request("/me/sendMail", {"Content-Type": "application/json"}, Body.of(body))
 
     def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
         if reply.status == 202:

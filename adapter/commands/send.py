@@ -137,7 +137,8 @@ def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -
 
 def _show(request: Request, action: Action, settings: Settings, as_json: bool) -> None:
     url = settings.base_urls.get(action.provider.name, action.provider.base_url) + request.path
-    body = _shortened(json.loads(request.body)) if request.form is Form.JSON else _cut(request.body.decode())
+    written = bytes(request.body).decode()
+    body = _shortened(json.loads(written)) if request.form is Form.JSON else _cut(written)
     if as_json:
         headers = dict(request.headers)
         print_json(

@@ -6,12 +6,13 @@ bytes are asked for: the standard library would pass each of its lines through s
 
 import base64
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import MIMEPart
 from email.policy import SMTP
 
 from adapter.message import Attachment, InlineImage, OutgoingMessage, SendIds
+from adapter.providers.body import base64_length, spliced
 from adapter.providers.mime_headers import address_line, text_line
 
 LINE_CHARACTERS = 76
@@ -32,18 +33,14 @@ class MimeOutput:
     def __bytes__(self) -> bytes:
         return b"".join(self.pieces())
 
-    def as_base64(self) -> bytes:
-        """Give the base64 of the whole mail, made piece by piece: the mail itself never lies in memory."""
-        return b"".join(_base64_of(self.pieces()))
+    @property
+    def size(self) -> int:
+        """Give the length of the whole mail without making it."""
+        marks = sum(len(mark) for mark, _ in self.contents)
+        return len(self.skeleton) - marks + sum(_lines_length(len(content)) for _, content in self.contents)
 
     def pieces(self) -> Iterator[bytes | memoryview]:
-        whole, start = memoryview(self.skeleton), 0
-        for mark, content in self.contents:
-            found = self.skeleton.index(mark, start)
-            yield whole[start:found]
-            yield from base64_lines(content)
-            start = found + len(mark)
-        yield whole[start:]
+        return spliced(self.skeleton, ((mark, base64_lines(content)) for mark, content in self.contents))
 
 
 def build_mime(message: OutgoingMessage, ids: SendIds) -> MimeOutput:
@@ -59,14 +56,9 @@ def build_mime(message: OutgoingMessage, ids: SendIds) -> MimeOutput:
     )
 
 
-def _base64_of(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    carried = b""
-    for piece in pieces:
-        gathered = b"".join((carried, piece))
-        whole = len(gathered) // 3 * 3
-        yield base64.b64encode(gathered[:whole])
-        carried = gathered[whole:]
-    yield base64.b64encode(carried)
+def _lines_length(count: int) -> int:
+    encoded = base64_length(count)
+    return encoded + 2 * max(0, (encoded - 1) // LINE_CHARACTERS)
 
 
 def base64_lines(content: bytes) -> Iterator[bytes]:

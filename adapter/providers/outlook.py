@@ -1,17 +1,17 @@
 """Microsoft Graph's sendMail: a mail becomes one request, a reply becomes what it means. Pure.
 
-The JSON is dumped with short marks in place of the file contents, and the base64 is spliced in afterwards:
-a third of the time of dumping it all, because no megabytes of base64 are looked at for characters to escape.
+The JSON is dumped with short marks in place of the file contents, and their base64 is spliced in while the
+request is sent: no megabytes of it are looked at for characters to escape, and none lie in memory.
 """
 
-import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adapter.errors import Code, MessageRefusedError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage, SendIds
 from adapter.providers import outlook_errors
+from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
 from adapter.providers.mime import build_mime
 from adapter.providers.outlook_mime import translate_mime_to_graph
 from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request
@@ -42,7 +42,6 @@ class Outlook:
             request = mime_request(message, ids, limits)
             if request:
                 return request
-        _check_size(least_bytes(message), limits)
         request = json_request(message, ids)
         _check_size(len(request.body), limits)
         return request
@@ -57,53 +56,44 @@ class Outlook:
 def json_request(message: OutgoingMessage, ids: SendIds) -> Request:
     marks = [f"@content-{ids.client_request_id}-{number}@" for number in range(len(message.files))]
     fields = graph_message(message, ids.internet_message_id, marks)
-    body = json.dumps(
+    skeleton = json.dumps(
         {"message": fields, "saveToSentItems": True}, separators=(",", ":"), ensure_ascii=False
     ).encode()
-    if marks:
-        body = _splice(body, marks, message.files)
+    body = _with_files(skeleton, marks, message.files) if marks else Body.of(skeleton)
     return Request(SEND_PATH, _headers(ids, "application/json"), body, Form.JSON)
 
 
 def mime_request(message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request | None:
     """Write the MIME form, or None where it does not fit."""
-    if least_bytes(message) * 4 // 3 > limits.max_body_bytes:
+    mime = build_mime(message, ids)
+    size = base64_length(mime.size)
+    if size > limits.max_body_bytes:
         return None
-    body = build_mime(message, ids).as_base64()
-    if len(body) > limits.max_body_bytes:
-        return None
+    body = Body(size, lambda: joined(base64_of_pieces(mime.pieces())))
     return Request(SEND_PATH, _headers(ids, "text/plain"), body, Form.MIME)
-
-
-def least_bytes(message: OutgoingMessage) -> int:
-    """Give a size that the body has at least, known before anything is built."""
-    bodies = len(message.body_html or "") + len(message.body_text or "" if not message.body_html else "")
-    return bodies + sum(base64_length(len(file.content)) for file in message.files)
-
-
-def base64_length(count: int) -> int:
-    return (count + 2) // 3 * 4
 
 
 def _check_size(size: int, limits: Limits) -> None:
     if size > limits.max_body_bytes:
         raise MessageRefusedError(
             "ATTACHMENT_TOO_LARGE",
-            f"the whole request has {size} bytes or more and the cap is {limits.max_body_bytes}; "
+            f"the whole request has {size} bytes and the cap is {limits.max_body_bytes}; "
             "files grow by a third on the way",
             field="attachments",
         )
 
 
-def _splice(skeleton: bytes, marks: Iterable[str], files: Iterable[Attachment | InlineImage]) -> bytes:
+def _with_files(skeleton: bytes, marks: Sequence[str], files: Sequence[Attachment | InlineImage]) -> Body:
     """Put each file's base64 in the place of its mark; both come in the same order."""
-    pieces: list[bytes | memoryview] = []
-    whole, start = memoryview(skeleton), 0
-    for mark, file in zip(marks, files, strict=True):
-        found = skeleton.index(mark.encode(), start)
-        pieces += (whole[start:found], base64.b64encode(file.content))
-        start = found + len(mark)
-    return b"".join((*pieces, whole[start:]))
+
+    def made() -> Iterator[bytes]:
+        places = (
+            (mark.encode(), base64_blocks(file.content)) for mark, file in zip(marks, files, strict=True)
+        )
+        return joined(spliced(skeleton, places))
+
+    encoded = sum(base64_length(len(file.content)) for file in files)
+    return Body(len(skeleton) - sum(map(len, marks)) + encoded, made)
 
 
 def _headers(ids: SendIds, content_type: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from adapter.errors import Code
 from adapter.message import Form, OutgoingMessage, SendIds
+from adapter.providers.body import Body
 
 MEBIBYTE = 1024 * 1024
 
@@ -33,7 +34,7 @@ class Request:
 
     path: str
     headers: Mapping[str, str]
-    body: bytes = field(repr=False)
+    body: Body = field(repr=False)
     form: Form = Form.JSON
 
 

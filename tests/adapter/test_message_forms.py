@@ -44,7 +44,7 @@ def prepared(message: OutgoingMessage, limits: Limits | None = None) -> Any:
 
 def test_html_goes_as_json_that_graph_takes() -> None:
     request = prepared(RICH)
-    message = json.loads(request.body)["message"]
+    message = json.loads(bytes(request.body))["message"]
     assert request.form is Form.JSON
     assert message["body"] == {"contentType": "HTML", "content": RICH.body_html}
     assert message["internetMessageId"] == IDS.internet_message_id
@@ -56,22 +56,27 @@ def test_html_goes_as_json_that_graph_takes() -> None:
         "contentId": "logo",
         "isInline": True,
     }
-    assert read_mail("application/json", request.body).recipients == tuple(a.address for a in RICH.recipients)
+    assert read_mail("application/json", bytes(request.body)).recipients == tuple(
+        a.address for a in RICH.recipients
+    )
 
 
 def test_text_alone_goes_as_text() -> None:
-    assert json.loads(prepared(PLAIN).body)["message"]["body"] == {"contentType": "Text", "content": "Hi"}
+    assert json.loads(bytes(prepared(PLAIN).body))["message"]["body"] == {
+        "contentType": "Text",
+        "content": "Hi",
+    }
 
 
 def test_empty_lists_are_left_out_because_graph_refuses_some() -> None:
-    message = json.loads(prepared(PLAIN).body)["message"]
+    message = json.loads(bytes(prepared(PLAIN).body))["message"]
     assert message.keys() == {"subject", "body", "toRecipients", "internetMessageId"}
 
 
 def test_html_and_text_go_as_mime_that_graph_takes() -> None:
     both = replace(RICH, body_text="Hi")
     request = prepared(both)
-    mail = read_mail(request.headers["Content-Type"], request.body)
+    mail = read_mail(request.headers["Content-Type"], bytes(request.body))
     assert request.form is Form.MIME
     assert mail.recipients == tuple(a.address for a in both.recipients)
     assert mail.subject == both.subject
@@ -85,7 +90,7 @@ def test_html_and_text_that_do_not_fit_as_mime_go_as_html_alone() -> None:
     big = replace(PLAIN, body_html="<p>Hi</p>", attachments=(Attachment("a", "a/b", b"x" * 2_400_000),))
     request = prepared(big)
     assert request.form is Form.JSON
-    assert json.loads(request.body)["message"]["body"]["contentType"] == "HTML"
+    assert json.loads(bytes(request.body))["message"]["body"]["contentType"] == "HTML"
 
 
 @pytest.mark.parametrize("both", [False, True])
@@ -115,19 +120,49 @@ def test_building_needs_at_most_2_2_times_the_body(both: bool) -> None:
     message = replace(RICH, body_text="Hi" if both else None, attachments=(Attachment("a", "a/b", content),))
     prepared(PLAIN)
     tracemalloc.start()
-    body = prepared(message).body
+    body = bytes(prepared(message).body)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= 2.2 * len(body)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_body_that_is_sent_block_by_block_needs_little_memory(both: bool) -> None:
+    content = bytes(range(256)) * 8000
+    message = replace(RICH, body_text="Hi" if both else None, attachments=(Attachment("a", "a/b", content),))
+    tracemalloc.start()
+    size = sum(len(block) for block in prepared(message).body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 0.5 * size
+
+
+@pytest.mark.parametrize("size", [0, 1, 56, 57, 58, 58_368, 58_369, 196_607, 196_608, 196_609, 400_001])
+def test_files_of_any_size_come_through_both_forms(size: int) -> None:
+    content = (bytes(range(251)) * 1600)[:size]
+    message = replace(
+        PLAIN, body_html="<p>Hi</p>", body_text=None, attachments=(Attachment("a", "a/b", content),)
+    )
+    request = prepared(message)
+    sent = json.loads(bytes(request.body))["message"]["attachments"][0]["contentBytes"]
+    assert base64.b64decode(sent, validate=True) == content
+    mime = build_mime(message, IDS)
+    assert len(bytes(mime)) == mime.size
+    assert read_mime(mime)[0].attachments[0].content == content
+    both = prepared(replace(message, body_text="Hi"))
+    assert len(bytes(both.body)) == len(both.body)
+    assert base64.b64decode(bytes(both.body), validate=True) == bytes(
+        build_mime(replace(message, body_text="Hi"), IDS)
+    )
+
+
 def test_mime_translates_to_the_same_json_as_is_sent_directly() -> None:
-    assert translate_mime_to_graph(build_mime(RICH, IDS)) == json.loads(prepared(RICH).body)
+    assert translate_mime_to_graph(build_mime(RICH, IDS)) == json.loads(bytes(prepared(RICH).body))
 
 
 def test_a_mail_of_another_builder_translates_too() -> None:
     raw = bytes(build_mime(RICH, IDS))
-    assert translate_mime_to_graph(raw) == json.loads(prepared(RICH).body)
+    assert translate_mime_to_graph(raw) == json.loads(bytes(prepared(RICH).body))
 
 
 names = st.one_of(st.none(), st.text(max_size=80))
@@ -163,7 +198,8 @@ def test_no_mail_crashes_and_none_injects_a_header(message: OutgoingMessage) -> 
     except MessageRefusedError:
         return
     request = prepared(checked)
-    mail = read_mail(request.headers["Content-Type"], request.body)
+    assert len(bytes(request.body)) == len(request.body), "the size is known before the body is made"
+    mail = read_mail(request.headers["Content-Type"], bytes(request.body))
     assert mail.recipients == tuple(a.address for a in checked.recipients)
     assert mail.subject == checked.subject
     mime = build_mime(checked, IDS)
@@ -183,4 +219,4 @@ def test_no_body_is_over_the_cap(size: int, cap: int, both: bool) -> None:
         PLAIN, body_html="<p>Hi</p>" if both else None, attachments=(Attachment("a", "a/b", b"x" * size),)
     )
     with contextlib.suppress(MessageRefusedError):
-        assert len(prepared(message, Limits(max_body_bytes=cap)).body) <= cap
+        assert len(bytes(prepared(message, Limits(max_body_bytes=cap)).body)) <= cap

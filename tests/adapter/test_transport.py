@@ -9,13 +9,14 @@ import pytest
 import trustme
 from servers import free_port
 
+from adapter.providers.body import Body
 from adapter.providers.provider import Request
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.transport import Attempt, NotSentError, OutcomeUnknownError, Transport
 
 BODY = b'{"message":{"toRecipients":[{"emailAddress":{"address":"a@b.com"}}],"subject":"Hi"}}'
-REQUEST = Request("/me/sendMail", {"Content-Type": "application/json"}, BODY)
+REQUEST = Request("/me/sendMail", {"Content-Type": "application/json"}, Body.of(BODY))
 TOKEN: Mapping[str, str] = {"Authorization": "Bearer sandbox-x"}
 
 pytestmark = pytest.mark.servers

@@ -70,9 +70,9 @@ def one(raw: bytes) -> None:
         request = Outlook().prepare(message, IDS, Limits(max_body_bytes=CAP))
     except MessageRefusedError:
         return
-    if len(request.body) > CAP:
+    if len(request.body) > CAP or len(bytes(request.body)) != len(request.body):
         raise Wrong("over the cap")
-    mail = read_mail(request.headers["Content-Type"], request.body)
+    mail = read_mail(request.headers["Content-Type"], bytes(request.body))
     if mail.recipients != tuple(a.address for a in message.recipients) or mail.subject != message.subject:
         raise Wrong("another mail than the one given")
     check_head(build_mime(message, IDS).skeleton.partition(b"\r\n\r\n")[0])
