@@ -6,7 +6,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from types import FrameType
@@ -79,6 +79,7 @@ class Daemon:
         self._log = structlog.get_logger("daemon")
         self._notified = False
         self._reload_asked = False
+        self._start_adapter: Callable[[], Awaitable[None]] | None = None
 
     def tick(self) -> Report:
         """Tick once and tell everybody how it went; one that was asked for waits for the one under way."""
@@ -99,8 +100,10 @@ class Daemon:
         routes: Sequence[BaseRoute] = (),
         gate: "Gate | None" = None,
         mailer: "Mailer | None" = None,
+        start_adapter: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Tick and serve until SIGTERM or SIGINT. Raises ListenError."""
+        self._start_adapter = start_adapter
         server = self._server(routes, gate, mailer)
         listening = listen_on(*self.settings.listen_address)
         signal.signal(signal.SIGHUP, self._ask_for_reload)
@@ -176,12 +179,22 @@ class Daemon:
             dry_run=self._dry_run,
             tick_soon=self.tick_soon,
             stopping=lambda: server.should_exit,
+            on_start=self._on_start,
         )
         config = uvicorn.Config(
             build_app(face, routes), log_config=None, timeout_graceful_shutdown=1, server_header=False
         )
         server = _Server(config, self._stopping.set)
         return server
+
+    async def _on_start(self) -> None:
+        """Open what is embedded. What is wrong there is told, and keeps no controller from its work."""
+        if self._start_adapter is None:
+            return
+        try:
+            await self._start_adapter()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the adapter's
+            self._log.error("adapter_not_started", error=str(error))
 
     def _stop(self) -> None:
         """Let a tick under way finish, if it does so soon, and let another controller lead at once."""

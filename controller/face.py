@@ -1,7 +1,7 @@
 """Face: what the HTTP side needs of the daemon, so that it can be served, and tested, without one."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -58,6 +58,10 @@ def _never() -> bool:
     return False
 
 
+async def _at_once() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """The daemon as its HTTP side sees it."""
@@ -74,6 +78,8 @@ class Face:
     tick_soon: Callable[[], None] = _nothing
     stopping: Callable[[], bool] = _never
     """Whether the server is about to end, so that open streams end as well."""
+    on_start: Callable[[], Awaitable[None]] = _at_once
+    """Awaited before the first request: opens what is embedded, so that its metrics are there at once."""
 
     @property
     def features(self) -> Mapping[str, RolloutFeature]:

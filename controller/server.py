@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
+from controller.alerts import Alerts
 from controller.answers import answer
 from controller.api import Api
 from controller.events import Hub
@@ -26,6 +27,7 @@ from controller.readiness import Readiness
 from controller.replies import Replies
 from controller.schemas import TEXT
 from controller.stream import Streams, aconnect
+from controller.tasks import end
 
 _REDIS_TIMEOUT_S = 2.0
 
@@ -36,7 +38,8 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     streams = Streams(client)
     readiness = Readiness(face, streams)
     hub = Hub(face, streams, readiness)
-    api = Api(face, streams, Replies(client))
+    replies = Replies(client)
+    api = Api(face, streams, replies)
     receivers = () if face.dry_run else face.settings().notify
     notifiers = [Notifier(one, client, lambda: face.features, face.mailer) for one in receivers]
     shown = StatusPage(face, streams, api, readiness)
@@ -44,19 +47,19 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
         *_basics(),
         *readiness.operations,
         *api.operations,
+        *Alerts(face, replies).operations,
         *hub.operations,
         *(Ofrep(face, face.gate).operations if face.gate else ()),
     ]
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await face.on_start()
         running = [asyncio.create_task(work) for work in (hub.run(), *(one.run() for one in notifiers))]
         try:
             yield
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await end(running)
             await shown.aclose()
             await readiness.aclose()
             await client.aclose()

@@ -164,8 +164,9 @@ class Daemon:
             raise RuntimeError(f"{self.name} does not run")
         return self._process
 
-    def start(self) -> Self:
-        command = [sys.executable, "-m", "controller", "run", "--no-adapter", "--config", str(self.config)]
+    def start(self, *options: str) -> Self:
+        command = [sys.executable, "-m", "controller", "run", "--config", str(self.config)]
+        command += options or ("--no-adapter",)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         return self

@@ -34,11 +34,12 @@ def run(config: Path | None, dry_run: bool, once: bool, no_adapter: bool, as_jso
     if once:
         _tick_once(settings, dry_run=dry_run, as_json=as_json)
         return
-    from controller.cli import embedded  # noqa: PLC0415 - only the daemon embeds the adapter
+    from controller.cli import embedded, start_adapter  # noqa: PLC0415 - only the daemon embeds the adapter
 
     try:
         with embedded(settings, sends=not no_adapter) as adapter:
-            Daemon(settings, dry_run=dry_run).run(adapter.routes, adapter.gate, adapter.mailer)
+            starting = None if no_adapter else start_adapter
+            Daemon(settings, dry_run=dry_run).run(adapter.routes, adapter.gate, adapter.mailer, starting)
     except (ValueError, ListenError) as error:
         fail(str(error))
 

@@ -173,6 +173,12 @@ def test_systemd_hears_of_readiness_of_each_finished_tick_and_of_the_end(
             last = systemd.recv(4096).decode()
 
 
+def test_the_adapter_beside_it_exports_its_metrics_before_the_first_send(world: World) -> None:
+    daemon = world.daemons["a"].start("--json").wait_ready()
+    assert daemon.metric("rollout_gate_percent", feature="microsoft") == 0
+    assert daemon.metric("action_error_total", action="outlook.send", provider="microsoft") == 0
+
+
 def test_metrics_name_the_features_and_the_leader_from_the_first_tick(world: World) -> None:
     daemon = world.daemons["a"].start().wait_ready()
     assert daemon.metric("rollout_leader") == 1

@@ -1,9 +1,11 @@
 """Flags that went back in time, and a stream and a file that lost what the other has."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from faultrig import Rig
+from servers import RedisServer
 from structlog.testing import capture_logs
 
 from controller.contract import decisions_key, revision_key, state_key
@@ -175,3 +177,25 @@ def test_a_file_that_cannot_be_written_is_told_and_made_whole_later(rig: Rig, tm
         rig.tick(controller)
     assert [r["id"] for r in read_file(rig.file)] == [r["id"] for r in rig.stream()]
     assert [entry["event"] for entry in logs] == ["journal_repaired"]
+
+
+def test_a_redis_that_starts_from_an_old_file_is_noticed(tmp_path: Path) -> None:
+    options = ("--appendonly", "yes", "--appendfsync", "always")
+    files, old = tmp_path / "redis", tmp_path / "old"
+    files.mkdir()
+    with RedisServer(files, *options) as server, server.client() as client:
+        rig = Rig(server.url, client, tmp_path / "decisions.jsonl")
+        controller = climbing(rig)
+        shutil.copytree(files, old)
+        rig.weather.errors = 290
+        rig.tick(controller, 3)
+        assert rig.flags().paused
+        server.kill()
+        shutil.rmtree(files)
+        shutil.copytree(old, files)
+        server.start()
+        assert not rig.flags().paused
+        rig.weather.errors = 0
+        rig.tick(controller)
+        assert rig.flags().paused
+        assert rig.stream()[-1]["reason"] == "conflict"
