@@ -185,7 +185,17 @@ def test_a_dry_run_beside_the_daemon_only_reads(world: World) -> None:
         thread.join(5)
     commands = [command.split()[0].upper() for address, command in seen if address in addresses]
     assert commands.count("MGET") >= 3
-    assert set(commands) <= {"MGET", "AUTH", "HELLO", "CLIENT", "PING", "SELECT", "XREVRANGE", "XRANGE"}
+    assert set(commands) <= {
+        "MGET",
+        "AUTH",
+        "HELLO",
+        "CLIENT",
+        "PING",
+        "SELECT",
+        "XREVRANGE",
+        "XRANGE",
+        "XREAD",
+    }
     dry_records = list(read_file(world.processes.folder / "dry.jsonl"))
     assert dry_records
     assert all(record["dry_run"] and record["applied"] == "skipped" for record in dry_records)
