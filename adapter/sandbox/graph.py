@@ -16,9 +16,9 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from email.utils import formatdate
 from typing import Any, Self
 
+from adapter.sandbox.answers import error, fault, json_answer, names, retry_after
 from adapter.sandbox.faults import Dice, Faults, Weather
 from adapter.sandbox.http import Answer, Body, Head, Reset, Server
 from adapter.sandbox.rules import MAX_BODY_BYTES, BrokenRule, Mail, read_mail
@@ -27,21 +27,6 @@ KEPT_MESSAGES = 1000
 KEPT_BODY_BYTES = 64 * 1024 * 1024
 KEPT_IDS = 200_000
 HANG_S = 3600.0
-
-CODES: dict[int, str] = {
-    400: "ErrorInvalidRequest",
-    401: "InvalidAuthenticationToken",
-    403: "ErrorAccessDenied",
-    404: "ResourceNotFound",
-    413: "RequestEntityTooLarge",
-    429: "ApplicationThrottled",
-    500: "ErrorInternalServerError",
-    503: "serviceNotAvailable",
-    507: "ErrorQuotaExceeded",
-}
-"""The code that Graph gives with a status, where it gives one."""
-
-HTML = b"<!DOCTYPE html><html><head><title>Our services aren't available right now</title></head></html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +110,7 @@ class Sandbox:
         if head.method == "POST" and path.endswith("/sendMail"):
             return await self._send(head, path, body)
         await body(head.length)
-        return _error(Head("", "", {}), 404, "ResourceNotFound", "Resource not found for the segment.")
+        return error(Head("", "", {}), 404, "ResourceNotFound", "Resource not found for the segment.")
 
     async def _send(self, head: Head, path: str, body: Body) -> Answer:
         self.posts += 1
@@ -152,26 +137,26 @@ class Sandbox:
         if faults.status and faults.status != 202:
             if faults.status >= 500:
                 self._deliver_all_the_same(head, content, mailbox, faults)
-            return _fault(head, faults)
+            return fault(head, faults)
         if faults.hang or faults.reset:
             self._deliver_all_the_same(head, content, mailbox, faults)
             if faults.reset:
                 raise Reset
             await asyncio.sleep(HANG_S)
         if faults.per_mailbox and self._at_once[mailbox] > faults.per_mailbox:
-            return _fault(head, Faults(status=429, retry_after=faults.retry_after))
+            return fault(head, Faults(status=429, retry_after=faults.retry_after))
         return self._take(head, content, mailbox, faults)
 
     def _take(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> Answer:
         if not mailbox:
-            return _error(head, 401, "InvalidAuthenticationToken", "Access token is missing or not known.")
+            return error(head, 401, "InvalidAuthenticationToken", "Access token is missing or not known.")
         if len(content) > MAX_BODY_BYTES:
-            return _error(head, 413, "RequestEntityTooLarge", "The request is larger than 4 MB.")
+            return error(head, 413, "RequestEntityTooLarge", "The request is larger than 4 MB.")
         try:
             received = self._keep(head, content, mailbox)
         except BrokenRule as broken:
-            return _error(head, 400, broken.code, str(broken))
-        return Answer(202, {**_names(head, received.request_id), **_retry_after(faults)})
+            return error(head, 400, broken.code, str(broken))
+        return Answer(202, {**names(head, received.request_id), **retry_after(faults)})
 
     def _keep(self, head: Head, content: bytes, mailbox: str) -> Received:
         content_type = head.headers.get("content-type", "")
@@ -219,10 +204,10 @@ class Sandbox:
         if path == "/sandbox/faults":
             return self._change_faults(head.method, body)
         if path == "/sandbox/messages":
-            return _json(200, [received.summary() for received in self.messages])
+            return json_answer(200, [received.summary() for received in self.messages])
         if path == "/sandbox/stats":
-            return _json(200, self.stats())
-        return _json(404, {"error": "there are /sandbox/faults, /sandbox/messages and /sandbox/stats"})
+            return json_answer(200, self.stats())
+        return json_answer(404, {"error": "there are /sandbox/faults, /sandbox/messages and /sandbox/stats"})
 
     def _change_faults(self, method: str, body: bytes) -> Answer:
         try:
@@ -230,9 +215,9 @@ class Sandbox:
                 self.faults = Faults.parse(json.loads(body or b"{}"))
             elif method == "DELETE":
                 self.faults = Faults()
-        except (ValueError, TypeError, AttributeError) as error:
-            return _json(400, {"error": str(error)})
-        return _json(200, asdict(self.faults))
+        except (ValueError, TypeError, AttributeError) as mistake:
+            return json_answer(400, {"error": str(mistake)})
+        return json_answer(200, asdict(self.faults))
 
     def stats(self) -> dict[str, Any]:
         return {
@@ -250,45 +235,6 @@ async def _reset_early(faults: Faults, head: Head, body: Body) -> None:
     if faults.reset == "in":
         await body(head.length // 2)
         raise Reset
-
-
-def _fault(head: Head, faults: Faults) -> Answer:
-    code = faults.error_code or CODES.get(faults.status, "UnknownError")
-    answer = _error(head, faults.status, code, "The sandbox was told to answer so.")
-    headers = {**answer.headers, **_retry_after(faults)}
-    if faults.status == 401 and faults.claims:
-        headers["www-authenticate"] = (
-            f'Bearer realm="", error="insufficient_claims", claims="{faults.claims}"'
-        )
-    if faults.body == "html":
-        return Answer(faults.status, {**headers, "content-type": "text/html"}, HTML)
-    if faults.body == "empty":
-        return Answer(faults.status, headers)
-    return Answer(faults.status, headers, answer.body, cut=faults.body == "half")
-
-
-def _retry_after(faults: Faults) -> dict[str, str]:
-    return {} if faults.retry_after is None else {"retry-after": str(faults.retry_after)}
-
-
-def _names(head: Head, request_id: str) -> dict[str, str]:
-    client_request_id = head.headers.get("client-request-id", request_id)
-    return {
-        "request-id": request_id,
-        "client-request-id": client_request_id,
-        "date": formatdate(usegmt=True),
-    }
-
-
-def _error(head: Head, status: int, code: str, message: str) -> Answer:
-    names = _names(head, str(uuid.uuid4()))
-    inner = {name: names[name] for name in ("date", "request-id", "client-request-id")}
-    body = json.dumps({"error": {"code": code, "message": message, "innerError": inner}}).encode()
-    return Answer(status, {**names, "content-type": "application/json"}, body)
-
-
-def _json(status: int, value: Any) -> Answer:
-    return Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
 
 
 def _options() -> argparse.ArgumentParser:

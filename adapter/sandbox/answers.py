@@ -1,0 +1,63 @@
+"""How Graph answers: its headers, and its errors as JSON, or broken in the ways that front ends have."""
+
+import json
+import uuid
+from email.utils import formatdate
+from typing import Any
+
+from adapter.sandbox.faults import Faults
+from adapter.sandbox.http import Answer, Head
+
+CODES: dict[int, str] = {
+    400: "ErrorInvalidRequest",
+    401: "InvalidAuthenticationToken",
+    403: "ErrorAccessDenied",
+    404: "ResourceNotFound",
+    413: "RequestEntityTooLarge",
+    429: "ApplicationThrottled",
+    500: "ErrorInternalServerError",
+    503: "serviceNotAvailable",
+    507: "ErrorQuotaExceeded",
+}
+"""The code that Graph gives with a status, where it gives one."""
+
+HTML = b"<!DOCTYPE html><html><head><title>Our services aren't available right now</title></head></html>"
+
+
+def fault(head: Head, faults: Faults) -> Answer:
+    code = faults.error_code or CODES.get(faults.status, "UnknownError")
+    answer = error(head, faults.status, code, "The sandbox was told to answer so.")
+    headers = {**answer.headers, **retry_after(faults)}
+    if faults.status == 401 and faults.claims:
+        headers["www-authenticate"] = (
+            f'Bearer realm="", error="insufficient_claims", claims="{faults.claims}"'
+        )
+    if faults.body == "html":
+        return Answer(faults.status, {**headers, "content-type": "text/html"}, HTML)
+    if faults.body == "empty":
+        return Answer(faults.status, headers)
+    return Answer(faults.status, headers, answer.body, cut=faults.body == "half")
+
+
+def retry_after(faults: Faults) -> dict[str, str]:
+    return {} if faults.retry_after is None else {"retry-after": str(faults.retry_after)}
+
+
+def names(head: Head, request_id: str) -> dict[str, str]:
+    client_request_id = head.headers.get("client-request-id", request_id)
+    return {
+        "request-id": request_id,
+        "client-request-id": client_request_id,
+        "date": formatdate(usegmt=True),
+    }
+
+
+def error(head: Head, status: int, code: str, message: str) -> Answer:
+    named = names(head, str(uuid.uuid4()))
+    inner = {name: named[name] for name in ("date", "request-id", "client-request-id")}
+    body = json.dumps({"error": {"code": code, "message": message, "innerError": inner}}).encode()
+    return Answer(status, {**named, "content-type": "application/json"}, body)
+
+
+def json_answer(status: int, value: Any) -> Answer:
+    return Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
