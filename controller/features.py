@@ -97,7 +97,7 @@ def line_of(text: str, table: str, key: str) -> int:
     return header
 
 
-_ONLY_HOLDS = frozenset({"initial_percent", "freezes", "hold_on_alert", "longest_hold_s"})
+_ONLY_HOLDS = frozenset({"initial_percent", "freezes", "hold_on_alert", "pause_on_alert", "longest_hold_s"})
 """What may change during a ramp without making its evidence worthless."""
 
 
@@ -259,6 +259,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "approval_steps": _percents,
     "freezes": _freezes,
     "hold_on_alert": _boolean,
+    "pause_on_alert": _boolean,
     "longest_hold_s": _number(1, 365 * 86_400, "s"),
     "alpha": _number(0.0001, 0.5, ""),
     "step_up_error": _number(0.0001, 0.5, ""),

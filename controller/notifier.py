@@ -31,6 +31,8 @@ _ABANDONED_MS = 90_000
 _LOOK_FOR_ABANDONED_S = 30.0
 _TOLD_KEPT_S = 30 * 86_400
 _BLOCK_MS = 500
+_FINAL = {400, 401, 403, 404, 410, 413, 422}
+"""Answers that would be the same next time."""
 
 Mailer = Callable[[str, Sequence[str], str, str, str], Awaitable[None]]
 """Sends an email: user id, addresses, subject, text, idempotency key."""
@@ -169,19 +171,8 @@ class Notifier:
         """Send one notice once; raises DeliveryError."""
         if self._receiver.kind == "email":
             await self._mail(notice)
-            return
-        written = message(notice, self._receiver, time.time())
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                answer = await self._http.post(
-                    self._receiver.url, content=written.body, headers=dict(written.headers)
-                )
-        except (httpx.HTTPError, TimeoutError) as error:
-            raise DeliveryError(f"{type(error).__name__}: {error}".rstrip(": ")) from error
-        if answer.is_success:
-            return
-        final = answer.status_code in {400, 401, 403, 404, 410, 413, 422}
-        raise DeliveryError(f"HTTP {answer.status_code}", final=final)
+        else:
+            await post(self._http, self._receiver, notice)
 
     async def _mail(self, notice: Notice) -> None:
         if self._mailer is None:
@@ -192,3 +183,23 @@ class Notifier:
             await self._mailer(receiver.user_id, receiver.to, subject, text, key)
         except Exception as error:
             raise DeliveryError(f"{type(error).__name__}: {error}") from error
+
+
+async def post(http: httpx.AsyncClient, receiver: Receiver, notice: Notice) -> None:
+    """Send a notice over HTTP once; raises DeliveryError."""
+    written = message(notice, receiver, time.time())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await http.post(receiver.url, content=written.body, headers=dict(written.headers))
+    except (httpx.HTTPError, TimeoutError) as error:
+        raise DeliveryError(type(error).__name__) from error
+    if not answer.is_success:
+        raise DeliveryError(f"HTTP {answer.status_code}", final=answer.status_code in _FINAL)
+
+
+async def send_once(receiver: Receiver, notice: Notice) -> None:
+    """Send one notice without keeping anything of it; raises DeliveryError."""
+    if receiver.kind == "email":
+        raise DeliveryError("an email is tried with `rollout send`, or shown with --print")
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
+        await post(http, receiver, notice)

@@ -142,6 +142,8 @@ class RolloutFeature:
     """Percentages that are not stepped up to without a person's approval."""
     freezes: tuple[WeeklyFreeze | DatedFreeze, ...] = ()
     hold_on_alert: bool = True
+    pause_on_alert: bool = False
+    """A critical alert that Alertmanager reports here pauses at once."""
     longest_hold_s: float = 86_400.0
     """A hold that lasts longer is worth a notice."""
     alpha: float = 0.05

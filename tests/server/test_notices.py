@@ -1,0 +1,290 @@
+"""Notices: what is told, in which shape, signed; and that each arrives, whatever a receiver does."""
+
+import asyncio
+import hmac
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner
+from faultrig import Rig
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import RedisServer
+from waiting import wait_until
+
+from controller import notifier
+from controller.commands.notify import notify
+from controller.decision.model import Kind
+from controller.features import ROLLOUT_FEATURES, ConfigError
+from controller.notices import message, notices_of, signature
+from controller.notifier import Notifier
+from controller.receivers import EVENTS, KINDS, Receiver, parse_receivers
+from controller.stream import aconnect
+from controller.tasks import end
+
+
+@dataclass
+class Inbox:
+    """A receiver that answers as a test says: a status, or 0 to hang until it is let go."""
+
+    answers: list[int] = field(default_factory=list)
+    taken: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    let_go: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+    @property
+    def ids(self) -> list[str]:
+        return [headers["Idempotency-Key"] for headers, _ in self.taken]
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.taken]
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    box = Inbox()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status = box.answers.pop(0) if box.answers else 200
+            box.taken.append((dict(self.headers), body))
+            if status == 0:
+                box.let_go.wait(20)
+                return
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Stay silent."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    box.url = f"http://127.0.0.1:{server.server_port}/hook"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield box
+    box.let_go.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def rig(redis_server: RedisServer, redis_client: redis.Redis, tmp_path: Path) -> Rig:
+    return Rig(redis_server.url, redis_client, tmp_path / "decisions.jsonl")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten every wait of the notifier."""
+    monkeypatch.setattr(notifier, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(notifier, "_FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(notifier, "_LONGEST_PAUSE_S", 0.05)
+
+
+@asynccontextmanager
+async def telling(rig: Rig, receiver: Receiver) -> AsyncIterator[None]:
+    client = aconnect(rig.url, 1.0)
+    task = asyncio.create_task(Notifier(receiver, client, lambda: ROLLOUT_FEATURES).run())
+    try:
+        await until(lambda: rig.client.exists("rollout:decisions:google"))
+        yield
+    finally:
+        await end([task])
+        await client.aclose()
+
+
+async def until(holds: Any, within_s: float = 10.0) -> None:
+    await asyncio.to_thread(wait_until, holds, within_s)
+
+
+def webhook(inbox: Inbox, **more: Any) -> Receiver:
+    return Receiver(name="ops", kind="webhook", url=inbox.url, **more)
+
+
+async def test_what_a_person_does_is_told_with_the_whole_record(rig: Rig, inbox: Inbox) -> None:
+    async with telling(rig, webhook(inbox, link="https://rollout.example")):
+        done = await asyncio.to_thread(rig.person, Kind.ENABLE)
+        await until(lambda: inbox.taken)
+    [told] = inbox.bodies
+    assert told["record"] == json.loads(json.dumps(done))
+    assert (told["id"], told["event"], told["feature"]) == (done["id"], "enable", "microsoft")
+    assert told["text"] == "microsoft: switched on at 0 %. why By hand: enabled false -> true."
+    assert told["link"] == "https://rollout.example/features/microsoft"
+
+
+async def test_holds_are_not_told_and_what_is_not_asked_for_is_not(rig: Rig, inbox: Inbox) -> None:
+    async with telling(rig, webhook(inbox, on=("pause",))):
+        await asyncio.to_thread(rig.person, Kind.ENABLE)
+        await asyncio.to_thread(rig.tick, rig.controller(), 3)
+        last = await asyncio.to_thread(rig.person, Kind.PAUSE)
+        await until(lambda: inbox.taken)
+    assert inbox.ids == [last["id"]]
+
+
+async def test_a_receiver_that_fails_hangs_and_answers_late_gets_every_notice_under_its_id(
+    rig: Rig, inbox: Inbox, quick: None
+) -> None:
+    inbox.answers = [500, 503, 0, 429, 200]
+    async with telling(rig, webhook(inbox)):
+        kinds = (Kind.ENABLE, Kind.PAUSE, Kind.RESUME)
+        done = [(await asyncio.to_thread(rig.person, kind))["id"] for kind in kinds]
+        await until(lambda: inbox.ids and inbox.ids[-1] == done[-1])
+    assert list(dict.fromkeys(inbox.ids)) == done
+    assert inbox.ids.count(done[0]) == 5
+    assert inbox.ids.count(done[1]) == inbox.ids.count(done[2]) == 1
+
+
+async def test_a_receiver_that_says_never_is_not_asked_again(rig: Rig, inbox: Inbox, quick: None) -> None:
+    inbox.answers = [410]
+    async with telling(rig, webhook(inbox)):
+        await asyncio.to_thread(rig.person, Kind.ENABLE)
+        last = await asyncio.to_thread(rig.person, Kind.PAUSE)
+        await until(lambda: last["id"] in inbox.ids)
+    assert len(inbox.taken) == 2
+
+
+async def test_what_was_decided_while_nobody_ran_is_told_at_the_next_start(rig: Rig, inbox: Inbox) -> None:
+    async with telling(rig, webhook(inbox)):
+        await asyncio.to_thread(rig.person, Kind.ENABLE)
+        await until(lambda: inbox.taken)
+    missed = rig.person(Kind.PAUSE)["id"]
+    async with telling(rig, webhook(inbox)):
+        await until(lambda: len(inbox.taken) == 2)
+    assert inbox.ids[1] == missed
+
+
+async def test_what_a_dead_process_left_unsent_another_one_sends(
+    rig: Rig, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "_ABANDONED_MS", 50)
+    monkeypatch.setattr(notifier, "_LOOK_FOR_ABANDONED_S", 0.05)
+    inbox.answers = [0]
+    async with telling(rig, webhook(inbox)):
+        done = await asyncio.to_thread(rig.person, Kind.ENABLE)
+        await until(lambda: inbox.taken)
+    async with telling(rig, webhook(inbox)):
+        await until(lambda: len(inbox.taken) == 2)
+    assert inbox.ids == [done["id"], done["id"]]
+
+
+async def test_two_processes_tell_each_notice_once(rig: Rig, inbox: Inbox) -> None:
+    async with telling(rig, webhook(inbox)), telling(rig, webhook(inbox)):
+        kinds = (Kind.ENABLE, Kind.PAUSE, Kind.RESUME, Kind.DISABLE) * 5
+        done = [(await asyncio.to_thread(rig.person, kind))["id"] for kind in kinds]
+        await until(lambda: len(inbox.taken) >= len(done))
+    assert sorted(inbox.ids) == sorted(done)
+
+
+async def test_a_lost_redis_loses_no_notice(
+    rig: Rig, inbox: Inbox, redis_server: RedisServer, quick: None
+) -> None:
+    async with telling(rig, webhook(inbox)):
+        await asyncio.to_thread(redis_server.freeze)
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(redis_server.thaw)
+        done = await asyncio.to_thread(rig.person, Kind.ENABLE)
+        await until(lambda: done["id"] in inbox.ids)
+
+
+async def test_a_hold_that_lasts_is_told_once_and_a_new_leader_too(rig: Rig, inbox: Inbox) -> None:
+    rig.person(Kind.ENABLE)
+    controller = rig.controller()
+    rig.weather.sends = 0
+    rig.tick(controller, 3)
+    async with telling(rig, webhook(inbox, on=("long_hold", "leader"))):
+        rig.weather.now += 100_000
+        await asyncio.to_thread(rig.tick, controller, 3)
+        await until(lambda: inbox.taken)
+        controller.release()
+        await asyncio.to_thread(rig.tick, rig.controller(), 3)
+        await until(lambda: len(inbox.taken) == 2)
+    assert [body["event"] for body in inbox.bodies] == ["long_hold", "leader"]
+
+
+def test_a_dry_run_and_what_was_not_written_are_not_told(rig: Rig) -> None:
+    record = rig.person(Kind.PAUSE)
+    assert [notice.event for notice in notices_of(record, 60)] == ["pause"]
+    for unwritten in ({"applied": "conflict"}, {"applied": "failed"}, {"dry_run": True}):
+        assert notices_of(record | unwritten, 60) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "email"])
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_has_words_for_every_kind_of_receiver(rig: Rig, kind: str, event: str) -> None:
+    receiver = Receiver(name="r", kind=kind, url="http://x.example", link="http://page.example")
+    [notice] = notices_of(rig.person(Kind.PAUSE), 60)
+    written = message(type(notice)(notice.id, event, notice.record), receiver, 0.0)
+    assert "microsoft" in written.body.decode()
+    assert "http://page.example/features/microsoft" in written.body.decode()
+    assert written.headers["Idempotency-Key"] == notice.id
+
+
+def test_slack_reads_no_markup_from_a_reason(rig: Rig) -> None:
+    record = rig.person(Kind.PAUSE) | {"note": "<!channel> & <http://evil.example|x>"}
+    [notice] = notices_of(record, 60)
+    body = message(notice, Receiver(name="r", kind="slack", url="http://x.example"), 0.0).body.decode()
+    assert "<!channel>" not in body
+    assert "&lt;!channel&gt; &amp;" in body
+
+
+@given(secret=st.text(min_size=1), body=st.binary(), now=st.integers(0, 2**33))
+def test_a_signature_is_an_hmac_over_the_time_and_the_body(secret: str, body: bytes, now: int) -> None:
+    told = dict(part.split("=") for part in signature(secret, body, now).split(","))
+    expected = hmac.new(secret.encode(), f"{told['t']}.".encode() + body, sha256).hexdigest()
+    assert told == {"t": str(now), "v1": expected}
+
+
+@pytest.mark.parametrize(
+    ("table", "why"),
+    [
+        ({}, "needs a kind"),
+        ({"kind": "pager"}, "not one of"),
+        ({"kind": "slack"}, "needs url"),
+        ({"kind": "slack", "url": "ftp://x"}, "https://"),
+        ({"kind": "email", "to": ["a@b.example"]}, "needs to and user_id"),
+        ({"kind": "slack", "url": "https://x.example", "secret": "s"}, "only a webhook"),
+        ({"kind": "webhook", "url": "https://x.example", "on": ["hold"]}, "'hold' is not one of"),
+        ({"kind": "webhook", "url": "https://x.example", "template": "{nobody}"}, "unknown nobody"),
+        ({"kind": "webhook", "url": "https://x.example", "template": "{feature.__class__}"}, "unknown"),
+        ({"kind": "webhook", "url": "https://x.example", "template": "{"}, "cannot be read"),
+        ({"kind": "webhook", "url_file": "/nowhere"}, "cannot be read"),
+        ({"kind": "webhook", "urls": "x"}, "unknown key"),
+        (7, "must be a table"),
+    ],
+)
+def test_a_mistake_in_a_receiver_is_refused_with_the_reason(table: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=why):
+        parse_receivers({"ops": table})
+
+
+def test_a_secret_stands_in_no_text_of_a_receiver(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("https://hooks.example/T0/SECRET\n")
+    [receiver] = parse_receivers({"ops": {"kind": "slack", "url_file": str(tmp_path / "url")}})
+    assert receiver.url.endswith("SECRET")
+    assert "SECRET" not in repr(receiver)
+
+
+def test_a_sample_is_shown_and_sent_from_the_command_line(tmp_path: Path, inbox: Inbox) -> None:
+    config = tmp_path / "rollout.toml"
+    config.write_text(f'[notify.ops]\nkind = "webhook"\nurl = "{inbox.url}"\nsecret = "s"\n')
+    shown = CliRunner().invoke(notify, ["test", "ops", "--print", "--config", str(config)])
+    assert "This is a test" in shown.output
+    assert inbox.taken == []
+    sent = CliRunner().invoke(notify, ["test", "ops", "--event", "step_up", "--config", str(config)])
+    assert sent.exit_code == 0
+    assert inbox.taken[0][0]["X-Rollout-Signature"].startswith("t=")
+    assert CliRunner().invoke(notify, ["test", "oops", "--config", str(config)]).exit_code == 2
+    inbox.answers = [500]
+    assert CliRunner().invoke(notify, ["test", "ops", "--config", str(config)]).exit_code == 1
