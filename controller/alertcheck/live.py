@@ -13,6 +13,7 @@ import redis
 
 from controller.alertcheck.exporter import Exporter, serving
 from controller.alertcheck.load import Phase
+from controller.alertcheck.pictures import pictures
 from controller.alertcheck.result import Result
 from controller.alertcheck.servers import (
     BACKENDS,
@@ -128,9 +129,15 @@ class Watch:
 
 
 def run_live(
-    features: Sequence[RolloutFeature], progress: Callable[[str], None], backend: str = "prometheus"
-) -> list[Result]:
-    """Start everything, walk through the faults, stop everything; raises MissingServerError."""
+    features: Sequence[RolloutFeature],
+    progress: Callable[[str], None],
+    backend: str = "prometheus",
+    drawn: RolloutFeature | None = None,
+) -> tuple[list[Result], dict[str, str]]:
+    """Start everything, walk through the faults, stop everything; raises MissingServerError.
+
+    Gives the results, and pictures of one feature where they are wanted.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rollout-alerts-")))
         processes = stack.enter_context(Processes(folder))
@@ -142,14 +149,16 @@ def run_live(
         running = BACKENDS[backend](processes, files, SCALE, ports)
         flags = _start_controller(stack, processes, running, features)
         client = stack.enter_context(httpx.Client(trust_env=False, timeout=5))
-        watch = Watch(client, running.rules_url)
+        watch, started = Watch(client, running.rules_url), time.time()
         progress(f"{backend} and Alertmanager run; at first all is well")
         results = [_all_well(watch)]
         for fault in faults(features):
             results += _walk_through(fault, exporter, notices, watch, progress, flags, features)
         rules = [rule for file in files.values() for rule in file.alerts]
         watch.until(lambda: all(_told(notices, rule) for rule in rules), within_s=15)
-        return [*results, *(_result(rule, watch, notices) for rule in rules)]
+        results += [_result(rule, watch, notices) for rule in rules]
+        drawings = pictures(client, running.query_url, drawn, started, time.time()) if drawn else {}
+        return results, drawings
 
 
 def _start_controller(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from controller.alertcheck.completion import write_completion
 from controller.alertcheck.installed import NotThereError, look_at
 from controller.alertcheck.live import run_live
 from controller.alertcheck.offline import Setting, run_all
@@ -42,6 +43,11 @@ from controller.settings import Settings
 )
 @click.option("--prometheus", "url", help="Only look at the Prometheus at this URL: is all of it there?")
 @click.option(
+    "--evidence",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --live: write the page of completion evidence and its pictures into this folder.",
+)
+@click.option(
     "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write JUnit XML to this file."
 )
 @scale_options
@@ -52,6 +58,7 @@ def validate_alerts(
     live: bool,
     backend: str,
     url: str | None,
+    evidence: Path | None,
     junit: Path | None,
     window_s: float | None,
     interval_s: float | None,
@@ -72,12 +79,14 @@ def validate_alerts(
     """
     if live and url:
         fail("--live starts servers of its own and --prometheus looks at yours; give one of them")
+    if evidence and not live:
+        fail("--evidence shows what --live saw; give --live as well")
     settings, scale = settings_and_scale(config, window_s, interval_s, scrape_s)
     started = time.monotonic()
     if url:
         results = _installed(settings, scale, url)
     elif live:
-        results = _live(settings, backend)
+        results = _live(settings, backend, evidence)
     else:
         results = _offline(settings, scale, folder or find_folder())
     _report(results, time.monotonic() - started, junit, as_json)
@@ -105,12 +114,20 @@ def _installed(settings: Settings, scale: Scale, url: str) -> list[Result]:
         fail(str(error), UNREACHABLE)
 
 
-def _live(settings: Settings, backend: str) -> list[Result]:
-
+def _live(settings: Settings, backend: str, evidence: Path | None) -> list[Result]:
+    features = list(settings.features.values())
+    drawn = settings.features.get("microsoft", features[0]) if evidence else None
+    started = time.monotonic()
     try:
-        return run_live(list(settings.features.values()), _progress, backend)
+        results, drawings = run_live(features, _progress, backend, drawn)
+        if evidence:
+            files, seconds = rule_files(features, Scale()), time.monotonic() - started
+            write_completion(evidence, drawings, results, files, backend=backend, seconds=seconds)
     except (MissingServerError, StartError) as error:
         fail(str(error), UNREACHABLE)
+    except OSError as error:
+        fail(f"{error.filename} cannot be written ({error.strerror}); give another folder with --evidence")
+    return results
 
 
 def _progress(what: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
@@ -156,4 +157,8 @@ def test_every_query_is_answered_every_series_has_data_and_the_installation_is_f
 @pytest.mark.timeout(400)
 def test_each_alert_comes_is_told_and_goes_and_the_controller_pauses() -> None:
     assert HEALTHY.error_share == 0
-    assert failures(run_live(FEATURES, lambda _: None)) == ()
+    results, drawings = run_live(FEATURES, lambda _: None, drawn=ROLLOUT_FEATURES["microsoft"])
+    assert failures(results) == ()
+    for name, drawing in drawings.items():
+        assert ET.fromstring(drawing).tag.endswith("svg"), name  # noqa: S314 - our own drawing
+        assert 'class="s ' in drawing

@@ -1,6 +1,7 @@
 """`rollout validate-alerts` passes on what is committed, and names what is broken."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -81,3 +82,12 @@ def test_junit_tells_failures_with_their_detail() -> None:
 )
 def test_durations_read_as_prometheus_writes_them(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_the_completion_page_names_only_what_is_there() -> None:
+    page = (ROOT / "docs" / "PHASE-1-COMPLETION.md").read_text(encoding="utf-8")
+    named = {path for path in re.findall(r"`((?:tests|docs)/[\w./-]+)`", page)}
+    pictures = {f"docs/{path}" for path in re.findall(r"\((evidence/[\w.-]+)\)", page)}
+    assert len(pictures) == 4
+    assert [path for path in sorted(named | pictures) if not (ROOT / path).exists()] == []
+    assert "FAILED" not in page
