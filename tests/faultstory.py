@@ -90,9 +90,7 @@ class Story:
     def recover(self) -> None:
         """Wait until a step is taken again, with no help but a person's resume."""
         wait_until(self._all_tick, 20, "both controllers tick")
-        before = len(self._steps())
-        self._operator(surely=True)
-        wait_until(self._moves(before), 40, f"a step after {self.told}")
+        wait_until(self._moves(len(self._steps())), 60, f"a step after {self.told}")
         time.sleep(2 * TICK_S)
 
     def close(self) -> None:
@@ -103,6 +101,7 @@ class Story:
 
     def _moves(self, before: int) -> Callable[[], bool]:
         def moves() -> bool:
+            self._operator(surely=True)  # the last fault's pause may come after the fault
             flags = self._store.read(["microsoft"])[0].flags
             return len(self._steps()) > before or flags.rollout_percent == 100
 
