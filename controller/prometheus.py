@@ -3,10 +3,12 @@
 import math
 import os
 import re
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar, cast
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -39,6 +41,9 @@ or ALERTS{{alertstate=~"pending|firing"}}
 instant query stamps every value with the evaluation's time, so the time of a scrape has to be asked for."""
 
 _Entry = Mapping[str, Any]
+T = TypeVar("T")
+_SLACK_S = 0.1
+"""So that a request's own time-out, which says more, comes first."""
 
 
 class AnswerError(Exception):
@@ -98,16 +103,29 @@ class PrometheusSource:
         token: str = "",
         request_timeout_s: float = 5.0,
     ) -> None:
-        self._session = BoundedSession(token=token)
-        self._session.request_timeout_s = request_timeout_s
-        self._api = PrometheusConnect(url, session=self._session, retry=Retry(total=0))
+        self._token = token
+        self._request_timeout_s = request_timeout_s
         self._rules_url = f"{rules_url or url}/api/v1/rules"
         self._url = url
+        self._connect()
         self._lengths = lengths
         self._ahead_s = 0.0
 
     def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
         self._session.deadline = time.monotonic() + deadline_s
+        try:
+            return _in_time(lambda: self._read(questions, now), deadline_s)
+        except TimeoutError:
+            self._connect()
+            return unreachable(questions, now, f"{self._url}: no answer in time")
+
+    def _connect(self) -> None:
+        """Begin with new connections; a reading that was given up may still hold the old ones."""
+        self._session = BoundedSession(token=self._token)
+        self._session.request_timeout_s = self._request_timeout_s
+        self._api = PrometheusConnect(self._url, session=self._session, retry=Retry(total=0))
+
+    def _read(self, questions: Sequence[Question], now: float) -> dict[str, Evidence]:
         try:
             measured = self._measure(questions, now)
         except (
@@ -151,6 +169,23 @@ class PrometheusSource:
         reach_s = min(max(behind_s, 0.0) + 4 * self._lengths.window_s + 10, LONGEST_LOOK_BACK_S)
         names = "|".join(EVIDENCE_SERIES)
         return f'{{__name__=~"{names}",le=~"{edge_pattern}"}}[{math.ceil(reach_s)}s]'
+
+
+def _in_time(work: Callable[[], T], within_s: float) -> T:
+    """Do some work in a thread and give its result; raises TimeoutError where it takes longer.
+
+    A server that drips its headers byte by byte defeats every time-out that counts from byte to byte.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="evidence", daemon=True).start()
+    return future.result(max(within_s, 0.0) + _SLACK_S)
 
 
 def _spellings(edge_s: float) -> tuple[str, ...]:
