@@ -1,7 +1,8 @@
 """The daemon's own metrics, set from each tick's report."""
 
 import math
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -19,7 +20,12 @@ RELOADS = ("ok", "refused")
 class Telemetry:
     """Gauges and counters of one controller; every child that can be known exists from the start."""
 
-    def __init__(self, features: Iterable[str], registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        features: Iterable[str],
+        registry: CollectorRegistry,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         def counter(name: str, help_text: str) -> Counter:
             return Counter(name, help_text, METRIC_LABELS[name], registry=registry)
 
@@ -34,6 +40,8 @@ class Telemetry:
             contract.ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS, "End of the last good tick, unix seconds."
         )
         self._leader = gauge(contract.ROLLOUT_LEADER, "1 while this controller holds the lease.")
+        self._leader_until = 0.0
+        self._leader.set_function(lambda: monotonic() < self._leader_until)
         self._decisions = counter(contract.ROLLOUT_DECISIONS_TOTAL, "Decisions of this controller.")
         self._percent = gauge(contract.ROLLOUT_FEATURE_PERCENT, "rollout_percent.")
         self._paused = gauge(contract.ROLLOUT_FEATURE_PAUSED, "1 while paused.")
@@ -88,7 +96,7 @@ class Telemetry:
         outcome = "error" if report.error else "ok" if report.leader else "standby"
         self._ticks.labels(outcome).inc()
         self._duration.observe(report.duration_s)
-        self._leader.set(report.leader)
+        self._leader_until = report.leader_until if math.isfinite(report.leader_until) else 0.0
         if not report.error:
             self._last_tick.set(now)
         for name, seen in report.seen.items():

@@ -44,12 +44,15 @@ def person(world: World, kind: Kind) -> dict[str, Any]:
     return operate(store, Journals(), feature, kind, actor="ann", note="why", now=time.time())
 
 
-@pytest.mark.parametrize("state", ["well", "redis frozen", "prometheus frozen", "event stream open"])
+@pytest.mark.parametrize(
+    "state", ["well", "redis frozen", "prometheus frozen", "event stream open", "adapter, redis frozen"]
+)
 def test_sigterm_ends_it_within_five_seconds_whatever_hangs(world: World, state: str) -> None:
-    daemon = world.daemons["a"].start().wait_ready()
+    options = ["--json"] if state.startswith("adapter") else []
+    daemon = world.daemons["a"].start(*options).wait_ready()
     opened: list[socket.socket] = []
     match state:
-        case "redis frozen":
+        case "redis frozen" | "adapter, redis frozen":
             world.redis.freeze()
         case "prometheus frozen":
             world.prometheus.freeze()
