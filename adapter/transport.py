@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import importlib.util
 import ssl
-import sys
 from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -19,12 +17,6 @@ MAX_REPLY_BYTES = 64 * 1024
 """Error bodies are small; more than this is not read."""
 READ_BODY_S = 5.0
 """For the rest of a reply whose status is known."""
-
-
-if "sniffio" not in sys.modules and importlib.util.find_spec("sniffio") is None:
-    # httpcore tries to import it several times per request, and a failing import searches the disk each time:
-    # that took more time than all the rest of a send. None makes it fail at once.
-    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 class NotSentError(Exception):

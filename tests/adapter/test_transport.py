@@ -69,9 +69,13 @@ async def test_a_refused_connection_sent_nothing() -> None:
 
 
 async def test_a_server_that_never_accepts_tls_sent_nothing() -> None:
+    ended = asyncio.Event()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+        ended.set()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -80,6 +84,7 @@ async def test_a_server_that_never_accepts_tls_sent_nothing() -> None:
         await transport.post(REQUEST, TOKEN, 5.0, Attempt())
     await transport.aclose()
     server.close()
+    await ended.wait()
 
 
 async def test_no_answer_in_time_is_unknown(graph: Sandbox) -> None:
