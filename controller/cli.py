@@ -3,8 +3,10 @@
 This is the one file of the controller that names the adapter, because it embeds it.
 """
 
+import difflib
 import importlib
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +33,7 @@ class Row(NamedTuple):
 
 _COMMANDS = "controller.commands"
 COMMANDS: dict[str, Row] = {
+    "init": Row(f"{_COMMANDS}.init:init", "Write a commented configuration and check it."),
     "run": Row(f"{_COMMANDS}.run:run", "Run the daemon, or a single tick."),
     "serve": Row(f"{_COMMANDS}.serve:serve", "Send and sign in only: a sender without a controller."),
     "decide": Row(f"{_COMMANDS}.decide:decide", "Say what would be decided now; write nothing."),
@@ -58,6 +61,7 @@ COMMANDS: dict[str, Row] = {
         f"{_COMMANDS}.validate_alerts:validate_alerts", "Prove that the rules and alerts do what they say."
     ),
     "notify": Row(f"{_COMMANDS}.notify:notify", "Say who is told of decisions, and try it."),
+    "completion": Row(f"{_COMMANDS}.completion:completion", "Print the completion of a shell."),
     "demo": Row(f"{_COMMANDS}.demo:demo", "Show the whole loop for real, on this machine."),
 }
 
@@ -127,6 +131,15 @@ class LazyGroup(click.Group):
             raise TypeError(f"{COMMANDS[cmd_name].target} is not a command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the command that was probably meant."""
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and close:
+            ctx.fail(f"There is no command '{args[0]}'; did you mean {close[0]}?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
@@ -142,4 +155,19 @@ def rollout() -> None:
 
 def main() -> None:
     """Run the command line; the exit code says how it went: 0 done, 1 no, 2 usage, 3 a server is missing."""
-    rollout(prog_name="rollout")
+    try:
+        code = rollout.main(prog_name="rollout", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        about = error.ctx.command_path if error.ctx else "rollout"
+        click.echo(f"rollout: {' '.join(error.format_message().split())} ({about} --help)", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("rollout: ended by the user; nothing more was done", err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -10,6 +10,7 @@ import click
 
 from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.remote import daemon_at, server_option
 from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
 from controller.contract import format_percent
 from controller.flagstore import StoreError
@@ -38,16 +39,18 @@ class Ago(click.ParamType[float]):
 @click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back.")
 @click.option("--changes", is_flag=True, help="Leave out the holds.")
 @config_option
+@server_option
 @json_option
-def history(feature: str, since: float, changes: bool, config: Path | None, as_json: bool) -> None:
+def history(
+    feature: str, since: float, changes: bool, config: Path | None, server: str | None, as_json: bool
+) -> None:
     """Show the decisions of a feature with their reasons."""
-    settings = settings_from(config)
-    feature_named(settings, feature)
-    since_ms = int((time.time() - since) * 1000)
-    try:
-        records = list(open_store(settings).history(feature, since_ms=max(since_ms, 0)))
-    except StoreError as error:
-        records = _from_files(settings, feature, since_ms / 1000, error)
+    start = max(time.time() - since, 0.0)
+    if server:
+        with daemon_at(server) as daemon:
+            records = list(daemon.decisions(feature, since=start, changes=changes))[::-1]
+    else:
+        records = _from_redis(settings_from(config), feature, start)
     records = [record for record in records if not (changes and record["kind"] == "hold")]
     if as_json:
         print_json(records)
@@ -66,6 +69,14 @@ def history(feature: str, since: float, changes: bool, config: Path | None, as_j
             for record in records
         ],
     )
+
+
+def _from_redis(settings: Settings, feature: str, start: float) -> list[dict[str, Any]]:
+    feature_named(settings, feature)
+    try:
+        return list(open_store(settings).history(feature, since_ms=int(start * 1000)))
+    except StoreError as error:
+        return _from_files(settings, feature, start, error)
 
 
 def _from_files(settings: Settings, feature: str, since: float, error: StoreError) -> list[dict[str, Any]]:

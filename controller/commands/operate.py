@@ -2,8 +2,9 @@
 
 import getpass
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.remote import daemon_at, server_option
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import Kind
@@ -31,17 +33,18 @@ class Percent(click.ParamType[float]):
         return percent
 
 
+_yes_option = click.option("--yes", is_flag=True, help="Do not ask back at a terminal.")
 _reason_option = click.option("--reason", required=True, help="Why; it stands in the history.")
 
 
 def _perform(
-    kind: Kind, name: str, config: Path | None, reason: str, as_json: bool, percent: float | None
-) -> None:
+    kind: Kind, name: str, config: Path | None, reason: str, percent: float | None
+) -> dict[str, Any]:
     settings = settings_from(config)
     feature = feature_named(settings, name)
     journal = Journals(*[FileJournal(path) for path in [settings.journal] if path])
     try:
-        record = operate(
+        return operate(
             open_store(settings),
             journal,
             feature,
@@ -55,11 +58,24 @@ def _perform(
         fail(str(error), NO)
     except StoreError as error:
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+
+
+def _tell(record: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(record)
-    else:
-        percent_now = format_percent(record["to"]["rollout_percent"])
-        click.echo(f"{name}: {record['detail']} Now at {percent_now} %, revision {record['revision']}.")
+        return
+    percent_now = format_percent(record["to"]["rollout_percent"])
+    click.echo(
+        f"{record['feature']}: {record['detail']} Now at {percent_now} %, revision {record['revision']}."
+    )
+
+
+def _confirm(kind: Kind, name: str, percent: float | None) -> None:
+    """Ask a person at a terminal; a script, and a pause, are never held up."""
+    if kind is Kind.PAUSE or not sys.stdin.isatty():
+        return
+    to = "" if percent is None else f" to {format_percent(percent)} %"
+    click.confirm(f"{kind} {name}{to}?", abort=True, err=True)
 
 
 def _actor() -> str:
@@ -69,11 +85,26 @@ def _actor() -> str:
 
 def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click.Command:
     def call(
-        feature: str, config: Path | None, reason: str, as_json: bool, percent: float | None = None
+        feature: str,
+        config: Path | None,
+        server: str | None,
+        reason: str,
+        as_json: bool,
+        yes: bool = True,
+        percent: float | None = None,
     ) -> None:
-        _perform(kind, feature, config, reason, as_json, percent)
+        if not yes:
+            _confirm(kind, feature, percent)
+        if server:
+            with daemon_at(server) as daemon:
+                record = daemon.act(kind, feature, reason, percent)
+        else:
+            record = _perform(kind, feature, config, reason, percent)
+        _tell(record, as_json)
 
-    command: Callable[..., Any] = json_option(_reason_option(config_option(call)))
+    command: Callable[..., Any] = json_option(_reason_option(server_option(config_option(call))))
+    if kind is not Kind.PAUSE:
+        command = _yes_option(command)
     example = f"rollout {kind} microsoft {'10 ' if with_percent else ''}--reason 'release 42'"
     if with_percent:
         command = click.argument("percent", type=Percent())(command)

@@ -1,6 +1,8 @@
 """`rollout status`: where each feature stands, from the flags and its last decision."""
 
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,70 +10,85 @@ import click
 
 from controller.assembly import open_store
 from controller.commands.common import config_option, settings_from
-from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
+from controller.commands.remote import daemon_at, server_option
+from controller.console import UNREACHABLE, fail, json_option, json_text, table_lines, terminal_width
 from controller.contract import format_percent
-from controller.flagstore import FlagStore, Stored, StoreError
+from controller.flagstore import FlagStore, StoreError
 from controller.settings import Settings
+from controller.standing import standing
+
+Standings = list[dict[str, Any]]
+
+_WATCH_S = 2.0
+_HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 @click.command(epilog="Examples:  rollout status   |   rollout status --watch   |   rollout status --json")
 @config_option
-@click.option("--watch", is_flag=True, help="Show it again at every tick, until Ctrl-C.")
+@server_option
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @json_option
-def status(config: Path | None, watch: bool, as_json: bool) -> None:
+def status(config: Path | None, server: str | None, watch: bool, as_json: bool) -> None:
     """Show each feature's flags and what was decided last, with the reason."""
+    if server:
+        with daemon_at(server) as daemon:
+            _show(daemon.features, watch=watch, as_json=as_json)
+        return
     settings = settings_from(config)
     store = open_store(settings)
     try:
-        _show(store, settings, as_json)
-        while watch:
-            time.sleep(min(settings.interval_s, 5))
-            click.clear()
-            _show(store, settings, as_json)
+        _show(lambda: _standings(store, settings), watch=watch, as_json=as_json)
     except StoreError as error:
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
 
 
-def _show(store: FlagStore, settings: Settings, as_json: bool) -> None:
-    rows = [_row(store, stored) for stored in store.read(list(settings.features))]
-    if as_json:
-        print_json({"features": rows})
-        return
-    print_table(
-        ("feature", "%", "enabled", "paused", "internal", "last decision", "in words"),
-        [
-            (
-                row["feature"],
-                format_percent(row["rollout_percent"]),
-                _yes(row["enabled"]),
-                _yes(row["paused"]),
-                _yes(row["internal_only"]),
-                f"{row['kind']} {row['reason']}",
-                row["detail"],
-            )
-            for row in rows
-        ],
-    )
+def _standings(store: FlagStore, settings: Settings) -> Standings:
+    """Give the same as GET /api/v1/features."""
+    return [
+        standing(
+            settings.features[stored.feature],
+            stored,
+            next(iter(store.history(stored.feature, newest=1)), {}),
+        )
+        for stored in store.read(list(settings.features))
+    ]
 
 
-def _row(store: FlagStore, stored: Stored) -> dict[str, Any]:
-    last: dict[str, Any] = next(iter(store.history(stored.feature, newest=1)), {})
-    flags = stored.flags
-    return {
-        "feature": stored.feature,
-        "enabled": flags.enabled,
-        "internal_only": flags.internal_only,
-        "rollout_percent": flags.rollout_percent,
-        "paused": flags.paused,
-        "revision": flags.revision,
-        "unreadable": list(flags.unreadable),
-        "missing": list(flags.missing),
-        "kind": last.get("kind", ""),
-        "reason": last.get("reason", ""),
-        "detail": last.get("detail", "no decision yet"),
-        "at": last.get("at"),
-        "id": last.get("id"),
-    }
+def _show(ask: Callable[[], Standings], *, watch: bool, as_json: bool) -> None:
+    on_terminal = watch and sys.stdout.isatty()
+    if on_terminal:
+        click.clear()
+    _print(ask(), as_json, over=on_terminal)
+    while watch:
+        time.sleep(_WATCH_S)
+        _print(ask(), as_json, over=on_terminal)
+
+
+def _print(standings: Standings, as_json: bool, *, over: bool) -> None:
+    """Print; or write over what stands on the terminal, line by line, because clearing it first flickers."""
+    lines = [json_text({"features": standings})] if as_json else _lines(standings)
+    if over:
+        written = "".join(f"{line}{_TO_LINE_END}\n" for line in "\n".join(lines).splitlines())
+        click.echo(f"{_HOME}{written}{_TO_SCREEN_END}", nl=False, color=True)
+    else:
+        click.echo("\n".join(lines))
+
+
+def _lines(standings: Standings) -> list[str]:
+    headers = ("feature", "%", "on", "paused", "internal", "decided", "in words")
+    rows = [
+        (
+            stand["feature"],
+            format_percent(stand["rollout_percent"]),
+            _yes(stand["enabled"]),
+            _yes(stand["paused"]),
+            _yes(stand["internal_only"]),
+            f"{stand['kind']} {stand['reason']}".strip() or "-",
+            stand["detail"],
+        )
+        for stand in standings
+    ]
+    return table_lines(headers, rows, terminal_width())
 
 
 def _yes(value: bool) -> str:

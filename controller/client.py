@@ -1,0 +1,87 @@
+"""A client of the daemon's API: what the command line uses with `--server`, and anybody's program may."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any, Self, cast
+from urllib.parse import quote
+
+import httpx
+
+from controller.decision.model import Kind
+
+PATIENCE_S = 10.0
+
+
+class ClientError(Exception):
+    """The API refused, with the HTTP status and its sentence; status 0 where nobody answered."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class Client:
+    """One daemon; `with` closes the connection. Every method raises ClientError."""
+
+    def __init__(self, url: str, token: str = "", *, timeout_s: float = PATIENCE_S) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def features(self) -> list[dict[str, Any]]:
+        """Give where every feature stands."""
+        return cast("list[dict[str, Any]]", self._ask("GET", "/api/v1/features")["features"])
+
+    def feature(self, name: str) -> dict[str, Any]:
+        return self._ask("GET", _path(name))
+
+    def decisions(self, name: str, *, since: float = 0.0, changes: bool = False) -> Iterator[dict[str, Any]]:
+        """Give the records of a feature, newest first, page by page, down to `since` (unix seconds)."""
+        path: str | None = f"{_path(name)}/decisions?limit=500&changes={str(changes).lower()}"
+        while path:
+            page = self._ask("GET", path)
+            for record in page["decisions"]:
+                if record["at"] < since:
+                    return
+                yield record
+            path = page["next"]
+
+    def decision(self, name: str, decision_id: str) -> dict[str, Any]:
+        return self._ask("GET", f"{_path(name)}/decisions/{quote(decision_id, safe='')}")
+
+    def act(self, kind: Kind, name: str, reason: str, percent: float | None = None) -> dict[str, Any]:
+        """Do what a person asks for and give its record; the daemon takes the actor from the token."""
+        body = {"reason": reason} | ({} if percent is None else {"percent": percent})
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        return self._ask("POST", f"{_path(name)}/{kind}", json=body, headers=headers)
+
+    def ready(self) -> dict[str, Any]:
+        """Give what /readyz tells, ready or not."""
+        return cast("dict[str, Any]", self._send("GET", "/readyz").json())
+
+    def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        answer = self._send(method, path, **more)
+        try:
+            told = answer.json()
+        except ValueError as error:
+            status = answer.status_code
+            raise ClientError(status, f"HTTP {status}, and not from this API; check the URL") from error
+        if answer.is_success and isinstance(told, dict):
+            return told
+        detail = told.get("detail", "") if isinstance(told, dict) else ""
+        raise ClientError(answer.status_code, str(detail) or f"HTTP {answer.status_code}")
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **more)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ClientError(0, f"{self._http.base_url} does not answer ({type(error).__name__})") from error
+
+
+def _path(name: str) -> str:
+    return f"/api/v1/features/{quote(name, safe='')}"

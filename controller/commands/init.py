@@ -1,0 +1,100 @@
+"""`rollout init`: a configuration with a comment for every key, checked by reading it again."""
+
+import shutil
+from pathlib import Path
+
+import click
+
+from controller.commands.common import settings_from
+from controller.commands.doctor import examine
+from controller.console import USAGE, fail, print_table
+from controller.features import ROLLOUT_FEATURES
+
+TEMPLATE = """\
+# rollout-controller: what is rolled out, and how. `rollout config check` reads it as the daemon does.
+# What is commented out is the default. Secrets belong in the environment, in a file that
+# ROLLOUT_..._FILE names, or in systemd credentials: docs/how-to.md says how.
+
+[controller]
+redis_url = "{redis_url}"            # ROLLOUT_REDIS_URL
+prometheus_url = "{prometheus_url}"  # ROLLOUT_PROMETHEUS_URL
+# listen = "127.0.0.1:8003"          # status page, API, metrics
+# interval_s = 30                    # length of a tick; the lengths below follow from it
+# window_s = 30                      # the interval of the recording rules
+# scrape_s = 10                      # how often Prometheus scrapes the senders
+# lease_s = 90                       # how long a leader may be silent before another takes over
+# journal = "/var/lib/rollout-controller/decisions.jsonl"
+# decisions_kept = 20000             # decisions in Redis for each feature
+# log_unchanged_holds = true         # false for hundreds of features
+
+[features.{feature}]
+provider = "{provider}"
+action = "{action}"
+steps = [1, 5, 10, 25, 50, 100]      # percentages, one after the other
+bake_s = 600                         # a step lasts at least so long
+slo_error_rate_threshold = 0.01      # the limit: 1 % of the sends may fail
+slo_latency_p95_ms = 500             # the limit: 95 % of the sends are at most so slow
+# initial_percent = 0
+# on_breach = "pause"                # or "step_back"
+# approval_steps = [50]              # these wait for `rollout approve`
+# max_failed_sends_per_step = 100    # a harm budget; none unless set
+# hold_on_alert = true               # no step up while an alert of this feature is pending or firing
+# pause_on_alert = false             # a critical alert sent to /api/v1/alerts pauses
+# longest_hold_s = 86400             # a longer hold is worth a notice
+# policy = "sequential"              # or "threshold", for comparison
+# freezes = [{{ weekdays = ["fri"], from = "16:00", to = "24:00", time_zone = "Europe/Berlin" }}]
+
+# [notify.ops]                       # who is told; `rollout notify test ops` tries it
+# kind = "slack"                     # webhook, slack, teams or email
+# url = "https://hooks.slack.com/services/..."
+# on = ["step_up", "pause", "resume", "long_hold", "leader"]
+"""
+
+_NEXT = """
+Next:
+  rollout rules render --out rules    # load these into Prometheus
+  rollout doctor --config {path}      # until nothing is left to do
+  rollout decide --config {path}      # what would be decided now; writes nothing
+  rollout run --config {path}         # the daemon; enable the feature when you are ready
+"""
+
+
+@click.command(
+    epilog="Examples:  rollout init   |   rollout init rollout.toml --redis-url redis://10.0.0.5:6379/0"
+)
+@click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="rollout.toml")
+@click.option(
+    "--feature", type=click.Choice(sorted(ROLLOUT_FEATURES)), default="microsoft", show_default=True
+)
+@click.option("--redis-url", default="redis://127.0.0.1:6379/0", show_default=True)
+@click.option("--prometheus-url", default="http://127.0.0.1:9090", show_default=True)
+@click.option("--force", is_flag=True, help="Write over a file that is there; it is kept beside as .bak.")
+def init(path: Path, feature: str, redis_url: str, prometheus_url: str, force: bool) -> None:
+    """Write a commented configuration, check it, and say what is still to do."""
+    if path.exists() and not force:
+        fail(f"{path} is there already; name another file, or say --force", USAGE)
+    text = written(feature, redis_url, prometheus_url)
+    try:
+        if path.exists():
+            shutil.copy2(path, f"{path}.bak")
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        fail(f"{path} cannot be written ({error.strerror})", USAGE)
+    settings = settings_from(path)
+    click.echo(f"Wrote {path}.")
+    findings = examine(settings)
+    print_table(
+        ("", "what", "seen", "do"), [(one.verdict.value, one.subject, one.seen, one.do) for one in findings]
+    )
+    click.echo(_NEXT.format(path=path).rstrip())
+
+
+def written(feature: str, redis_url: str, prometheus_url: str) -> str:
+    chosen = ROLLOUT_FEATURES[feature]
+    return TEMPLATE.format(
+        feature=feature,
+        provider=chosen.provider,
+        action=chosen.action,
+        redis_url=redis_url,
+        prometheus_url=prometheus_url,
+    )

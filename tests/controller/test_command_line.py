@@ -1,0 +1,155 @@
+"""The command line's manners: one-line errors, tables that fit, a configuration to begin with."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import RedisServer
+from waiting import wait_until
+
+from controller.cli import COMMANDS
+from controller.commands.init import TEMPLATE, written
+from controller.console import table_lines
+from controller.features import ROLLOUT_FEATURES
+from controller.settings import load_settings
+
+ROLLOUT = Path(sys.executable).with_name("rollout")
+
+
+def rollout(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [ROLLOUT, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={"PATH": os.environ["PATH"], **env},
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("stats",), "did you mean status?"),
+        (("pause",), "FEATURE"),
+        (("pause", "microsoft"), "--reason"),
+        (("set", "microsoft", "101", "--reason", "x"), "0 to 100"),
+        (("history", "microsfot"), "did you mean microsoft?"),
+        (("status", "--config", "/nowhere.toml"), "cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_line_that_says_what_to_do(words: tuple[str, ...], says: str) -> None:
+    refused = rollout(*words)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert says in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_helps_with_an_example(command: str) -> None:
+    shown = rollout(command, "--help")
+    assert shown.returncode == 0
+    assert "Usage: rollout" in shown.stdout
+
+
+def test_a_person_at_a_terminal_is_asked_and_a_pause_never_is(redis_server: RedisServer) -> None:
+    env = {"PATH": os.environ["PATH"], "ROLLOUT_REDIS_URL": redis_server.url, "TERM": "dumb"}
+    asked = _at_terminal(["disable", "microsoft", "--reason", "x"], b"n\n", env)
+    assert b"disable microsoft? [y/N]" in asked
+    assert b"revision" not in asked
+    assert b"revision" in _at_terminal(["disable", "microsoft", "--reason", "x", "--yes"], b"", env)
+    paused = _at_terminal(["pause", "microsoft", "--reason", "x"], b"", env)
+    assert b"[y/N]" not in paused
+    assert b"revision" in paused
+
+
+def test_watching_writes_over_what_stands_there_and_clears_once(redis_server: RedisServer) -> None:
+    env = {"PATH": os.environ["PATH"], "ROLLOUT_REDIS_URL": redis_server.url, "TERM": "xterm"}
+    main, side = pty.openpty()
+    with subprocess.Popen(
+        [ROLLOUT, "status", "--watch"], stdin=side, stdout=side, stderr=side, env=env
+    ) as run:
+        os.close(side)
+        shown = bytearray()
+
+        def twice() -> bool:
+            shown.extend(os.read(main, 65_536))
+            return shown.count(b"feature") >= 3
+
+        wait_until(twice, within_s=20)
+        run.terminate()
+    os.close(main)
+    assert shown.count(b"\x1b[2J") == 1
+    assert shown.count(b"\x1b[H") >= 2
+
+
+def _at_terminal(words: list[str], answer: bytes, env: dict[str, str]) -> bytes:
+    main, side = pty.openpty()
+    with subprocess.Popen([ROLLOUT, *words], stdin=side, stdout=side, stderr=side, env=env) as run:
+        os.close(side)
+        os.write(main, answer)
+        shown = b""
+        while True:
+            try:
+                part = os.read(main, 65_536)
+            except OSError:
+                break
+            shown += part
+            if not part:
+                break
+        run.wait(20)
+    os.close(main)
+    return shown
+
+
+WORDS = st.lists(st.text("abcdefgh", min_size=1, max_size=12), min_size=1, max_size=30).map(" ".join)
+
+
+@given(rows=st.lists(st.tuples(st.text("xyz", max_size=14), st.text("12", max_size=4), WORDS), max_size=6))
+def test_a_table_fits_eighty_columns_and_loses_no_word(rows: list[tuple[str, str, str]]) -> None:
+    lines = table_lines(("feature", "%", "in words"), rows, 80)
+    assert max(len(line) for line in lines) <= 80
+    assert sorted(" ".join(lines).split()) == sorted(
+        word for row in (("feature", "%", "in words"), *rows) for cell in row for word in cell.split()
+    )
+
+
+def test_elsewhere_than_on_a_terminal_a_row_stays_one_line() -> None:
+    assert len(table_lines(("a", "b"), [("x", "word " * 100)], None)) == 2
+
+
+@pytest.mark.parametrize("feature", sorted(ROLLOUT_FEATURES))
+def test_the_first_configuration_is_the_default_one_with_all_of_its_comments_true(
+    feature: str, tmp_path: Path
+) -> None:
+    text = written(feature, "redis://127.0.0.1:6379/0", "http://127.0.0.1:9090")
+    path = tmp_path / "rollout.toml"
+    path.write_text(text)
+    assert load_settings(path, {}).features == {feature: ROLLOUT_FEATURES[feature]}
+    path.write_text(re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text))
+    everything = load_settings(path, {})
+    assert everything.features[feature].approval_steps == (50.0,)
+    assert everything.notify[0].name == "ops"
+
+
+def test_init_writes_the_file_looks_around_and_overwrites_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rollout.toml"
+    first = rollout("init", str(path), "--redis-url", "redis://127.0.0.1:1/0")
+    assert (first.returncode, path.exists()) == (0, True)
+    assert "rollout doctor" in first.stdout
+    again = rollout("init", str(path))
+    assert (again.returncode, "--force" in again.stderr) == (2, True)
+    assert rollout("init", str(path), "--force").returncode == 0
+    assert path.with_name("rollout.toml.bak").exists()
+    assert TEMPLATE.startswith("#")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_for_each_shell(shell: str) -> None:
+    assert "_ROLLOUT_COMPLETE" in rollout("completion", shell).stdout
