@@ -198,8 +198,7 @@ Building one request, beside the plainest way to build the same:
 Posting {at_once} mails at once for one mailbox to a local Graph in another process, beside as many bare
 `httpx` POSTs of bytes that lie ready. Ours makes each mail anew while it is sent (the base64 alone is most of
 the difference at 1 MB), checks it, asks the gate twice, takes its place in the mailbox (two Redis round
-trips) and counts. The bare client profits from our telling Python that `sniffio` is not installed, which
-httpcore otherwise looks for on disk several times per request.
+trips) and counts.
 
 {posts}
 """
