@@ -242,12 +242,16 @@ def _recorded_in(
 
 def _agrees(name: str, values: Values) -> str:
     """Ask whether a series has exactly these labels, and these values up to rounding; 1 when it does."""
-    parts = [
-        f"(abs({name}{_matchers(labels)} - {value!r}) <= {max(abs(value), 1e-3) * TOLERANCE!r})"
-        for labels, value in values.items()
-    ]
-    agreeing = " or ".join(parts)
+    if not values:
+        return f"absent({name})"
+    agreeing = " or ".join(_close(f"{name}{_matchers(labels)}", value) for labels, value in values.items())
     return f"(count({agreeing}) == {len(values)} and count({name}) == {len(values)}) * 0 + 1"
+
+
+def _close(selector: str, value: float) -> str:
+    if math.isnan(value):
+        return f"({selector} != {selector})"
+    return f"(abs({selector} - {value!r}) <= {max(abs(value), 1e-3) * TOLERANCE!r})"
 
 
 def _matchers(labels: tuple[tuple[str, str], ...]) -> str:

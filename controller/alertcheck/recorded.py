@@ -1,5 +1,6 @@
 """Eventful worlds in which every recorded series of a feature has a value of its own."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from controller.alertcheck.cases import HOUR_S, strangers
@@ -9,8 +10,16 @@ from controller.rules.scale import Scale
 
 
 def recorded_worlds(feature: RolloutFeature, scale: Scale) -> dict[str, Samples]:
-    """Give one world with much traffic, and one with so little that floors and guards show."""
-    return {"much traffic": _world(feature, scale, 1.0), "little traffic": _world(feature, scale, 0.01)}
+    """Give one world with much traffic, one with so little that floors and guards show, and silence."""
+    before = Phase(
+        600, sends_per_s=1, gate_per_s={("open", "open"): 1}, refreshes_per_s={"ok": 1, "expired": 1}
+    )
+    silence = [before, replace(before, length_s=7 * HOUR_S, sends_per_s=0, gate_per_s={}, refreshes_per_s={})]
+    return {
+        "much traffic": _world(feature, scale, 1.0),
+        "little traffic": _world(feature, scale, 0.01),
+        "no traffic": _beside_strangers(feature, silence, scale),
+    }
 
 
 def _world(feature: RolloutFeature, scale: Scale, times: float) -> Samples:
@@ -53,7 +62,11 @@ def _world(feature: RolloutFeature, scale: Scale, times: float) -> Samples:
         replace(burst, length_s=30, error_share=0.6),
         replace(steady, length_s=60),
     ]
-    own = traffic(feature, [_scaled(phase, times) for phase in phases], scale)
+    return _beside_strangers(feature, [_scaled(phase, times) for phase in phases], scale)
+
+
+def _beside_strangers(feature: RolloutFeature, phases: Sequence[Phase], scale: Scale) -> Samples:
+    own = traffic(feature, phases, scale)
     return own + strangers(feature, scale)(max(len(one.values) for one in own.series))
 
 

@@ -200,7 +200,7 @@ def _sign_in(names: Names, scale: Scale) -> tuple[Recording, ...]:
         Recording(
             names.series("token_refresh_error_ratio", "15m"),
             f"sum({_rate(metric, failed, window)})\n/ (sum({_rate(metric, '', window)}) > 0)"
-            f"\nor sum({_rate(metric, '', window)}) * 0",
+            f"\nor sum({metric}) * 0",
             "The share of token refreshes that failed; 0 while nobody refreshes.",
         ),
         Recording(

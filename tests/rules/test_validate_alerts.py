@@ -86,7 +86,7 @@ def test_durations_read_as_prometheus_writes_them(seconds: float, text: str) -> 
 
 def test_the_completion_page_names_only_what_is_there() -> None:
     page = (ROOT / "docs" / "PHASE-1-COMPLETION.md").read_text(encoding="utf-8")
-    named = {path for path in re.findall(r"`((?:tests|docs)/[\w./-]+)`", page)}
+    named = set[str](re.findall(r"`((?:tests|docs)/[\w./-]+)`", page))
     pictures = {f"docs/{path}" for path in re.findall(r"\((evidence/[\w.-]+)\)", page)}
     assert len(pictures) == 4
     assert [path for path in sorted(named | pictures) if not (ROOT / path).exists()] == []
