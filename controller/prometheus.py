@@ -211,7 +211,7 @@ def _measured(
     for entry in recorded:
         labels = entry["metric"]
         name = labels["__name__"]
-        series = {float(at): float(value) for at, value in entry["values"]}
+        series = _samples(entry["values"])
         if name == EVIDENCE_GATE_REVISION:
             revisions[labels["feature"]] = series
             continue
@@ -233,6 +233,13 @@ def _measured(
         rules_missing=rules_missing,
         doubled=frozenset(doubled),
     )
+
+
+def _samples(values: Iterable[tuple[Any, Any]]) -> Series:
+    """Read samples. VictoriaMetrics gives the mark of a gap as NaN; a gap that is over is no sample."""
+    samples = {float(at): float(value) for at, value in values}
+    newest = max(samples, default=0.0)
+    return {at: value for at, value in samples.items() if at == newest or not math.isnan(value)}
 
 
 def _read_instant(entries: Iterable[_Entry]) -> tuple[float, dict[str, Target], dict[Pair, tuple[str, ...]]]:

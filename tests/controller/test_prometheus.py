@@ -1,6 +1,7 @@
 """Reading Prometheus: each strange answer over a real socket is a named problem, in bounded time."""
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from controller.contract import EVIDENCE_SERIES
 from controller.decision.model import Evidence, Reason, State
 from controller.evidence import Lengths, Question
 from controller.features import ROLLOUT_FEATURES
-from controller.prometheus import PrometheusSource
+from controller.prometheus import PrometheusSource, _samples
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
@@ -200,3 +201,8 @@ def test_age_is_measured_on_prometheus_own_clock(server: Server) -> None:
 
     server.answer = ahead
     assert read(server).now == pytest.approx(time.time() + 3600, abs=60)
+
+
+def test_the_mark_of_a_gap_that_is_over_is_no_sample() -> None:
+    assert _samples([(10, "1"), (20, "NaN"), (30, "2")]) == {10.0: 1.0, 30.0: 2.0}
+    assert math.isnan(_samples([(10, "1"), (20, "NaN")])[20.0])
