@@ -228,13 +228,17 @@ class Story:
             yield f"the flags are {now}, the last record says {last['to']}"
 
     def _unpaused(self) -> Iterator[str]:
-        """Each end of a pause needs a resume of the operator before it, and after the pause."""
+        """Before anybody is in again after a pause, the operator must have resumed.
+
+        Who enables a feature in a Redis that was emptied a moment ago makes it anew, at 0 % and not paused,
+        because nothing there tells of a pause; a controller that knows better pauses it at its next tick.
+        """
         paused_at: float | None = None
         for at, values in self._watcher.seen:
-            paused = values[3]
+            percent, paused = values[2:4]
             if paused == "true" and paused_at is None:
                 paused_at = at
-            elif paused == "false" and paused_at is not None:
+            elif paused == "false" and percent != "0" and paused_at is not None:
                 if not any(paused_at - 0.5 <= resumed <= at for resumed in self.resumes):
                     yield f"the pause of {paused_at:.2f} ended at {at:.2f} without a resume"
                 paused_at = None
