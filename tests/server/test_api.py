@@ -210,4 +210,5 @@ def test_a_lost_redis_is_a_problem_and_heals(redis_server: RedisServer) -> None:
 def test_what_is_not_served_is_a_problem_too(served: Served) -> None:
     assert served.http.get("/api/v1/nothing").json()["status"] == 404
     wrong = served.http.put("/api/v1/features")
-    assert (wrong.status_code, wrong.json()["status"], wrong.headers["allow"]) == (405, 405, "GET, HEAD")
+    assert (wrong.status_code, wrong.json()["status"]) == (405, 405)
+    assert set(wrong.headers["allow"].split(", ")) == {"GET", "HEAD"}
