@@ -25,16 +25,21 @@ class Receiver:
 
     name: str
     kind: str
+    """What it takes."""
     url: str = field(default="", repr=False)
+    """Where notices are posted to."""
     secret: str = field(default="", repr=False)
     """Signs a webhook's body: HMAC with SHA-256."""
     on: tuple[str, ...] = EVENTS
+    """What it is told of."""
     features: tuple[str, ...] = ()
     """Only these; all of them when empty."""
     template: str = TEMPLATE
+    """The sentence, with words in braces."""
     link: str = ""
     """The address of the status page, as the reader reaches it."""
     to: tuple[str, ...] = field(default=(), repr=False)
+    """The addresses of an email."""
     user_id: str = field(default="", repr=False)
     """From whose mailbox an email goes out."""
 

@@ -64,8 +64,9 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
             await readiness.aclose()
             await client.aclose()
 
-    return Starlette(
-        routes=[*_with_document(operations), *shown.routes, *routes],
+    described = _with_document(operations)
+    app = Starlette(
+        routes=[*(operation.route for operation in described), *shown.routes, *routes],
         lifespan=lifespan,
         exception_handlers={
             ProblemError: on_problem,
@@ -74,10 +75,12 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
             Exception: on_crash,
         },
     )
+    app.state.operations = described
+    return app
 
 
-def _with_document(operations: list[Operation]) -> list[BaseRoute]:
-    """Give the routes of these operations, and of the document that describes them and itself."""
+def _with_document(operations: list[Operation]) -> list[Operation]:
+    """Add the operation that gives the document of all of them, itself included."""
 
     async def openapi(request: Request) -> Response:
         return answer(request, described)
@@ -87,7 +90,7 @@ def _with_document(operations: list[Operation]) -> list[BaseRoute]:
         "GET", "/openapi.json", openapi, "What is served, as OpenAPI 3.1.", "health", json_document
     )
     described = document([*operations, about])
-    return [operation.route for operation in [*operations, about]]
+    return [*operations, about]
 
 
 def _basics() -> list[Operation]:

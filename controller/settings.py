@@ -29,20 +29,31 @@ class Settings:
     features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
     config_path: Path | None = None
     redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
+    """Flags, state, decisions and lease; redis://, rediss:// or unix://."""
     prometheus_url: str = "http://127.0.0.1:9090"
+    """What answers /api/v1/query."""
     rules_url: str = ""
     """Where /api/v1/rules is answered, when that is not the Prometheus queried (vmalert)."""
     prometheus_token: str = field(default="", repr=False)
+    """Bearer token that Prometheus is asked with."""
     interval_s: float = DEFAULT_INTERVAL_S
+    """Length of a tick."""
     window_s: float = DEFAULT_INTERVAL_S
+    """Length of one window of evidence: the interval of its recording rules. The tick, unless given."""
     scrape_s: float = DEFAULT_INTERVAL_S / 3
+    """How often Prometheus scrapes the senders. A third of the tick, unless given."""
     lease_s: float = DEFAULT_INTERVAL_S * 3
+    """A leader that is silent for so long is followed by another. Three ticks, unless given."""
     listen: str = "127.0.0.1:8003"
+    """Address of the status page, the API and the metrics."""
     api_token: str = field(default="", repr=False)
+    """Opens what changes or sends: TOKEN, NAME:TOKEN or NAME:sha256:HEX, several separated by commas."""
     journal: Path | None = None
+    """JSONL file that every decision is appended to as well."""
     decisions_kept: int = 20_000
     """Length to which each feature's stream of decisions is trimmed: a week of ticks of 30 s."""
     log_unchanged_holds: bool = True
+    """Whether the log has holds that say the same as the one before."""
     notify: tuple[Receiver, ...] = ()
     """Who is told of decisions: the [notify.NAME] tables."""
 

@@ -127,21 +127,33 @@ class RolloutFeature:
 
     name: str
     provider: str
+    """Whose sends are measured, as in the label `provider`."""
     action: str
+    """Which sends are measured, as in the label `action`."""
     initial_percent: float = 0.0
+    """`rollout_percent` is created with this."""
     slo_error_rate_threshold: float = 0.01
+    """Limit of the share of failed sends."""
     slo_latency_p95_ms: float = 500.0
+    """Limit of the 95th percentile of latency."""
     steps: tuple[float, ...] = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0)
+    """The percentages, rising."""
     bake_s: float = 600.0
+    """A step lasts at least so long."""
     policy: str = "sequential"
+    """`sequential`, or `threshold` for comparison."""
     on_breach: str = "pause"
+    """`pause`, or `step_back` to the step below."""
     salt: str = ""
     """Salt of the users' buckets; the feature's name when empty."""
     max_failed_sends_per_step: int | None = None
+    """Harm budget: more failed sends at one step pause; none unless set."""
     approval_steps: tuple[float, ...] = ()
     """Percentages that are not stepped up to without a person's approval."""
     freezes: tuple[WeeklyFreeze | DatedFreeze, ...] = ()
+    """Times without a step up."""
     hold_on_alert: bool = True
+    """No step up while an alert of the feature is pending or firing."""
     pause_on_alert: bool = False
     """A critical alert that Alertmanager reports here pauses at once."""
     longest_hold_s: float = 86_400.0
