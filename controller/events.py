@@ -25,12 +25,14 @@ from controller.stream import ENTRY_ID, Entry, Streams, place
 
 MOST_STREAMS = 1000
 QUEUE = 256
-"""A reader that is so many events behind is cut off; it comes back with Last-Event-ID and misses nothing."""
+"""A reader that is so many ticks behind is cut off; it comes back with Last-Event-ID and misses nothing."""
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 REPLAYED = 1000
 """As many events of a feature are told again after a gap; a longer one is told as `gap`."""
 _HEALTH_EVERY_S = 1.0
+_GATHERED_S = 0.03
+"""A tick writes all of its decisions within this time: so they go out together, and after the tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,16 @@ class Event:
 class Subscriber:
     """One open stream's queue."""
 
-    queue: asyncio.Queue[Event | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    queue: asyncio.Queue[tuple[Event, ...]] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     lost: bool = False
 
-    def give(self, event: Event | None) -> None:
+    def give(self, *events: Event) -> None:
+        """Give what came at once, so that it is sent at once; nothing at all ends the stream."""
         if self.queue.full():
             self.lost = True
             self.queue.get_nowait()
-            event = None
-        self.queue.put_nowait(event)
+            events = ()
+        self.queue.put_nowait(events)
 
 
 class Hub:
@@ -92,7 +95,7 @@ class Hub:
     def close(self) -> None:
         """End every open stream."""
         for subscriber in self._subscribers:
-            subscriber.give(None)
+            subscriber.give()
 
     async def _follow(self) -> None:
         names = list(self._face.features)
@@ -100,9 +103,13 @@ class Hub:
         self._after = {name: self._after[name] for name in names if name in self._after}
         if new:
             self._after |= await self._streams.newest_ids(new)
-        for entry in await self._streams.wait(self._after):
-            self._after[entry.feature] = entry.id
-            self._give(_event(entry))
+        entries = await self._streams.wait(self._after)
+        if entries:
+            await asyncio.sleep(_GATHERED_S)
+            entries = await self._streams.wait(self._after, block_ms=None)
+        self._after |= {entry.feature: entry.id for entry in entries}
+        if entries:
+            self._give(*map(_event, entries))
 
     async def _tell_health(self) -> None:
         if time.monotonic() - self._health_at < _HEALTH_EVERY_S:
@@ -113,9 +120,9 @@ class Hub:
             self._health = health
             self._give(Event(_frame("health", json.dumps(health))))
 
-    def _give(self, event: Event) -> None:
+    def _give(self, *events: Event) -> None:
         for subscriber in self._subscribers:
-            subscriber.give(event)
+            subscriber.give(*events)
 
     async def events(self, request: Request) -> Response:
         """Open a stream: what was missed since Last-Event-ID first, then everything as it comes."""
@@ -137,16 +144,17 @@ class Hub:
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             yield _frame("health", json.dumps(await self._readiness.now()))
-            told = (0, 0)
+            told, wanted = (0, 0), {"", *names}
             if from_id:
                 missed = await self._missed(names, from_id)
                 told = max((event.place for event in missed if event.place), default=told)
                 for event in missed:
                     yield event.data
-            async for event in _live(subscriber):
-                known = event.place is not None and event.place <= told
-                if not known and event.feature in {"", *names}:
-                    yield event.data
+            async for events in _live(subscriber):
+                new = (one for one in events if one.place is None or one.place > told)
+                data = b"".join(one.data for one in new if one.feature in wanted)
+                if data:
+                    yield data
         finally:
             self._subscribers.discard(subscriber)
 
@@ -191,15 +199,15 @@ class Hub:
         ]
 
 
-async def _live(subscriber: Subscriber) -> AsyncIterator[Event]:
+async def _live(subscriber: Subscriber) -> AsyncIterator[tuple[Event, ...]]:
     while True:
         try:
-            event = await asyncio.wait_for(subscriber.queue.get(), HEARTBEAT_S)
+            events = await asyncio.wait_for(subscriber.queue.get(), HEARTBEAT_S)
         except TimeoutError:
-            event = Event(b": alive\n\n")
-        if event is None:
+            events = (Event(b": alive\n\n"),)
+        if not events:
             return
-        yield event
+        yield events
 
 
 def _event(entry: Entry) -> Event:

@@ -133,12 +133,15 @@ class Streams:
             name: answer[0][0] if answer else "0-0" for name, answer in zip(features, answers, strict=True)
         }
 
-    async def wait(self, after: Mapping[str, str]) -> list[Entry]:
-        """Wait up to half a second for entries newer than these ids, and give them oldest first."""
+    async def wait(self, after: Mapping[str, str], *, block_ms: int | None = _BLOCK_MS) -> list[Entry]:
+        """Wait up to half a second for entries newer than these ids, and give them oldest first.
+
+        With `block_ms` None those that are there already.
+        """
         keys = {decisions_key(name): name for name in after}
         with _store_errors():
             answer: Any = await self._redis.xread(
-                {key: after[name] for key, name in keys.items()}, block=_BLOCK_MS, count=_CHUNK
+                {key: after[name] for key, name in keys.items()}, block=block_ms, count=_CHUNK
             )
         found = [entry for key, chunk in answer or [] for entry in _entries(keys[key], chunk)]
         return sorted(found, key=lambda entry: entry.place)
