@@ -1,7 +1,7 @@
 """What every provider must keep to, and that a second one is one file and one line."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from sending import ANN, open_flags
 from servers import RedisServer
 
 from adapter import ActionDisabledError, ActionGatedError, Runtime, SendUnknownError, Settings, StaticTokens
-from adapter.actions import ACTIONS, action
+from adapter.actions import ACTIONS, Action, action
 from adapter.checks import check
 from adapter.errors import MessageRefusedError, Source
 from adapter.message import Attachment, OutgoingMessage, SendIds
@@ -75,7 +75,11 @@ def test_a_body_over_the_cap_is_refused(provider: Provider) -> None:
         provider.prepare(big, IDS, Limits(max_body_bytes=5000))
 
 
-example_send = action("example.send", Example()).send
+@pytest.fixture
+def example() -> Iterator[Action]:
+    """The action of the second provider, on offer during this test alone."""
+    yield action("example.send", Example())
+    del ACTIONS["example.send"]
 
 
 @pytest.fixture
@@ -96,16 +100,16 @@ def environment(
 
 @pytest.mark.servers
 async def test_a_second_provider_has_gate_metrics_errors_and_keys_from_one_line(
-    environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox
+    environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox, example: Action
 ) -> None:
     settings, registry = Settings.from_environment(environment), CollectorRegistry()
     tokens = {"example": StaticTokens("sandbox-example")}
     async with Runtime.open(settings, tokens=tokens, registry=registry) as runtime:
         for _ in range(2):
-            await example_send([ANN], "Hi", body_text="Hi", user_id="u", idempotency_key="k", runtime=runtime)
+            await example.send([ANN], "Hi", body_text="Hi", user_id="u", idempotency_key="k", runtime=runtime)
         graph.faults = Faults(status=503)
         with pytest.raises(SendUnknownError) as unknown:
-            await example_send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
+            await example.send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
     labels = {"provider": "example", "action": "example.send"}
     assert ACTIONS["example.send"].provider.name == "example"
     assert (graph.posts, unknown.value.code, unknown.value.source) == (2, "EXAMPLE_UNKNOWN", Source.PROVIDER)
@@ -117,15 +121,15 @@ async def test_a_second_provider_has_gate_metrics_errors_and_keys_from_one_line(
 
 @pytest.mark.servers
 async def test_a_second_provider_is_gated_as_the_first(
-    environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox
+    environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox, example: Action
 ) -> None:
     open_flags(redis_client, "example", rollout_percent="0")
     registry = CollectorRegistry()
     async with Runtime.open(Settings.from_environment(environment), registry=registry) as runtime:
         with pytest.raises(ActionGatedError):
-            await example_send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
+            await example.send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
     off = {**environment, "PROVIDER_EXAMPLE_ENABLED": "false"}
     async with Runtime.open(Settings.from_environment(off), registry=registry) as runtime:
         with pytest.raises(ActionDisabledError):
-            await example_send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
+            await example.send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
     assert graph.posts == 0
