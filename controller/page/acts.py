@@ -24,7 +24,8 @@ def _buttons(stand: Mapping[str, Any]) -> str:
     name = e(stand["feature"])
     buttons = []
     if not stand["paused"]:
-        buttons.append('<button class="stop" data-act="pause">Pause</button>')
+        tone = ' class="stop"' if stand["enabled"] else ""
+        buttons.append(f'<button{tone} data-act="pause">Pause</button>')
     else:
         buttons.append(
             _asking("resume", "Resume", f"Resume {name} at {percent_text(stand['rollout_percent'])}?")

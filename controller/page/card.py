@@ -65,11 +65,11 @@ def _quiet(shown: Card) -> str:
 
 def _full(shown: Card) -> str:
     return (
-        f"{_part(shown, 'steps', _ladder(shown))}"
+        f"{_part(shown, 'steps', _ladder(shown))}{acts(shown.stand)}"
         f"{_part(shown, 'slos', slos(shown.stand, shown.p95_s))}"
         f"{_chart(shown)}"
         f"{_part(shown, 'facts', _facts(shown))}"
-        f"{acts(shown.stand)}{_decisions(shown)}"
+        f"{_decisions(shown)}"
     )
 
 
@@ -87,10 +87,14 @@ def _why(shown: Card) -> str:
     """Say why it stands so; of a paused feature, what paused it."""
     stops = (one for one in shown.records if one["kind"] == "pause" and one["applied"] == "applied")
     stop = next(stops, None) if shown.stand["paused"] else None
+    if shown.asleep and not shown.stand["paused"]:
+        first = percent_text(shown.stand["steps"][0])
+        return f"Enable it and the controller begins: {e(first)} first, and further as health is proven."
     if stop is None:
         return e(shown.stand["detail"])
-    by = "" if stop["actor"] == "controller" else f" ({e(stop['actor'])})"
-    return f"Since {time_tag(stop['at'])}: {e(stop['note'] or stop['detail'])}{by} Only a person resumes it."
+    told = str(stop["note"] or stop["detail"]).rstrip(".")
+    by = "" if stop["actor"] == "controller" else f" (by {stop['actor']})"
+    return f"Since {time_tag(stop['at'])}: {e(told + by)}. Only a person resumes it."
 
 
 def _ladder(shown: Card) -> str:

@@ -19,14 +19,18 @@ class Point:
 
     at: float
     percent: float
+    paused: bool
     sends: float = 0.0
     errors: float = 0.0
     timed: float = 0.0
     slow: float = 0.0
 
+    def stands_as(self, other: "Point") -> bool:
+        return (self.percent, self.paused) == (other.percent, other.paused)
+
     def take(self, other: "Point") -> None:
         """Add the next point to this one."""
-        self.at, self.percent = other.at, other.percent
+        self.at = other.at
         self.sends += other.sends
         self.errors += other.errors
         self.timed += other.timed
@@ -78,11 +82,11 @@ class Course:
             self.stays.append(Stay(point.percent, point.at, point.at))
 
     def _merge(self) -> None:
-        """Halve the points; only neighbours at one percentage are merged, so steps stay where they are."""
+        """Halve the points; only neighbours that stand alike are merged, so steps stay where they are."""
         merged: list[Point] = []
         pending: Point | None = None
         for point in self.points:
-            if pending is not None and pending.percent == point.percent:
+            if pending is not None and pending.stands_as(point):
                 pending.take(point)
                 merged.append(pending)
                 pending = None
@@ -94,7 +98,7 @@ class Course:
 
 
 def _point(record: Mapping[str, Any]) -> Point:
-    point = Point(record["at"], record["to"]["rollout_percent"])
+    point = Point(record["at"], record["to"]["rollout_percent"], record["to"]["paused"])
     evidence = record["evidence"] if record["kind"] != "external_change" else None
     for window in evidence["windows"] if evidence else ():
         point.sends += window["sends"]

@@ -35,7 +35,7 @@ def _top(health: Mapping[str, Any]) -> str:
         '<label>Token<input type="password" name="token" '
         'autocomplete="current-password" placeholder="needed to change things"></label></form>'
         "</header>"
-        '<p class="lost" role="alert" hidden>The connection to the daemon is lost; what is shown is old.</p>'
+        '<p class="lost" role="alert" hidden></p>'
     )
 
 
@@ -59,14 +59,18 @@ def _chip(name: str, good: bool, yes: str, no: str) -> tuple[str, str]:
 
 
 def overview(standings: Sequence[Mapping[str, Any]]) -> str:
-    """Give every feature in one line, when there are several."""
+    """Give every feature in one line, when there are several; those that want a person come first."""
     if len(standings) < 2:
         return ""
-    rows = "".join(_row(stand) for stand in standings)
+    rows = "".join(_row(stand) for stand in sorted(standings, key=_urgency))
     return (
         '<nav class="overview" aria-label="Features"><div class="part" id="overview" data-part>'
         f"<ul>{rows}</ul></div></nav>"
     )
+
+
+def _urgency(stand: Mapping[str, Any]) -> int:
+    return {"stop": 0, "warn": 1}.get(state_of(stand)[1], 2)
 
 
 def _row(stand: Mapping[str, Any]) -> str:
@@ -77,6 +81,21 @@ def _row(stand: Mapping[str, Any]) -> str:
         f'<b>{name}</b><span class="at">{e(percent_text(stand["rollout_percent"]))}</span>'
         f'<span class="says">{e(headline(stand))}</span></a></li>'
     )
+
+
+def title_of(standings: Sequence[Mapping[str, Any]]) -> str:
+    """Say in a tab's few letters what matters most: how many are paused, or where the only one stands."""
+    awake = [stand for stand in standings if stand["enabled"] or stand["rollout_percent"] > 0]
+    if len(awake) == 1:
+        [stand] = awake
+        return f"{stand['feature']} {percent_text(stand['rollout_percent'])}, {state_of(stand)[0]}"
+    paused = sum(bool(stand["paused"]) for stand in awake)
+    return f"{paused} paused of {len(awake)} rollouts" if paused else "Rollouts"
+
+
+def trouble(sentence: str, then: str) -> str:
+    """Give what stands in the place of the cards where nothing can be shown."""
+    return f'<div class="card stop"><p class="trouble">{e(sentence)}</p><p class="last">{e(then)}</p></div>'
 
 
 def _dialog() -> str:

@@ -41,6 +41,7 @@ function takeIn(fresh) {
     const old = document.getElementById(card.id);
     if (old) old.className = card.className;
   }
+  document.title = fresh.title;
 }
 
 function refocus(root, focused) {
@@ -78,13 +79,12 @@ async function refresh() {
   asked = true;
   try {
     const answer = await fetch(location.href, {headers: {Accept: 'text/html'}});
-    if (!answer.ok) throw new Error(`HTTP ${answer.status}`);
     const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html');
-    if (shape(fresh) !== shape(document)) { rebuild(fresh); } else { takeIn(fresh); }
-    await Promise.all(all('.chart').map(draw));
-    lost(false);
+    if (answer.ok && shape(fresh) !== shape(document)) { rebuild(fresh); } else { takeIn(fresh); }
+    lost(answer.ok ? '' : find('.trouble', fresh)?.textContent ?? `The daemon answers ${answer.status}.`);
+    if (answer.ok) await Promise.all(all('.chart').map(draw));
   } catch {
-    lost(true);
+    lost('The connection to the daemon is lost.');
   } finally {
     asked = false;
     if (again) { again = false; setTimeout(refresh, 300); }
@@ -96,7 +96,11 @@ function rebuild(fresh) {
   begin();
 }
 
-function lost(yes) { find('.lost').hidden = !yes; }
+function lost(why) {
+  const bar = find('.lost');
+  bar.hidden = !why || Boolean(find('main .trouble'));
+  if (why) bar.textContent = `${why} What is shown is old.`;
+}
 
 // --- live -------------------------------------------------------------------------------------------------
 const POLL_MS = 5000;
@@ -115,31 +119,79 @@ function follow() {
 const charts = new Map();
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-function options(title, width, height, {stroke, fill, limit, unit, stairs, last, key}) {
+function options(title, width, height, {limit, unit, stairs, last, key, value}) {
   const grid = {stroke: colour('--line'), width: 1};
   const axis = {stroke: colour('--soft'), font: '12px system-ui', grid, ticks: {show: false}};
   const path = stairs ? uPlot.paths.stepped({align: 1}) : undefined;
+  const top = (high) => stairs ? 108 : Math.max((limit ?? 0) * 1.5, (high ?? 0) * 1.15, 1e-9);
   return {
     width, height,
     legend: {show: false},
     cursor: {sync: {key}, y: false, points: {size: 7}},
-    padding: [8, 8, last ? 0 : 8, 0],
-    scales: {y: {range: (_, low, high) => [0, Math.max(stairs ? 100 : (limit ?? 0) * 1.5, (high ?? 0) * 1.15, 1e-9)]}},
+    padding: [6, 8, last ? 0 : 6, 0],
+    scales: {y: {range: (_, low, high) => [0, top(high)]}},
     axes: [
-      {...axis, show: last, grid: {show: false}, size: 30, space: 90, values: (u, at) => at.map(moments(u.scales.x))},
-      {...axis, size: 62, splits: (u) => ticks(u.scales.y.max, stairs), values: (_, at) => at.map((v) => `${+v.toPrecision(3)} ${unit}`)},
+      {...axis, show: last, grid: {show: false}, size: 30, space: 90, filter: whole, values: (u, at) => at.map(moments(u.scales.x))},
+      {...axis, size: 62, splits: (u) => ticks(u.scales.y.max, stairs), values: (_, at) => at.map((v) => amount(v, unit))},
     ],
-    series: [{}, {label: title, stroke: colour(stroke), fill: fill && colour(fill), width: 2, paths: path, spanGaps: true, points: {show: false}}],
-    hooks: {draw: [(u) => limit && rule(u, limit)]},
+    series: [{}, {label: title, stroke: (u) => ink(u, limit), fill: stairs && colour('--accent-soft'), width: 2, paths: path, spanGaps: true, points: {show: false}}],
+    hooks: {
+      drawClear: [shade],
+      draw: [(u) => limit && rule(u, limit, `limit ${amount(limit, unit)}`)],
+      setCursor: [(u) => { value.textContent = pointed(u, unit); }],
+    },
   };
 }
+
+const amount = (number, unit) => `${(+number.toPrecision(3)).toLocaleString()} ${unit}`;
+
+// What the pointer is on: the figure and its time.
+function pointed(u, unit) {
+  const {idx} = u.cursor, figure = idx == null ? null : u.data[1][idx];
+  return figure == null ? '' : `${amount(figure, unit)} at ${clock.format(u.data[0][idx] * 1000)}`;
+}
+
+// A line is red only where it is above its limit.
+function ink(u, limit) {
+  if (!limit) return colour('--accent');
+  const {top, height} = u.bbox;
+  const share = Math.min(Math.max((u.valToPos(limit, 'y', true) - top) / height, 0), 1);
+  const gradient = u.ctx.createLinearGradient(0, top, 0, top + height);
+  gradient.addColorStop(share, colour('--stop'));
+  gradient.addColorStop(share, colour('--calm'));
+  return gradient;
+}
+
+// The time that a feature was paused lies in shade.
+function shade(u) {
+  u.ctx.save();
+  u.ctx.fillStyle = colour('--stop-soft');
+  for (const [from, to] of u.pauses ?? []) {
+    const left = u.valToPos(from, 'x', true), right = u.valToPos(to, 'x', true);
+    u.ctx.fillRect(left, u.bbox.top, Math.max(right - left, 2), u.bbox.height);
+  }
+  u.ctx.restore();
+}
+
+// The stretches [from, to] in which it was paused.
+function pauses({at, paused}) {
+  const found = [];
+  at.forEach((moment, i) => {
+    if (paused[i] && !paused[i - 1]) found.push([moment, moment]);
+    if (paused[i]) found[found.length - 1][1] = at[i + 1] ?? moment;
+  });
+  return found;
+}
+
+// A time that the edge would cut off is left out.
+const whole = (u, splits) => splits.map((at) => Math.abs(u.valToPos(at, 'x') - u.over.clientWidth / 2) > u.over.clientWidth / 2 - 32 ? null : at);
 
 // The times below the chart, in the reader's zone and no finer than needed.
 function moments({min, max}) {
   const span = max - min;
   const style = span > 172800 ? {dateStyle: 'short'} : span > 900 ? {timeStyle: 'short'} : {timeStyle: 'medium'};
   const format = new Intl.DateTimeFormat(undefined, style);
-  return (at) => format.format(at * 1000);
+  return (at) => at === null ? '' : format.format(at * 1000);
 }
 
 function ticks(top, stairs) {
@@ -149,44 +201,48 @@ function ticks(top, stairs) {
   return [0, step, 2 * step].filter((v) => v <= top);
 }
 
-function rule(u, limit) {
-  const y = Math.round(u.valToPos(limit, 'y', true));
+function rule(u, limit, says) {
+  const y = Math.round(u.valToPos(limit, 'y', true)), end = u.bbox.left + u.bbox.width;
   u.ctx.save();
-  u.ctx.strokeStyle = colour('--soft');
+  u.ctx.strokeStyle = u.ctx.fillStyle = colour('--soft');
   u.ctx.setLineDash([5, 5]);
   u.ctx.beginPath();
   u.ctx.moveTo(u.bbox.left, y);
-  u.ctx.lineTo(u.bbox.left + u.bbox.width, y);
+  u.ctx.lineTo(end, y);
   u.ctx.stroke();
+  u.ctx.font = `${11 * devicePixelRatio}px system-ui`;
+  u.ctx.textAlign = 'right';
+  u.ctx.textBaseline = 'bottom';
+  u.ctx.fillText(says, end, y - 3 * devicePixelRatio);
   u.ctx.restore();
 }
 
 async function draw(figure) {
   if (typeof uPlot === 'undefined') return;
-  const answer = await fetch(figure.dataset.chart);
-  if (!answer.ok) return;
+  const answer = await fetch(figure.dataset.chart).catch(() => null);
+  if (!answer?.ok) return;
   const told = await answer.json();
   const plots = find('.plots', figure);
   if (told.at.length < 2) { plots.replaceChildren(); charts.delete(figure); return; }
   const span = [told.at[0], told.at[told.at.length - 1]];
   const panels = [
-    ['Users who are in', told.at, told.percent, {stroke: '--accent', fill: '--accent-soft', unit: '%', stairs: true}, 100],
-    ['Error rate, dashed: its limit', told.at, told.errors, {stroke: '--errors', limit: told.limits.error_rate * 100, unit: '%'}, 92],
-    ['p95 latency, dashed: its limit', told.p95_at, told.p95_ms, {stroke: '--latency', limit: told.limits.latency_p95_ms, unit: 'ms', last: true}, 116],
+    ['Users who are in', told.at, told.percent, {unit: '%', stairs: true}, 100],
+    ['Error rate', told.at, told.errors, {limit: told.limits.error_rate * 100, unit: '%'}, 92],
+    ['p95 latency', told.p95_at, told.p95_ms, {limit: told.limits.latency_p95_ms, unit: 'ms', last: true}, 116],
   ];
-  const known = charts.get(figure);
+  const known = charts.get(figure), shaded = pauses(told);
   if (known && known.scheme === scheme()) {
-    panels.forEach(([, x, y], i) => known.plots[i].setData(framed(x, y, span)));
+    known.plots.forEach((plot, i) => { plot.pauses = shaded; plot.setData(framed(panels[i][1], panels[i][2], span)); });
     return;
   }
   plots.replaceChildren();
-  const width = plots.clientWidth;
   const made = panels.map(([title, x, y, look, height]) => {
-    const name = document.createElement('p');
+    const name = document.createElement('p'), value = document.createElement('span');
     name.className = 'plot-name';
-    name.textContent = title;
+    name.append(title, value);
     plots.append(name);
-    return new uPlot(options(title, width, height, {...look, key: figure.dataset.chart}), framed(x, y, span), plots);
+    const drawn = options(title, plots.clientWidth, height, {...look, value, key: figure.dataset.chart});
+    return new uPlot(drawn, framed(x, y, span), (plot, ready) => { plot.pauses = shaded; plots.append(plot.root); ready(); });
   });
   charts.set(figure, {plots: made, scheme: scheme()});
   sized.observe(plots);

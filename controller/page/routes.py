@@ -12,15 +12,18 @@ from starlette.routing import Route
 from controller.answers import answer, tagged
 from controller.api import Api
 from controller.face import Face
+from controller.flagstore import StoreError
 from controller.page.card import Card, card
 from controller.page.course import Course, Courses, Point
-from controller.page.frame import overview, page
+from controller.page.frame import overview, page, title_of, trouble
 from controller.page.latency import Latencies, Series
+from controller.problems import ProblemError
 from controller.readiness import Readiness
 from controller.stream import Streams
 
 MOST_CARDS = 6
 """With more features the first page is the overview alone."""
+_WITHOUT_REDIS = "Senders let nobody in until it is back; nothing steps up. This page comes back by itself."
 _RECORDS = 300
 _AVERAGED = 10
 """The chart's error rate is over so many neighbouring points: a single tick has few sends."""
@@ -70,23 +73,36 @@ class StatusPage:
         ]
 
     async def home(self, _: Request) -> Response:
-        standings = await self._api.standings()
-        shown = standings if len(standings) <= MOST_CARDS else []
-        return await self._page("Rollouts", standings, shown)
+        return await self._page("")
 
     async def one(self, request: Request) -> Response:
-        name = self._face.feature(request.path_params["name"]).name
-        standings = await self._api.standings()
-        shown = [stand for stand in standings if stand["feature"] == name]
-        return await self._page(f"{name}: rollout", standings, shown)
+        return await self._page(request.path_params["name"])
 
-    async def _page(
-        self, title: str, standings: list[dict[str, Any]], shown: list[dict[str, Any]]
-    ) -> Response:
-        health, *cards = await asyncio.gather(
-            self._readiness.now(), *(self._card(stand) for stand in sorted(shown, key=_awake))
-        )
-        return HTMLResponse(page(title, health, overview(standings), cards), headers=_HEADERS)
+    async def _page(self, name: str) -> Response:
+        """Give the page of one feature, or of all; what prevents it is a page too."""
+        try:
+            title, listed, cards = await self._shown(name)
+            status = 200
+        except ProblemError as problem:
+            title, listed, status = "Not found", "", problem.status
+            cards = [trouble(f"{problem.detail[:1].upper()}{problem.detail[1:]}.", "All rollouts are at /.")]
+        except StoreError as error:
+            title, listed, status = "Redis does not answer", "", 503
+            cards = [trouble(f"{str(error).rstrip('.')}.", _WITHOUT_REDIS)]
+        health = await self._readiness.now()
+        return HTMLResponse(page(title, health, listed, cards), status, headers=_HEADERS)
+
+    async def _shown(self, name: str) -> tuple[str, str, list[str]]:
+        """Give title, overview and cards; raises ProblemError for an unknown feature, StoreError."""
+        if name:
+            self._face.feature(name)
+        standings = await self._api.standings()
+        shown = [stand for stand in standings if name in {"", stand["feature"]}]
+        title = title_of(shown)
+        if len(shown) > MOST_CARDS:
+            shown = []
+        cards = await asyncio.gather(*(self._card(stand) for stand in sorted(shown, key=_awake)))
+        return title, overview(standings), cards
 
     async def _card(self, stand: dict[str, Any]) -> str:
         name = stand["feature"]
@@ -115,6 +131,7 @@ class StatusPage:
             "limits": stand["slo"],
             "at": [round(point.at, 3) for point in course.points],
             "percent": [point.percent for point in course.points],
+            "paused": [point.paused for point in course.points],
             "errors": _averaged(course.points),
             "p95_at": [at for at, _ in p95],
             "p95_ms": [round(seconds * 1000, 1) for _, seconds in p95],

@@ -259,6 +259,41 @@ def test_a_lost_daemon_is_said_on_the_page_and_its_return_too(ramp: Rig, served:
     expect(page.locator(".lost")).to_be_hidden()
 
 
+def test_a_lost_redis_is_a_page_that_comes_back_by_itself(
+    ramp: Rig, served: Served, redis_server: RedisServer, page: Page
+) -> None:
+    redis_server.kill()
+    page.goto(served.url)
+    expect(page.locator(".trouble")).to_contain_text("Redis")
+    expect(page.get_by_text("Redis does not answer")).to_be_visible()
+    assert served.http.get("/").status_code == 503
+    redis_server.start()
+    expect(page.get_by_role("article", name="microsoft")).to_be_visible(timeout=15_000)
+    expect(page.locator(".trouble")).to_have_count(0)
+
+
+def test_a_feature_that_is_none_is_a_page_that_names_the_one_meant(served: Served) -> None:
+    answer = served.http.get("/features/microsfot")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "did you mean microsoft?" in answer.text
+
+
+def test_the_tab_says_where_it_stands(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    expect(page).to_have_title("microsoft 5 %, holding")
+    ramp.person(Kind.PAUSE)
+    expect(page).to_have_title("microsoft 5 %, paused")
+
+
+def test_the_chart_knows_when_it_was_paused(ramp: Rig, served: Served) -> None:
+    ramp.person(Kind.PAUSE)
+    ramp.person(Kind.RESUME)
+    course = served.http.get("/page/features/microsoft/course").json()
+    assert course["paused"][-2:] == [True, False]
+    assert not any(course["paused"][:-2])
+    assert {len(course[name]) for name in ("at", "percent", "errors")} == {len(course["paused"])}
+
+
 def test_flags_that_cannot_be_read_are_said(ramp: Rig, served: Served) -> None:
     ramp.edit(paused="perhaps")
     assert "flags unreadable" in served.http.get("/features/microsoft").text
