@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test soak lint format unit bench bench-decisions lock clean
+.PHONY: help setup setup-test demo test soak lint format unit pictures bench bench-decisions lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -37,6 +37,9 @@ unit: setup-test ## pytest: the core, the conformance suites, the stories, the r
 soak: setup-test ## many random courses of faults, and many kills of the leader (SOAK_SEQUENCES=200 SOAK_KILLS=50)
 	SOAK_SEQUENCES=$${SOAK_SEQUENCES:-200} SOAK_KILLS=$${SOAK_KILLS:-50} \
 	  $(BIN)/pytest -q -n 2 --timeout=1800 tests/faults/test_sequences.py tests/faults/test_daemon.py $(ARGS)
+
+pictures: setup-test ## tell the demo's story once and renew the pictures in docs/pictures
+	PYTHONPATH=tests $(BIN)/python -m demo_pictures
 
 bench: setup-test ## measure, side by side in one run; rewrites docs/benchmarks.md
 	$(BIN)/python tests/bench/run.py $(ARGS)

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import requests
-from prometheus_api_client.exceptions import PrometheusApiClientException
 from rich.console import Console
 
 from controller.console import NO, UNREACHABLE, fail, print_table
 from controller.demo.processes import Processes, StartError
-from controller.demo.story import SCENARIOS, Seen, StoryError, tell
+from controller.demo.story import SCENARIOS, Seen, StoryError, look, tell
 from controller.demo.view import View
 from controller.demo.world import MissingServerError, World, build
 from controller.flagstore import StoreError
@@ -70,22 +68,11 @@ def _run(processes: Processes, scenario: str, *, keep: bool, plain: bool) -> Non
             if sentence:
                 view.say(sentence)
             time.sleep(0 if sentence else _PULSE_S)
-            _look(world, seen)
+            look(world, seen)
             view.refresh(seen)
     _summary(seen, view)
     if keep:
         _keep(world, console)
-
-
-def _look(world: World, seen: Seen) -> None:
-    """Take in the records written since the last look, and the figures as they stand."""
-    known = {record["id"] for record in seen.records[-50:]}
-    newest = world.store.history("microsoft", newest=20)
-    seen.records.extend(record for record in newest if record["id"] not in known)
-    try:
-        seen.measured.update(world.measured())
-    except (requests.RequestException, PrometheusApiClientException, KeyError, ValueError):
-        return
 
 
 def _summary(seen: Seen, view: View) -> None:

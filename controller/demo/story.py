@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import requests
+from prometheus_api_client.exceptions import PrometheusApiClientException
+
 from controller.decision.model import Kind
 from controller.demo.world import SENDERS, World
 from controller.journal import Journals
@@ -122,6 +125,17 @@ SCENARIOS = ("healthy", *TROUBLES)
 
 def void(_: object) -> None:
     """Take a value and do nothing with it."""
+
+
+def look(world: World, seen: Seen) -> None:
+    """Take in the records written since the last look, and the figures as they stand."""
+    known = {record["id"] for record in seen.records[-50:]}
+    newest = world.store.history(_FEATURE, newest=20)
+    seen.records.extend(record for record in newest if record["id"] not in known)
+    try:
+        seen.measured.update(world.measured())
+    except (requests.RequestException, PrometheusApiClientException, KeyError, ValueError):
+        return
 
 
 def tell(world: World, seen: Seen, scenario: str) -> Iterator[str]:

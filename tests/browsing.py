@@ -1,0 +1,20 @@
+"""A real Chromium for tests: Debian's, driven by Playwright, which downloads none."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, sync_playwright
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Run the browser until the block ends."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert program, "install Debian's chromium: .ci/setup does"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
