@@ -3,9 +3,10 @@
 A mail of megabytes never lies in memory as base64, and its first bytes leave at once. Pure.
 """
 
-import base64
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from pybase64 import b64encode
 
 BLOCK_BYTES = 192 * 1024
 """Of a file, encoded at a time; a multiple of three, so that the blocks join without padding."""
@@ -42,7 +43,7 @@ def base64_blocks(content: bytes) -> Iterator[bytes]:
     """Give the base64 of a file, block by block."""
     view = memoryview(content)
     for start in range(0, len(content), BLOCK_BYTES):
-        yield base64.b64encode(view[start : start + BLOCK_BYTES])
+        yield b64encode(view[start : start + BLOCK_BYTES])
 
 
 def base64_of_pieces(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
@@ -51,9 +52,9 @@ def base64_of_pieces(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
     for piece in pieces:
         gathered = b"".join((carried, piece))
         whole = len(gathered) // 3 * 3
-        yield base64.b64encode(gathered[:whole])
+        yield b64encode(gathered[:whole])
         carried = gathered[whole:]
-    yield base64.b64encode(carried)
+    yield b64encode(carried)
 
 
 def joined(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:

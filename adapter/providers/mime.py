@@ -4,12 +4,13 @@ The parts are written with a short mark in place of each file, and the files' ba
 bytes are asked for: the standard library would pass each of its lines through several functions.
 """
 
-import base64
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.message import MIMEPart
 from email.policy import SMTP
+
+from pybase64 import b64encode
 
 from adapter.message import Attachment, InlineImage, OutgoingMessage, SendIds
 from adapter.providers.body import base64_length, spliced
@@ -52,7 +53,7 @@ def build_mime(message: OutgoingMessage, ids: SendIds) -> MimeOutput:
     body = builder.mixed(builder.related(builder.alternative(message), images), attachments)
     return MimeOutput(
         skeleton=_headers(message, ids).encode("ascii") + body.as_bytes(),
-        contents=tuple((base64.b64encode(mark), file.content) for mark, file in (*images, *attachments)),
+        contents=tuple((b64encode(mark), file.content) for mark, file in (*images, *attachments)),
     )
 
 
@@ -64,7 +65,7 @@ def _lines_length(count: int) -> int:
 def base64_lines(content: bytes) -> Iterator[bytes]:
     """Give the base64 in lines, a block at a time: single lines need much memory."""
     for start in range(0, len(content), BLOCK_BYTES):
-        encoded = base64.b64encode(content[start : start + BLOCK_BYTES])
+        encoded = b64encode(content[start : start + BLOCK_BYTES])
         yield b"\r\n".join(
             encoded[at : at + LINE_CHARACTERS] for at in range(0, len(encoded), LINE_CHARACTERS)
         )

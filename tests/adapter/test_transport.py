@@ -2,7 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,47 @@ from adapter.providers.body import Body
 from adapter.providers.provider import Request
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
-from adapter.transport import Attempt, NotSentError, OutcomeUnknownError, Transport
+from adapter.transport import MAX_REPLY_BYTES, Attempt, NotSentError, OutcomeUnknownError, Transport
 
 BODY = b'{"message":{"toRecipients":[{"emailAddress":{"address":"a@b.com"}}],"subject":"Hi"}}'
 REQUEST = Request("/me/sendMail", {"Content-Type": "application/json"}, Body.of(BODY))
 TOKEN: Mapping[str, str] = {"Authorization": "Bearer sandbox-x"}
 
+ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 pytestmark = pytest.mark.servers
+
+
+@asynccontextmanager
+async def listening(talk: Talk) -> AsyncIterator[int]:
+    """Serve one way of talking; gives the port."""
+
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(served, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@asynccontextmanager
+async def posting(base_url: str, ca_file: str = "") -> AsyncIterator[Transport]:
+    transport = Transport(base_url, ca_file=ca_file)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+async def read_post(reader: asyncio.StreamReader) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(len(BODY))
 
 
 @pytest.fixture
@@ -97,7 +132,7 @@ async def test_no_answer_in_time_is_unknown(graph: Sandbox) -> None:
     assert attempt.body_began
 
 
-async def test_more_sends_at_once_than_one_pool_holds_all_arrive(graph: Sandbox) -> None:
+async def test_more_sends_at_once_than_there_are_connections_all_arrive(graph: Sandbox) -> None:
     transport = Transport(graph.url)
     replies = await asyncio.gather(*(transport.post(REQUEST, TOKEN, 20.0, Attempt()) for _ in range(200)))
     again = await asyncio.gather(*(transport.post(REQUEST, TOKEN, 20.0, Attempt()) for _ in range(8)))
@@ -114,3 +149,126 @@ async def test_a_proxy_of_the_environment_stands_not_before_this_machine(
     transport = Transport(graph.url)
     assert (await transport.post(REQUEST, TOKEN, 5.0, Attempt())).status == 202
     await transport.aclose()
+
+
+async def test_a_proxy_of_the_environment_is_used(graph: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", graph.base)
+    async with posting("http://graph.example/v1.0") as transport:
+        assert (await transport.post(REQUEST, TOKEN, 5.0, Attempt())).status == 202
+    assert graph.posts == 1
+
+
+async def test_a_proxy_passes_tls_on_and_sees_none_of_it(
+    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("graph.example").configure_cert(context)
+    asked: list[bytes] = []
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append((await reader.readuntil(b"\r\n\r\n")).partition(b"\r\n")[0])
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", int(graph.base.split(":")[2]))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await asyncio.gather(relay(reader, there_writer), relay(there_reader, writer))
+
+    async with Sandbox(tls=context) as graph, listening(tunnel) as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        async with posting("https://graph.example/v1.0", ca_file) as transport:
+            replies = [await transport.post(REQUEST, TOKEN, 5.0, Attempt()) for _ in range(2)]
+    assert [reply.status for reply in replies] == [202, 202]
+    assert asked == [b"CONNECT graph.example:443 HTTP/1.1"]
+
+
+async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+    writer.close()
+
+
+async def test_sends_one_after_the_other_share_a_connection() -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await read_post(reader)
+            writer.write(ACCEPTED)
+
+    async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
+        for _ in range(5):
+            await transport.post(REQUEST, TOKEN, 5.0, Attempt())
+    assert connections == 1
+
+
+@pytest.mark.parametrize("farewell", [b"", b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"])
+async def test_a_connection_that_the_server_gave_up_is_not_used_again(farewell: bytes) -> None:
+    left = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_post(reader)
+        writer.write(ACCEPTED)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(farewell)
+        writer.close()
+        await writer.wait_closed()
+        left.set()
+
+    async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
+        for _ in range(3):
+            left.clear()
+            assert (await transport.post(REQUEST, TOKEN, 5.0, Attempt())).status == 202
+            await left.wait()
+            await asyncio.sleep(0.05)
+
+
+async def test_of_an_endless_reply_only_the_beginning_is_read() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_post(reader)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 99999999999\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+
+    async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
+        reply = await transport.post(REQUEST, TOKEN, 5.0, Attempt())
+    assert (reply.status, len(reply.body)) == (400, MAX_REPLY_BYTES)
+
+
+async def test_a_mail_that_is_given_up_half_way_does_not_leave_later() -> None:
+    body = Body.of(b"x" * 32_000_000)
+    received = 0
+    stopped, ended = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await stopped.wait()
+        try:
+            while data := await reader.read(65536):
+                received += len(data)
+        finally:
+            ended.set()
+
+    async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
+        attempt = Attempt()
+        with pytest.raises(OutcomeUnknownError):
+            await transport.post(Request("/me/sendMail", {}, body), TOKEN, 0.3, attempt)
+        stopped.set()
+        await ended.wait()
+    assert attempt.body_began
+    assert received < len(body)
+
+
+async def test_headers_that_come_twice_are_both_kept() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_post(reader)
+        writer.write(
+            b'HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm="a"\r\n'
+            b'WWW-Authenticate: Bearer claims="e30="\r\nContent-Length: 0\r\n\r\n'
+        )
+        await writer.drain()
+
+    async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
+        reply = await transport.post(REQUEST, TOKEN, 5.0, Attempt())
+    assert reply.headers["www-authenticate"] == 'Basic realm="a", Bearer claims="e30="'
