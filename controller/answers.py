@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from controller.problems import ProblemError
@@ -16,10 +16,13 @@ LARGEST_BODY_BYTES = 64 * 1024
 async def read_object(request: Request, *, largest_bytes: int = LARGEST_BODY_BYTES) -> dict[str, Any]:
     """Read a JSON object; raises ProblemError 413 for a body too large, 400 for anything else."""
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > largest_bytes:
-            raise ProblemError(413, f"the body is larger than {largest_bytes} bytes")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > largest_bytes:
+                raise ProblemError(413, f"the body is larger than {largest_bytes} bytes")
+    except ClientDisconnect:
+        raise ProblemError(400, "the connection ended within the body") from None
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -19,7 +19,7 @@ from controller.problems import ProblemError
 from controller.replies import Call, Replies
 from controller.schemas import ACT, APPROVE, SET, TEXT, TRUTH, listed, maybe, record_like, ref
 from controller.standing import standing
-from controller.stream import ENTRY_ID, Streams
+from controller.stream import Streams, is_entry_id
 
 ACTS = (Kind.PAUSE, Kind.RESUME, Kind.SET, Kind.ENABLE, Kind.DISABLE, Kind.APPROVE)
 LARGEST_PAGE = 500
@@ -55,7 +55,7 @@ class Api:
         name = self._face.feature(request.path_params["name"]).name
         limit, before = _limit(request.query_params), _before(request.query_params)
         changes = _truth(request.query_params, "changes")
-        page = await self._streams.page(name, before=before or "+", limit=limit, changes=changes)
+        page = await self._streams.page(name, before=before, limit=limit, changes=changes)
         following = ""
         if page.next:
             following = str(request.url.include_query_params(before=page.next).replace(scheme="", netloc=""))
@@ -187,7 +187,7 @@ _BODIES: dict[Kind, Schema] = {Kind.SET: SET, Kind.APPROVE: APPROVE}
 _IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     "The same key within a day does it once.",
-    {"type": "string", "maxLength": 255},
+    {"type": "string", "minLength": 1, "maxLength": 255},
     "header",
 )
 _PAGING = (
@@ -244,8 +244,10 @@ def _limit(query: Mapping[str, str]) -> int:
 
 
 def _before(query: Mapping[str, str]) -> str:
-    text = query.get("before", "")
-    if text and not ENTRY_ID.match(text):
+    text = query.get("before")
+    if text is None:
+        return "+"
+    if not is_entry_id(text):
         raise ProblemError(400, "before must be as `next` has it: 1700000000000-0")
     return text
 

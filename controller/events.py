@@ -21,7 +21,7 @@ from controller.operations import Answer, Operation, Parameter
 from controller.problems import ProblemError
 from controller.readiness import Readiness
 from controller.schemas import TEXT
-from controller.stream import ENTRY_ID, Entry, Streams, place
+from controller.stream import Entry, Streams, is_entry_id, place
 
 MOST_STREAMS = 1000
 QUEUE = 256
@@ -132,7 +132,7 @@ class Hub:
         if feature:
             self._face.feature(feature)
         from_id = request.headers.get("last-event-id", request.query_params.get("last_event_id", ""))
-        if from_id and not ENTRY_ID.match(from_id):
+        if from_id and not is_entry_id(from_id):
             raise ProblemError(400, "Last-Event-ID must be the id of an event: 1700000000000-0")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         names = [feature] if feature else list(self._face.features)

@@ -18,7 +18,8 @@ from redis.backoff import NoBackoff
 from controller.contract import decisions_key
 from controller.flagstore import StoreError
 
-ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
+_ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
+_LARGEST = 2**64 - 1
 _BLOCK_MS = 500
 _CHUNK = 200
 _LONGEST_SCAN = 20_000
@@ -48,6 +49,11 @@ class Page:
 
     entries: tuple[Entry, ...]
     next: str = ""
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether Redis takes this for an id: two numbers of 64 bits."""
+    return bool(_ENTRY_ID.match(text)) and max(place(text)) <= _LARGEST
 
 
 def place(entry_id: str) -> tuple[int, int]:
@@ -89,6 +95,8 @@ class Streams:
 
     async def page(self, feature: str, *, before: str = "+", limit: int, changes: bool = False) -> Page:
         """Give at most `limit` entries older than the id `before`; `changes` leaves out the holds."""
+        if before != "+" and place(before) == (0, 0):
+            return Page(())  # Redis refuses to look before the first possible id
         found: list[Entry] = []
         top, scanned = before if before == "+" else f"({before}", 0
         while len(found) <= limit and scanned < _LONGEST_SCAN:

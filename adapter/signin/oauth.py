@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -117,7 +117,8 @@ class _Face:
 
     async def revoke(self, request: Request) -> Response:
         """Forget a user's tokens."""
-        gone = await self._manager.revoke_tokens(await self._named_user(request))
+        user_id = await self._named_user(request)
+        gone = await self._manager.revoke_tokens(user_id)
         return JSONResponse(
             {"user_id": gone.user_id, "revoked": gone.revoked, "server_revoked": gone.server_revoked}
         )
@@ -126,7 +127,7 @@ class _Face:
         self._check_bearer(request)
         try:
             body = json.loads(await _body(request))
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         user_id = body.get("user_id") if isinstance(body, Mapping) else None
         if not isinstance(user_id, str) or not user_id:
@@ -196,10 +197,13 @@ def _is_page(request: Request) -> bool:
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY_BYTES:
-            raise RefusedError(Refusal.CALLBACK_MALFORMED)
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > _MAX_BODY_BYTES:
+                raise RefusedError(Refusal.CALLBACK_MALFORMED)
+    except ClientDisconnect:
+        raise RefusedError(Refusal.CALLBACK_MALFORMED) from None
     return bytes(body)
 
 

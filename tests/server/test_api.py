@@ -69,12 +69,28 @@ def test_decisions_may_leave_out_the_holds(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=501", "limit=x", "limit=-1", "before=1", "changes=maybe"]
+    "query",
+    [
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "limit=-1",
+        "before=1",
+        "before=",
+        f"before={2**64}-0",
+        "changes=maybe",
+    ],
 )
 def test_a_parameter_that_cannot_be_used_is_refused_with_what_to_send(served: Served, query: str) -> None:
     answer = served.http.get(f"/api/v1/features/microsoft/decisions?{query}")
     assert answer.status_code == 400
     assert query.partition("=")[0] in answer.json()["detail"]
+
+
+def test_nothing_is_older_than_the_first_possible_id(served: Served) -> None:
+    served.person(Kind.ENABLE)
+    answer = served.http.get("/api/v1/features/microsoft/decisions?before=0-0")
+    assert answer.json() == {"decisions": [], "next": None}
 
 
 def test_one_decision_is_told_whole_and_recomputes(served: Served) -> None:
