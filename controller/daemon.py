@@ -36,6 +36,8 @@ _STOP_WITHIN_S = 4.5
 """From the signal to the end, whatever hangs. Ending in the midst of a tick is as safe as being killed."""
 _TICK_GRACE_S = 1.5
 _PULSE_S = 0.5
+MOST_CONNECTIONS = 2000
+"""Further ones are answered 503: they must not take the files that a tick needs."""
 
 
 class ListenError(Exception):
@@ -182,7 +184,11 @@ class Daemon:
             on_start=self._on_start,
         )
         config = uvicorn.Config(
-            build_app(face, routes), log_config=None, timeout_graceful_shutdown=1, server_header=False
+            build_app(face, routes),
+            log_config=None,
+            limit_concurrency=MOST_CONNECTIONS,
+            timeout_graceful_shutdown=1,
+            server_header=False,
         )
         server = _Server(config, self._stopping.set)
         return server

@@ -13,6 +13,7 @@ _SECURED = {
     401: "no bearer token",
     403: "an unknown bearer token; or none is configured, so the route is closed",
 }
+_EVERY = {429: "this address asks too often; Retry-After says when to come back"}
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
@@ -71,7 +72,8 @@ def _asked(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    problems = dict(operation.problems) | (_SECURED if operation.secured else {})
+    slow = {408: "the body did not come in time"} if operation.body else {}
+    problems = dict(operation.problems) | (_SECURED if operation.secured else {}) | slow | _EVERY
     wrong = {status: Answer(text, ref("Problem"), MEDIA_TYPE) for status, text in problems.items()}
     every = {**wrong, **operation.answers}
     return {str(status): _response(every[status]) for status in sorted(every)}

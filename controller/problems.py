@@ -49,17 +49,18 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
         404: f"nothing is served at {request.url.path}; /openapi.json lists what is",
         405: f"{request.method} is not served at {request.url.path}",
     }
-    answer = _told(request, error.status_code, known.get(error.status_code, error.detail))
+    answer = problem_at(request.url.path, error.status_code, known.get(error.status_code, error.detail))
     answer.headers.update(error.headers or {})
     return answer
 
 
 async def on_crash(request: Request, _: Exception) -> Response:
     """Handle what nobody foresaw; the log has the traceback."""
-    return _told(request, 500, f"{request.method} {request.url.path} failed here; the daemon's log says why")
+    path = request.url.path
+    return problem_at(path, 500, f"{request.method} {path} failed here; the daemon's log says why")
 
 
-def _told(request: Request, status: int, detail: str) -> Response:
+def problem_at(path: str, status: int, detail: str) -> Response:
     """Give a problem; below /ofrep with the members that OpenFeature's clients read."""
     of_protocol = {"errorCode": "GENERAL", "errorDetails": detail}
-    return problem(status, detail, **(of_protocol if request.url.path.startswith("/ofrep/") else {}))
+    return problem(status, detail, **(of_protocol if path.startswith("/ofrep/") else {}))

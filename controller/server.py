@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
@@ -14,6 +15,8 @@ from starlette.routing import BaseRoute
 from controller.alerts import Alerts
 from controller.answers import answer
 from controller.api import Api
+from controller.auth import Tokens
+from controller.door import Door
 from controller.events import Hub
 from controller.face import Face
 from controller.flagstore import StoreError
@@ -34,13 +37,15 @@ _REDIS_TIMEOUT_S = 2.0
 
 def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Give the application that the daemon serves; `routes` are embedded as they are."""
-    client = aconnect(face.settings().redis_url, _REDIS_TIMEOUT_S)
+    settings = face.settings()
+    tokens = Tokens.parse(settings.api_token)
+    client = aconnect(settings.redis_url, _REDIS_TIMEOUT_S)
     streams = Streams(client)
     readiness = Readiness(face, streams)
     hub = Hub(face, streams, readiness)
     replies = Replies(client)
     api = Api(face, streams, replies)
-    receivers = () if face.dry_run else face.settings().notify
+    receivers = () if face.dry_run else settings.notify
     notifiers = [Notifier(one, client, lambda: face.features, face.mailer) for one in receivers]
     shown = StatusPage(face, streams, api, readiness)
     operations = [
@@ -68,6 +73,7 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     app = Starlette(
         routes=[*(operation.route for operation in described), *shown.routes, *routes],
         lifespan=lifespan,
+        middleware=[Middleware(Door, per_s=settings.requests_per_s, tokens=tokens)],
         exception_handlers={
             ProblemError: on_problem,
             StoreError: on_store_error,

@@ -48,6 +48,8 @@ class Settings:
     """Address of the status page, the API and the metrics."""
     api_token: str = field(default="", repr=False)
     """Opens what changes or sends: TOKEN, NAME:TOKEN or NAME:sha256:HEX, several separated by commas."""
+    requests_per_s: float = 1000.0
+    """How many requests one address may make, on the average of ten seconds; more are answered 429."""
     journal: Path | None = None
     """JSONL file that every decision is appended to as well."""
     decisions_kept: int = 20_000
@@ -219,6 +221,13 @@ def _tokens(text: str) -> str:
     return text
 
 
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 1_000_000:
+        raise ValueError("must be 1 to 1000000")
+    return value
+
+
 def _whole(text: str) -> int:
     value = int(text)
     if not 100 <= value <= 10_000_000:
@@ -243,6 +252,7 @@ _READERS: dict[str, Any] = {
     "lease_s": _seconds,
     "listen": _address,
     "api_token": _tokens,
+    "requests_per_s": _rate,
     "journal": Path,
     "decisions_kept": _whole,
     "log_unchanged_holds": _boolean,

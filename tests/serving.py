@@ -89,6 +89,7 @@ def serving(
     features: dict[str, RolloutFeature] | None = None,
     dry_run: bool = False,
     config_path: Path | None = None,
+    requests_per_s: float = 1000.0,
 ) -> Iterator[Served]:
     """Serve until the block ends."""
     settings = Settings(
@@ -98,6 +99,7 @@ def serving(
         prometheus_url=prometheus_url,
         listen=f"127.0.0.1:{free_port()}",
         api_token=token,
+        requests_per_s=requests_per_s,
     )
     store, ticks = RedisFlagStore(connect(redis_url, 1.0)), Ticks()
     for feature in settings.features.values():

@@ -24,6 +24,7 @@ prometheus_url = "{prometheus_url}"  # ROLLOUT_PROMETHEUS_URL
 # scrape_s = 10                      # how often Prometheus scrapes the senders
 # lease_s = 90                       # how long a leader may be silent before another takes over
 # journal = "/var/lib/rollout-controller/decisions.jsonl"
+# requests_per_s = 1000              # how many requests one address may make
 # decisions_kept = 20000             # decisions in Redis for each feature
 # log_unchanged_holds = true         # false for hundreds of features
 

@@ -9,6 +9,7 @@ import click
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -16,7 +17,8 @@ from starlette.routing import Route
 from controller.auth import Tokens
 from controller.commands.common import config_option, settings_from
 from controller.console import fail
-from controller.daemon import ListenError, listen_on
+from controller.daemon import MOST_CONNECTIONS, ListenError, listen_on
+from controller.door import Door
 from controller.journal import set_up_logging
 from controller.settings import Settings, read_address
 from controller.systemd import notify
@@ -47,7 +49,11 @@ def serve(config: Path | None, listen: str) -> None:
         listening = listen_on(*read_address(listen))
         server = uvicorn.Server(
             uvicorn.Config(
-                sender_app(settings), log_config=None, timeout_graceful_shutdown=_GRACE_S, server_header=False
+                sender_app(settings),
+                log_config=None,
+                limit_concurrency=MOST_CONNECTIONS,
+                timeout_graceful_shutdown=_GRACE_S,
+                server_header=False,
             )
         )
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has ended
@@ -69,9 +75,12 @@ def sender_app(settings: Settings) -> Starlette:
         yield
         notify("STOPPING=1")
 
+    tokens = Tokens.parse(settings.api_token)
     own = [Route("/healthz", _healthz), Route("/metrics", _metrics)]
     return Starlette(
-        routes=[*own, *adapter_routes(Tokens.parse(settings.api_token).caller)], lifespan=lifespan
+        routes=[*own, *adapter_routes(tokens.caller)],
+        lifespan=lifespan,
+        middleware=[Middleware(Door, per_s=settings.requests_per_s, tokens=tokens)],
     )
 
 

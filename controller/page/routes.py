@@ -32,13 +32,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 _FILES = {
     "style.css": ("style.css", "text/css"),
     "page.js": ("page.js", "text/javascript"),
@@ -90,7 +83,9 @@ class StatusPage:
             title, listed, status = "Redis does not answer", "", 503
             cards = [trouble(f"{str(error).rstrip('.')}.", _WITHOUT_REDIS)]
         health = await self._readiness.now()
-        return HTMLResponse(page(title, health, listed, cards), status, headers=_HEADERS)
+        return HTMLResponse(
+            page(title, health, listed, cards), status, headers={"Content-Security-Policy": POLICY}
+        )
 
     async def _shown(self, name: str) -> tuple[str, str, list[str]]:
         """Give title, overview and cards; raises ProblemError for an unknown feature, StoreError."""
@@ -159,7 +154,7 @@ async def _file(request: Request) -> Response:
         return Response(status_code=404)
     path, media_type = _FILES[name]
     body = files("controller.page").joinpath(path).read_bytes()
-    return tagged(request, body, media_type, {"X-Content-Type-Options": "nosniff"})
+    return tagged(request, body, media_type)
 
 
 async def _icon(request: Request) -> Response:
