@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-test demo test soak lint format unit pictures bench bench-decisions lock clean
+.PHONY: help setup setup-test demo test soak lint format unit pictures bench bench-decisions audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -34,9 +34,11 @@ format: setup ## let ruff mend what it can
 unit: setup-test ## pytest: the core, the conformance suites, the stories, the real servers
 	$(BIN)/pytest -q -n 2 $(ARGS)
 
-soak: setup-test ## many random courses of faults, and many kills of the leader (SOAK_SEQUENCES=200 SOAK_KILLS=50)
-	SOAK_SEQUENCES=$${SOAK_SEQUENCES:-200} SOAK_KILLS=$${SOAK_KILLS:-50} \
-	  $(BIN)/pytest -q -n 2 --timeout=1800 tests/faults/test_sequences.py tests/faults/test_daemon.py $(ARGS)
+soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQUENCES=200 SOAK_KILLS=50 ...)
+	SOAK_SEQUENCES=$${SOAK_SEQUENCES:-200} SOAK_KILLS=$${SOAK_KILLS:-50} SOAK_TICKS=$${SOAK_TICKS:-20000} \
+	SOAK_REQUESTS=$${SOAK_REQUESTS:-50000} SOAK_EXAMPLES=$${SOAK_EXAMPLES:-100} \
+	  $(BIN)/pytest -q -n 3 --timeout=3600 tests/faults/test_sequences.py tests/faults/test_daemon.py \
+	  tests/faults/test_flat.py tests/server/test_malformed.py $(ARGS)
 
 pictures: setup-test ## tell the demo's story once and renew the pictures in docs/pictures
 	PYTHONPATH=tests $(BIN)/python -m demo_pictures
@@ -46,6 +48,9 @@ bench: setup-test ## measure, side by side in one run; rewrites docs/benchmarks.
 
 bench-decisions: setup-test ## how our policies decide, beside Argo's and Flagger's rules
 	PYTHONPATH=tests $(BIN)/python -m bench.decisions $(ARGS)
+
+audit: setup-test ## ask whether a locked dependency has a known weakness
+	@./.ci/audit
 
 lock: setup ## lock the dependencies anew (hashed, no registry named)
 	$(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:dev pyproject.toml \
