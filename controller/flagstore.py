@@ -24,7 +24,8 @@ from controller.contract import (
     revision_key,
     state_key,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.model import RolloutFeature, State
+from controller.decision.record import state_from_dict
 
 Texts = tuple[str | None, str | None, str | None, str | None]
 
@@ -235,11 +236,11 @@ class RedisFlagStore:
         with _store_errors():
             if newest is not None:
                 last = cast("list[Any]", self._redis.xrevrange(key, min=str(since_ms), count=newest))
-                yield from (_record(fields) for _, fields in reversed(last))
+                yield from _records(reversed(last))
                 return
             start = str(since_ms)
             while entries := cast("list[Any]", self._redis.xrange(key, min=start, count=1000)):
-                yield from (_record(fields) for _, fields in entries)
+                yield from _records(entries)
                 start = f"({entries[-1][0]}"
 
     def _send(self, writes: Sequence[Write]) -> list[Any]:
@@ -329,11 +330,24 @@ def write_surely(store: FlagStore, writes: Sequence[Write]) -> list[Outcome]:
         return store.write(writes)
 
 
+def read_state(stored: Stored) -> tuple[State, str]:
+    """Give the state of a feature and, where its text cannot be read, the mistake.
+
+    Such a state is worth nothing: the tests begin anew, and nothing is held up by it, least of all a pause.
+    """
+    if stored.state is None:
+        return State(flags=stored.flags), ""
+    try:
+        return state_from_dict(json.loads(stored.state)), ""
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return State(flags=stored.flags), str(error)
+
+
 def was_there(store: FlagStore, stored: Stored) -> bool:
     """Whether this product has written this feature before, by whatever is left of it."""
     if stored.state is not None or stored.flags.revision > 0:
         return True
-    return next(iter(store.history(stored.feature, newest=1)), None) is not None
+    return next(iter(store.history(stored.feature)), None) is not None
 
 
 def first_flags(feature: RolloutFeature, *, paused: bool, revision: int = 0) -> Flags:
@@ -384,5 +398,12 @@ def _as_read(text: str | None) -> str:
     return "" if text is None else f"={text}"
 
 
-def _record(fields: Mapping[str, str]) -> dict[str, Any]:
-    return cast("dict[str, Any]", json.loads(fields["record"]))
+def _records(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """Give the records, and pass over what somebody else put into the stream."""
+    for _, fields in entries:
+        try:
+            record = json.loads(fields["record"])
+        except (KeyError, ValueError):
+            continue
+        if isinstance(record, dict) and "id" in record:
+            yield record

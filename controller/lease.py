@@ -71,6 +71,7 @@ class RedisLease:
         self._monotonic = monotonic
         self._known_epoch = known_epoch
         self._told: str | None = None
+        self._held = False
         self._log = structlog.get_logger("lease")
         self.owner = uuid.uuid4().hex
 
@@ -84,9 +85,12 @@ class RedisLease:
         held, epoch, stored, granted_ms = cast("tuple[int, int, str, str]", answer)
         self._tell_loss(stored)
         self._known_epoch = max(epoch, self._known_epoch)
+        self._held = bool(held)
         return Leadership(epoch, asked_at + self._lease_s, int(granted_ms)) if held else None
 
     def release(self) -> None:
+        if not self._held:
+            return
         try:
             self._redis.eval(_RELEASE, 1, LEASE_KEY, self.owner)
         except (redis.RedisError, OSError) as error:

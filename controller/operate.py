@@ -1,12 +1,11 @@
 """What a person does to a feature: read, decide by hand, write, and keep the record."""
 
-import json
 import uuid
 from typing import Any
 
 from controller.decision.byhand import by_hand
-from controller.decision.model import Kind, RolloutFeature, State
-from controller.decision.record import manual_record, state_from_dict, state_to_dict
+from controller.decision.model import Kind, RolloutFeature
+from controller.decision.record import manual_record, state_to_dict
 from controller.features import config_hash
 from controller.flagstore import (
     FlagStore,
@@ -15,6 +14,7 @@ from controller.flagstore import (
     StoreError,
     Write,
     first_flags,
+    read_state,
     was_there,
     write_surely,
 )
@@ -64,7 +64,7 @@ def _write(
     now: float,
     percent: float | None,
 ) -> tuple[Write, dict[str, Any]]:
-    state = State(flags=stored.flags) if stored.state is None else state_from_dict(json.loads(stored.state))
+    state, _ = read_state(stored)
     decision = by_hand(kind, stored.flags, feature, state, now, percent=percent)
     changes = kind is not Kind.APPROVE
     record = manual_record(

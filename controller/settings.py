@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Settings:
     window_s: float = DEFAULT_INTERVAL_S
     """Length of one window of evidence: the interval of its recording rules. The tick, unless given."""
     scrape_s: float = DEFAULT_INTERVAL_S / 3
-    """How often Prometheus scrapes the senders. A third of the tick, unless given."""
+    """How often Prometheus scrapes the senders. A third of the tick or of a shorter window, unless given."""
     lease_s: float = DEFAULT_INTERVAL_S * 3
     """A leader that is silent for so long is followed by another. Three ticks, unless given."""
     listen: str = "127.0.0.1:8003"
@@ -85,7 +85,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] | None 
     env = os.environ if environ is None else environ
     path = config or (Path(env["ROLLOUT_CONFIG"]) if env.get("ROLLOUT_CONFIG") else None)
     given: dict[str, Any] = {}
-    features = dict(ROLLOUT_FEATURES)
+    features, text = dict(ROLLOUT_FEATURES), ""
     if path is not None:
         text, document = read_toml(path)
         _refuse_unknown_tables(document, text, path)
@@ -93,7 +93,11 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] | None 
         given = _from_table(document.get(_SECTION, {}), text, path)
         given["notify"] = parse_receivers(document.get("notify", {}), text=text, source=str(path))
     given |= _from_environment(env)
-    return Settings(features=features, config_path=path, **_with_lengths(given))
+    lengths = _with_lengths(given)
+    for one, other, reason in _wrong_lengths(lengths):
+        place = _place(one if one in given else other, env, text, path)
+        raise ConfigError(f"{place}: {one} = {lengths[one]:g} is {reason} {other} = {lengths[other]:g}")
+    return Settings(features=features, config_path=path, **lengths)
 
 
 def _refuse_unknown_tables(document: Mapping[str, Any], text: str, path: Path) -> None:
@@ -176,14 +180,23 @@ def masked(name: str, value: Any) -> str:
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:
     tick = given.get("interval_s", DEFAULT_INTERVAL_S)
-    lengths = {"window_s": tick, "scrape_s": tick / 3, "lease_s": tick * 3} | given
+    window = given.get("window_s", tick)
+    follow = {"interval_s": tick, "window_s": tick, "scrape_s": min(tick, window) / 3, "lease_s": tick * 3}
+    return follow | given
+
+
+def _wrong_lengths(lengths: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name the lengths that do not go with another one."""
     if lengths["scrape_s"] > lengths["window_s"]:
-        raise ConfigError(
-            f"scrape_s = {lengths['scrape_s']:g} is longer than window_s = {lengths['window_s']:g}"
-        )
-    if lengths["lease_s"] < tick:
-        raise ConfigError(f"lease_s = {lengths['lease_s']:g} is shorter than interval_s = {tick:g}")
-    return lengths
+        yield "scrape_s", "window_s", "longer than"
+    if lengths["lease_s"] < lengths["interval_s"]:
+        yield "lease_s", "interval_s", "shorter than"
+
+
+def _place(key: str, env: Mapping[str, str], text: str, path: Path | None) -> str:
+    """Say where a setting was given: its variable, its line in the file, or neither."""
+    name = f"ROLLOUT_{key.upper()}"
+    return name if env.get(name) or path is None else f"{path}:{line_of(text, _SECTION, key)}"
 
 
 def _seconds(text: str) -> float:

@@ -1,13 +1,11 @@
 """Where a feature stands: its flags, its plan and what was decided last, as `status` and the API tell it."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from controller.decision.model import RolloutFeature, State
+from controller.decision.model import RolloutFeature
 from controller.decision.ramp import step_above
-from controller.decision.record import state_from_dict
-from controller.flagstore import Stored
+from controller.flagstore import Stored, read_state
 
 _OF_DECISION = ("kind", "reason", "detail", "at", "id", "actor", "note", "more_sends", "more_s", "findings")
 
@@ -53,7 +51,7 @@ def _of_decision(last: Mapping[str, Any]) -> dict[str, Any]:
 
 def _progress(stored: Stored) -> dict[str, float]:
     """Give what has been counted at this step and over the ramp, and since when."""
-    state = _state(stored)
+    state, _ = read_state(stored)
     return {
         "ramp_started_at": state.ramp_started_at,
         "step_started_at": state.step_started_at,
@@ -64,11 +62,3 @@ def _progress(stored: Stored) -> dict[str, float]:
         "ramp_errors": state.ramp_errors,
         "approved_percent": state.approved_percent,
     }
-
-
-def _state(stored: Stored) -> State:
-    """Read the state; one that cannot be read is as good as none, and the next tick says so."""
-    try:
-        return State() if stored.state is None else state_from_dict(json.loads(stored.state))
-    except (ValueError, TypeError, KeyError):
-        return State()

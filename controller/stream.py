@@ -89,7 +89,7 @@ class Streams:
                 pipe.xrevrange(decisions_key(name), count=1)
             answers = await pipe.execute() if features else []
         return {
-            name: json.loads(answer[0][1]["record"]) if answer else {}
+            name: next((entry.record for entry in _entries(name, answer)), {})
             for name, answer in zip(features, answers, strict=True)
         }
 
@@ -161,7 +161,9 @@ class Streams:
 
 
 def _entries(feature: str, chunk: Any) -> list[Entry]:
-    return [Entry(entry_id, feature, fields["record"]) for entry_id, fields in chunk if fields]
+    """Give the entries that hold a record: somebody may have put others there, or deleted some."""
+    found = [(entry_id, (fields or {}).get("record")) for entry_id, fields in chunk]
+    return [Entry(entry_id, feature, record) for entry_id, record in found if record]
 
 
 @contextmanager

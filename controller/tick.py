@@ -4,7 +4,6 @@ Everything that varies (the store, the source, the lease, both clocks) is an arg
 run live, dry and under a test's clock. A tick never raises for what a neighbour does: it says so and ends.
 """
 
-import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from controller.decision.byhand import external_change
 from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
 from controller.decision.ramp import safer, same_flags
-from controller.decision.record import flags_from_record, record_of, state_from_dict, state_to_dict
+from controller.decision.record import flags_from_record, record_of, state_to_dict
 from controller.evidence import MetricSource, Question
 from controller.features import config_hash
 from controller.flagstore import (
@@ -27,6 +26,7 @@ from controller.flagstore import (
     StoreError,
     Write,
     first_flags,
+    read_state,
     was_there,
     write_surely,
 )
@@ -224,14 +224,10 @@ class Controller:
         self._store.create_missing(stored.feature, first)
 
     def _state(self, stored: Stored) -> State:
-        """Read the state; one that cannot be read is worth nothing, and the tests begin anew."""
-        if stored.state is None:
-            return State(flags=stored.flags)
-        try:
-            return state_from_dict(json.loads(stored.state))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            self._log.error("state_unreadable", feature=stored.feature, error=str(error))
-            return State(flags=stored.flags)
+        state, mistake = read_state(stored)
+        if mistake:
+            self._log.error("state_unreadable", feature=stored.feature, error=mistake)
+        return state
 
     def _judged(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case | None:
         """Decide one feature. What goes wrong in it must not keep another from being paused."""

@@ -16,9 +16,11 @@ from controller.commands.remote import daemon_at, server_option
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import Kind
+from controller.features import ConfigError
 from controller.flagstore import StoreError
 from controller.journal import FileJournal, Journals
 from controller.operate import operate
+from controller.settings import Settings, load_settings
 
 
 class Percent(click.ParamType[float]):
@@ -40,7 +42,7 @@ _reason_option = click.option("--reason", required=True, help="Why; it stands in
 def _perform(
     kind: Kind, name: str, config: Path | None, reason: str, percent: float | None
 ) -> dict[str, Any]:
-    settings = settings_from(config)
+    settings = _settings_to_pause(config) if kind is Kind.PAUSE else settings_from(config)
     feature = feature_named(settings, name)
     journal = Journals(*[FileJournal(path) for path in [settings.journal] if path])
     try:
@@ -58,6 +60,18 @@ def _perform(
         fail(str(error), NO)
     except StoreError as error:
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+
+
+def _settings_to_pause(config: Path | None) -> Settings:
+    """Load the settings; a mistake in them does not keep a pause from the Redis that is named beside them."""
+    try:
+        return load_settings(config)
+    except ConfigError as mistake:
+        redis_url = os.environ.get("ROLLOUT_REDIS_URL")
+        if not redis_url:
+            fail(f"{mistake}; to pause without it, set ROLLOUT_REDIS_URL")
+        click.echo(f"rollout: {mistake}; pausing at ROLLOUT_REDIS_URL all the same", err=True)
+        return load_settings(environ={"ROLLOUT_REDIS_URL": redis_url})
 
 
 def _tell(record: Mapping[str, Any], as_json: bool) -> None:

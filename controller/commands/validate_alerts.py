@@ -24,7 +24,11 @@ from controller.rules.scale import Scale
 from controller.settings import Settings
 
 
-@click.command("validate-alerts")
+@click.command(
+    "validate-alerts",
+    epilog="Examples:  rollout validate-alerts   |   rollout validate-alerts --live   |   "
+    "rollout validate-alerts --prometheus http://127.0.0.1:9090 --json",
+)
 @click.option(
     "--rules",
     "folder",
@@ -66,16 +70,10 @@ def validate_alerts(
     config: Path | None,
     as_json: bool,
 ) -> None:
-    r"""Prove that the rules do what they say.
+    """Prove that the rules do what they say.
 
     Without options: offline, in simulated time, every recorded series and every alert against what it
     must be; each alert with a fault that fires it, one just below, its end, and no traffic.
-
-    \b
-    rollout validate-alerts
-    rollout validate-alerts --live
-    rollout validate-alerts --prometheus http://127.0.0.1:9090 --json
-    rollout validate-alerts --rules /etc/prometheus/rules --junit alerts.xml
     """
     if live and url:
         fail("--live starts servers of its own and --prometheus looks at yours; give one of them")

@@ -1,5 +1,6 @@
 """The command line's manners: one-line errors, tables that fit, a configuration to begin with."""
 
+import json
 import os
 import pty
 import re
@@ -153,3 +154,43 @@ def test_init_writes_the_file_looks_around_and_overwrites_nothing(tmp_path: Path
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_printed_for_each_shell(shell: str) -> None:
     assert "_ROLLOUT_COMPLETE" in rollout("completion", shell).stdout
+
+
+@pytest.mark.parametrize("state", ["garbage", "5", "null", '{"flags": 5}', "[]"])
+def test_a_pause_gets_through_a_state_that_cannot_be_read(redis_server: RedisServer, state: str) -> None:
+    with redis_server.client() as client:
+        client.mset({"flags:microsoft:paused": "false", "rollout:state:microsoft": state})
+        paused = rollout("pause", "microsoft", "--reason", "x", ROLLOUT_REDIS_URL=redis_server.url)
+        assert (paused.returncode, client.get("flags:microsoft:paused")) == (0, "true"), paused.stderr
+
+
+def test_a_pause_gets_through_a_configuration_that_cannot_be_read(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    broken = tmp_path / "rollout.toml"
+    broken.write_text("[features.microsoft]\nbake = 1\n")
+    words = ("pause", "microsoft", "--reason", "x", "--config", str(broken))
+    blind = rollout(*words)
+    assert (blind.returncode, "ROLLOUT_REDIS_URL" in blind.stderr) == (2, True)
+    with redis_server.client() as client:
+        client.set("flags:microsoft:paused", "false")
+        paused = rollout(*words, ROLLOUT_REDIS_URL=redis_server.url)
+        assert (paused.returncode, client.get("flags:microsoft:paused")) == (0, "true")
+        assert paused.stderr.count("\n") == 1
+
+
+def test_what_somebody_else_put_into_the_stream_is_passed_over(redis_server: RedisServer) -> None:
+    url = redis_server.url
+    with redis_server.client() as client:
+        rollout("pause", "microsoft", "--reason", "x", ROLLOUT_REDIS_URL=url)
+        for foreign in ({"note": "hello"}, {"record": "no JSON"}, {"record": "[]"}, {"record": "{}"}):
+            client.xadd("rollout:decisions:microsoft", foreign)
+    shown = rollout("history", "microsoft", "--json", ROLLOUT_REDIS_URL=url)
+    assert [record["kind"] for record in json.loads(shown.stdout)] == ["pause"]
+    assert rollout("status", ROLLOUT_REDIS_URL=url).returncode == 0
+    assert rollout("explain", "nothing", ROLLOUT_REDIS_URL=url).returncode == 1
+
+
+def test_a_tick_without_redis_is_one_line_too() -> None:
+    lost = rollout("run", "--once", ROLLOUT_REDIS_URL="redis://127.0.0.1:1/0")
+    assert (lost.returncode, lost.stderr.count("\n")) == (3, 1)

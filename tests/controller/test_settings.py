@@ -78,3 +78,26 @@ def test_a_mistake_in_the_file_is_refused_with_its_line(tmp_path: Path, text: st
     with pytest.raises(ConfigError) as refused:
         load_settings(config, environ={})
     assert place in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "place"),
+    [
+        ("[controller]\nlease_s = 1\n", {}, ":2: lease_s = 1 is shorter than interval_s = 30"),
+        ("[controller]\nscrape_s = 40\n", {}, ":2: scrape_s = 40 is longer than window_s = 30"),
+        ("", {"ROLLOUT_LEASE_S": "1"}, "ROLLOUT_LEASE_S: lease_s = 1 is shorter"),
+        ("[controller]\nscrape_s = 10\n", {"ROLLOUT_WINDOW_S": "3"}, ":2: scrape_s = 10 is longer"),
+    ],
+)
+def test_lengths_that_do_not_go_together_are_refused_where_they_were_given(
+    tmp_path: Path, text: str, env: dict[str, str], place: str
+) -> None:
+    path = tmp_path / "rollout.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(path, env)
+    assert place in str(refused.value)
+
+
+def test_a_short_window_alone_needs_no_other_length() -> None:
+    assert load_settings(environ={"ROLLOUT_WINDOW_S": "3"}).scrape_s == 1
