@@ -1,6 +1,5 @@
 """Face: what the HTTP side needs of the daemon, so that it can be served, and tested, without one."""
 
-import difflib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,7 +7,7 @@ from typing import Protocol
 from starlette.requests import Request
 
 from controller.auth import Denied, Tokens
-from controller.features import RolloutFeature
+from controller.features import RolloutFeature, no_feature
 from controller.flagstore import FlagStore
 from controller.journal import Journal, Journals
 from controller.notifier import Mailer
@@ -96,6 +95,4 @@ class Face:
         """Give one feature; raises ProblemError 404 with the name that was probably meant."""
         if name in self.features:
             return self.features[name]
-        close = difflib.get_close_matches(name, self.features, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(self.features))}"
-        raise ProblemError(404, f"there is no feature {name!r}; {hint}")
+        raise ProblemError(404, no_feature(name, self.features))

@@ -1,6 +1,7 @@
 """The features that are rolled out: the built-in ones, and those of a TOML file, each checked."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import re
@@ -20,6 +21,7 @@ __all__ = [
     "RolloutFeature",
     "config_hash",
     "load_features",
+    "no_feature",
     "parse_features",
 ]
 
@@ -99,6 +101,14 @@ def line_of(text: str, table: str, key: str) -> int:
 
 _ONLY_HOLDS = frozenset({"initial_percent", "freezes", "hold_on_alert", "pause_on_alert", "longest_hold_s"})
 """What may change during a ramp without making its evidence worthless."""
+
+
+def no_feature(name: str, known: Iterable[str]) -> str:
+    """Say that there is no such feature, and name the one that was probably meant."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+    return f"there is no feature {name!r}; {hint}"
 
 
 def config_hash(feature: RolloutFeature) -> str:

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from controller.answers import answer, read_object
 from controller.face import Face, Gate, GateAnswer
+from controller.features import no_feature
 from controller.operations import Answer, Operation
 from controller.problems import ProblemError
 from controller.schemas import OFREP_REQUEST, listed, record_like, ref
@@ -62,8 +63,7 @@ class Ofrep:
 
     def _evaluated(self, key: str, user_id: str, recipients: tuple[str, ...]) -> dict[str, Any]:
         if key not in self._face.features:
-            known = ", ".join(sorted(self._face.features))
-            raise EvaluationError(404, "FLAG_NOT_FOUND", f"there is no feature {key!r}; known are {known}")
+            raise EvaluationError(404, "FLAG_NOT_FOUND", no_feature(key, self._face.features))
         gate_answer = self._gate.check(key, user_id, recipients)
         if gate_answer.reason == "unusable_user_id":
             raise EvaluationError(400, "INVALID_CONTEXT", "targetingKey is a text that cannot be hashed")

@@ -1,7 +1,8 @@
 """`rollout gate`: would this user's send go ahead now, and why."""
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import isinf
 from pathlib import Path
@@ -11,9 +12,9 @@ import click
 
 from adapter.flags import Explanation, RolloutGate
 from adapter.gate import BUCKETS, GATE_REASONS
-from controller.console import DONE, NO, UNREACHABLE, fail, json_option, print_json
+from controller.console import DONE, NO, UNREACHABLE, fail, json_option, print_json, print_table
 from controller.contract import FLAG_NAMES, Flags, format_flags, format_percent
-from controller.features import RolloutFeature, load_features, read_toml
+from controller.features import RolloutFeature, load_features, no_feature, read_toml
 
 
 @click.command(
@@ -35,34 +36,43 @@ from controller.features import RolloutFeature, load_features, read_toml
 def gate(feature: str, user_id: str, recipients: tuple[str, ...], config: Path | None, as_json: bool) -> None:
     """Ask the gate as a sender would; nothing is sent.
 
-    Without --recipient the answer is for the user alone, whoever the mail goes to.
+    Without --recipient the answer is for the user alone, whoever the mail goes to. With - in the place of
+    USER_ID the ids come from stdin, one on a line, and the answer is open when it is for all of them.
     """
-    explanation = _explain(feature, user_id, recipients, config)
+    many = user_id == "-"
+    user_ids = sys.stdin.read().splitlines() if many else [user_id]
+    explanations = _explain(feature, user_ids, recipients, config)
     if as_json:
-        print_json(_as_json(explanation, recipients))
+        told = [_as_json(one, recipients) for one in explanations]
+        print_json(told if many else told[0])
+    elif many:
+        rows = [(one.user_id, "open" if one.open else "closed", one.reason) for one in explanations]
+        print_table(("user", "gate", "reason"), rows)
     else:
-        click.echo(_in_words(explanation, recipients))
-    raise SystemExit(DONE if explanation.open else NO)
+        click.echo(_in_words(explanations[0], recipients))
+    raise SystemExit(DONE if all(one.open for one in explanations) else NO)
 
 
-def _explain(feature: str, user_id: str, recipients: tuple[str, ...], config: Path | None) -> Explanation:
+def _explain(
+    feature: str, user_ids: Sequence[str], recipients: tuple[str, ...], config: Path | None
+) -> list[Explanation]:
     try:
         features = _features(feature, config)
         rollout_gate = RolloutGate.connect(_redis_url(config), features)
     except ValueError as error:
         fail(str(error))
     with rollout_gate:
-        explanation = rollout_gate.explain(feature, user_id, recipients)
+        explanations = [rollout_gate.explain(feature, user_id, recipients) for user_id in user_ids]
         trouble = rollout_gate.trouble
-    if isinf(explanation.age_s):
+    if any(isinf(one.age_s) for one in explanations):
         fail(f"the flags cannot be read ({trouble}); check Redis and ROLLOUT_REDIS_URL", UNREACHABLE)
-    return explanation
+    return explanations
 
 
 def _features(feature: str, config: Path | None) -> Mapping[str, RolloutFeature]:
     features = load_features(config)
     if feature not in features:
-        fail(f"there is no feature {feature!r}; known are {', '.join(sorted(features))}")
+        fail(no_feature(feature, features))
     return {feature: features[feature]}
 
 

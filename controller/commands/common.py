@@ -1,13 +1,12 @@
 """What the commands share: the configuration, the features asked for, and errors in one line."""
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from controller.console import USAGE, fail
-from controller.features import ConfigError, RolloutFeature
+from controller.features import ConfigError, RolloutFeature, no_feature
 from controller.settings import Settings, load_settings
 
 config_option = click.option(
@@ -29,9 +28,7 @@ def feature_named(settings: Settings, name: str) -> RolloutFeature:
     """Give one feature, or end with exit code 2 and the name that was probably meant."""
     if name in settings.features:
         return settings.features[name]
-    close = difflib.get_close_matches(name, settings.features, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(settings.features))}"
-    fail(f"there is no feature {name!r}; {hint}", USAGE)
+    fail(no_feature(name, settings.features), USAGE)
 
 
 def features_named(settings: Settings, name: str | None) -> Mapping[str, RolloutFeature]:

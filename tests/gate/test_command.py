@@ -44,10 +44,23 @@ def test_its_text_says_at_which_percentage_the_user_is_in(open_redis: None) -> N
     assert "in at 25.624 % and above" in run("microsoft", "user-2").stdout
 
 
+def test_ids_from_stdin_are_all_answered_and_open_means_all_of_them(open_redis: None) -> None:
+    both, one = (
+        CliRunner().invoke(gate, ["microsoft", "-", "--json"], input=ids)
+        for ids in ("user-1\nuser-2\n", "user-2")
+    )
+    told = {user["user_id"]: user["open"] for user in json.loads(both.stdout)}
+    assert (told, both.exit_code, one.exit_code) == ({"user-1": False, "user-2": True}, 1, 0)
+    assert (
+        "user-1  closed  not_in_rollout"
+        in CliRunner().invoke(gate, ["microsoft", "-"], input="user-1").stdout
+    )
+
+
 def test_an_unknown_feature_is_a_mistake_in_usage(open_redis: None) -> None:
     result = run("microsft", "user-1")
     assert result.exit_code == 2
-    assert "known are google, microsoft" in result.stderr
+    assert "did you mean microsoft?" in result.stderr
 
 
 def test_a_redis_out_of_reach_is_exit_code_3_and_one_line(
