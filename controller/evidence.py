@@ -57,6 +57,9 @@ class Measured:
     rules_missing: tuple[str, ...] = ()
     doubled: frozenset[Pair] = frozenset()
     """Pairs for which several series came where one is expected."""
+    ahead: bool = False
+    """The source holds samples from after its own time: its clock was set back, so it records nothing, and
+    what seems new was measured before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +106,21 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
     """Cut one feature's evidence out of a reading."""
     pair = (question.feature.provider, question.feature.action)
     windows = _windows(question, measured, pair, lengths)
-    newest = windows[-1].at if windows else 0.0
-    fresh, left_out = _not_yet_judged(question.state, windows, measured.now, lengths)
+    progress = _progress(question.state, windows, measured, lengths)
     ages = [measured.now - target.scraped_at for target in measured.targets.values() if target.up]
-    sample_age_s = measured.now - newest if windows else None
+    sample_age_s = measured.now - windows[-1].at if windows else None
     input_age_s = max(ages, default=None)
-    problem, detail = _problem(question, measured, pair) or _staleness(sample_age_s, input_age_s, lengths)
+    problem, detail = (
+        _problem(question, measured, pair)
+        or _clock_went_back(question.state, measured, lengths)
+        or _staleness(sample_age_s, input_age_s, lengths)
+    )
     revisions = measured.gate_revisions.get(question.feature.name, {})
     return Evidence(
         now=measured.now,
-        windows=fresh,
-        judged_to=newest or question.state.judged_to,
+        windows=progress.counted,
+        judged_to=progress.judged_to,
+        unmeasured_s=progress.unmeasured_s,
         problem=problem,
         detail=detail,
         sample_age_s=sample_age_s,
@@ -121,7 +128,7 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
         targets=len(measured.targets),
         targets_down=_down(measured),
         gate_revision=int(revisions[max(revisions)]) if revisions else None,
-        left_out_sends=left_out,
+        left_out_sends=progress.left_out_sends,
         alerts=measured.alerts.get(pair, ()),
         rules_missing=measured.rules_missing,
     )
@@ -200,17 +207,58 @@ def _converged(revisions: Series, stamps: Sequence[float], begun: float, revisio
     return before >= 0 and revisions[stamps[before]] >= revision
 
 
-def _not_yet_judged(
-    state: State, windows: tuple[Window, ...], now: float, lengths: Lengths
-) -> tuple[tuple[Window, ...], float]:
-    """Give the windows behind the last judged instant, and the sends of those that began too early.
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """What lies behind the last judged instant."""
 
-    Without a judged instant, or with one in the future (the source's clock was set back), judging starts now.
+    counted: tuple[Window, ...]
+    judged_to: float
+    unmeasured_s: float = 0.0
+    left_out_sends: float = 0.0
+    """Sends of windows that began too early to count."""
+
+
+def _progress(state: State, windows: tuple[Window, ...], measured: Measured, lengths: Lengths) -> _Progress:
+    """Give the windows behind the last judged instant, each of which is told once.
+
+    Without a judged instant judging starts now; so it does with one in the future, where the source's clock
+    was set back and its samples do not come again.
     """
-    if state.judged_to == 0 or state.judged_to > now + lengths.window_s:
-        return (), 0.0
+    newest = windows[-1].at if windows else state.judged_to
+    if state.judged_to == 0:
+        return _Progress((), newest)
+    if was_set_back(state, measured.now, lengths):
+        if measured.ahead or not windows:
+            return _Progress((), state.judged_to)
+        begun_ahead = state.counted_from > measured.now
+        return _Progress((), newest, newest - state.judged_to if begun_ahead else 0.0)
     behind = [window for window in windows if window.at > state.judged_to]
     counted = tuple(window for window in behind if window.at - lengths.reach_s >= state.counted_from)
-    return counted, math.fsum(window.sends for window in behind) - math.fsum(
-        window.sends for window in counted
+    return _Progress(
+        counted,
+        max(newest, state.judged_to),
+        _unmeasured_s(state, behind, lengths),
+        math.fsum(window.sends for window in behind) - math.fsum(window.sends for window in counted),
+    )
+
+
+def _unmeasured_s(state: State, behind: Sequence[Window], lengths: Lengths) -> float:
+    """Give for how long, since the last judged instant and within this step, there is no window."""
+    since = max(state.judged_to, state.counted_from)
+    ends = [window.at for window in behind if window.at > since]
+    return max(round(ends[-1] - since - len(ends) * lengths.window_s, 3), 0.0) if ends else 0.0
+
+
+def was_set_back(state: State, now: float, lengths: Lengths) -> bool:
+    """Whether the last judged instant lies in the source's future."""
+    return state.judged_to > now + lengths.window_s
+
+
+def _clock_went_back(state: State, measured: Measured, lengths: Lengths) -> tuple[Reason, str] | None:
+    """Say that the source only repeats what was judged before, until its clock has caught up."""
+    if not (measured.ahead and was_set_back(state, measured.now, lengths)):
+        return None
+    return Reason.METRICS_STALE, (
+        f"the clock of Prometheus went back {state.judged_to - measured.now:.0f} s; until it has caught up "
+        "nothing new is recorded"
     )

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import requests
@@ -25,7 +26,17 @@ from controller.contract import (
     SENDER_JOB,
 )
 from controller.decision.model import Evidence
-from controller.evidence import Lengths, Measured, Pair, Question, Series, Target, evidence_of, unreachable
+from controller.evidence import (
+    Lengths,
+    Measured,
+    Pair,
+    Question,
+    Series,
+    Target,
+    evidence_of,
+    unreachable,
+    was_set_back,
+)
 
 LONGEST_LOOK_BACK_S = 6 * 3600.0
 """Sends that were measured longer ago than this and never judged are left out."""
@@ -39,6 +50,9 @@ or ALERTS{{alertstate=~"pending|firing"}}
 """.strip()
 """The source's own clock, the senders, the time of their last scrape, and the alerts, in one answer. An
 instant query stamps every value with the evaluation's time, so the time of a scrape has to be asked for."""
+
+_AHEAD = f"count(count_over_time({EVIDENCE_SENDS}[52w] offset -52w))"
+"""Whether there are samples from after the source's own time; asked only where its clock was set back."""
 
 _Entry = Mapping[str, Any]
 T = TypeVar("T")
@@ -150,7 +164,10 @@ class PrometheusSource:
         instant = self._query(_NOW)
         recorded = self._query(self._selector(questions, now + self._ahead_s))
         loaded = _loaded_rules(self._session.request("GET", self._rules_url, params={"type": "record"}))
-        return _measured(instant, recorded, tuple(name for name in EVIDENCE_SERIES if name not in loaded))
+        missing = tuple(name for name in EVIDENCE_SERIES if name not in loaded)
+        measured = _measured(instant, recorded, missing)
+        set_back = any(was_set_back(q.state, measured.now, self._lengths) for q in questions)
+        return replace(measured, ahead=bool(self._query(_AHEAD))) if set_back else measured
 
     def _query(self, query: str) -> list[_Entry]:
         answer = self._api.custom_query(query)

@@ -69,7 +69,7 @@ def snapshots() -> Iterator[Snapshot]:
     for percent, flags, evidence, feature in product((0.0, 5.0, 50.0, 100.0), FLAGS, EVIDENCE, FEATURES):
         for frozen, since_s in (("", 3600), ("weekend", 3600), ("", 60)):
             snapshot = at_step(percent, feature=feature, evidence=evidence, frozen=frozen)
-            snapshot = changed(snapshot, flags=flags, state={"step_started_at": NOW - since_s})
+            snapshot = changed(snapshot, flags=flags, state={"counted_from": NOW - since_s})
             yield changed(snapshot, state={"flags": snapshot.flags})
     yield at_step(5.0, newer=replace(at_step().flags, revision=9, paused=True))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controller.decision.judge import FeatureTests
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
-from controller.decision.ramp import safer, same_flags, step_above, step_below
+from controller.decision.ramp import baked_s, safer, same_flags, step_above, step_below
 
 OUTAGE_SENDS = 20
 OUTAGE_SHARE = 0.5
@@ -91,10 +91,10 @@ def _breach(case: Case) -> Move | None:
 
 
 def _harm_budget(case: Case) -> Move | None:
-    """Stop when more sends failed at this step than the feature may cost."""
+    """Pause when more sends failed at this step than the feature may cost; a person decides on more."""
     budget = case.snapshot.feature.max_failed_sends_per_step
     over = budget is not None and case.state.step_errors > budget and not case.at_zero
-    return _stop(case, Reason.HARM_BUDGET) if over else None
+    return Move(Kind.PAUSE, Reason.HARM_BUDGET) if over else None
 
 
 def _stop(case: Case, reason: Reason) -> Move:
@@ -165,7 +165,7 @@ def _unproven(case: Case) -> Move | None:
 
 def _baking(case: Case) -> Move | None:
     """Hold until the step has lasted its bake time."""
-    early = case.snapshot.now - case.state.step_started_at < case.snapshot.feature.bake_s
+    early = baked_s(case.snapshot.evidence, case.state) < case.snapshot.feature.bake_s
     return _hold(Reason.BAKING) if early else None
 
 

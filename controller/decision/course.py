@@ -28,7 +28,7 @@ def opened(feature: RolloutFeature) -> Flags:
 
 def begun(feature: RolloutFeature, config_hash: str, at: float, window_s: float) -> State:
     """Give the state of a feature whose ramp begins at its first tick, so that this tick's counts weigh."""
-    before = Evidence(now=at - window_s, judged_to=at - window_s)
+    before = Evidence(now=at, judged_to=at - window_s)
     first = Snapshot(at, feature, opened(feature), before, State(), config_hash, window_s)
     return case_of(first).state
 

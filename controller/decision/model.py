@@ -202,6 +202,9 @@ class Evidence:
     windows: tuple[Window, ...] = ()
     judged_to: float = 0.0
     """The end of the newest window that exists; the next decision starts behind it."""
+    unmeasured_s: float = 0.0
+    """How much further the source's clock went since the last judged instant than its windows tell of:
+    nothing was recorded for so long, or the clock was set. Negative where it was set back."""
     problem: Reason | None = None
     detail: str = ""
     """The problem in words, with names and numbers."""
@@ -239,9 +242,10 @@ class State:
     config_hash: str = ""
     ramp_started_at: float = 0.0
     step_started_at: float = 0.0
-    """On our clock: for the bake time."""
+    """On our clock: for people to read."""
     counted_from: float = 0.0
-    """On the source's clock: windows that began earlier are left out."""
+    """On the source's clock, and moved with it where it is set: the bake time counts from here, and windows
+    that began earlier are left out."""
     judged_to: float = 0.0
     """On the source's clock: windows up to here are already in the tests."""
     held_since: float = 0.0

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from controller.contract import Flags, format_percent
+from controller.contract import Flags
 from controller.decision.model import Evidence, Reason, RolloutFeature, SloState, Snapshot, State
 from controller.decision.sequential import LATE_SHARE, STEPS_SHARE
 
@@ -46,7 +46,8 @@ def followed(snapshot: Snapshot) -> tuple[State, bool]:
     """Give the state after what happened outside since it was written, and whether these windows count.
 
     Tests that began anew are placed on the source's clock as soon as that is known. What this snapshot
-    holds was measured before that, so windows count from the next snapshot on.
+    holds was measured before that, so windows count from the next snapshot on. The place moves with the
+    clock: what no window tells of, an outage of the source or a clock that was set, counts for nothing.
     """
     state = snapshot.state
     if state.config_hash != snapshot.config_hash:
@@ -55,6 +56,9 @@ def followed(snapshot: Snapshot) -> tuple[State, bool]:
         state = with_flags(state, snapshot.feature, snapshot.flags, snapshot.now)
     if state.unplaced:
         return placed(state, snapshot.evidence), False
+    unmeasured_s = snapshot.evidence.unmeasured_s
+    if unmeasured_s:
+        state = replace(state, counted_from=state.counted_from + unmeasured_s)
     return state, True
 
 
@@ -128,5 +132,6 @@ def placed(state: State, evidence: Evidence) -> State:
     return replace(state, counted_from=evidence.now, unplaced=False)
 
 
-def percent_text(percent: float) -> str:
-    return f"{format_percent(percent)} %"
+def baked_s(evidence: Evidence, state: State) -> float:
+    """Give how long the step has been measured, on the source's clock: the one here may be set."""
+    return evidence.now - state.counted_from

@@ -26,6 +26,7 @@ LATE_SHARE = 0.1
 
 _PLAINLY = 600.0
 """Terms up to this size can be exponentiated as they are."""
+_LOST = -40.0
 _LN_BREACH_POINTS = log(BREACH_POINTS)
 _BREACH_WEIGHT = 1 / BREACH_POINTS
 _LN_BREACH_WEIGHT = -_LN_BREACH_POINTS
@@ -101,13 +102,14 @@ def _with_late(held: tuple[float, ...], bets: list[float]) -> tuple[float, ...]:
     """R <- (w + R) x L, the restarts of Shiryaev and Roberts: a bet is begun anew at every window."""
     if not held:
         return tuple([_LN_BREACH_WEIGHT + bet for bet in bets])
-    weight = _BREACH_WEIGHT
-    return tuple(
-        [  # The first form is ln(w + e^r) without overflow.
-            (r + log1p(weight * exp(-r)) if r > 0 else log(weight + exp(r))) + bet
-            for r, bet in zip(held, bets, strict=True)
-        ]
-    )
+    return tuple([_with_weight(r) + bet for r, bet in zip(held, bets, strict=True)])
+
+
+def _with_weight(r: float) -> float:
+    """Give ln(w + e^r), without overflow; far below w, e^r adds nothing that a float could hold."""
+    if r < _LOST:
+        return _LN_BREACH_WEIGHT
+    return r + log1p(_BREACH_WEIGHT * exp(-r)) if r > 0 else log(_BREACH_WEIGHT + exp(r))
 
 
 def _with_health(test: SloTest, held: tuple[float, ...], bad: float, good: float) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from controller.decision.model import (
     State,
     Verdict,
 )
-from controller.decision.ramp import step_above
+from controller.decision.ramp import baked_s, step_above
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def _still_needed(
     """Give (sends, seconds) until the next step, each None where it does not apply or cannot be told."""
     if reason not in {Reason.GATHERING_EVIDENCE, Reason.NO_TRAFFIC, Reason.BAKING}:
         return None, None
-    bake_s = max(snapshot.feature.bake_s - (snapshot.now - state.step_started_at), 0.0)
+    bake_s = max(snapshot.feature.bake_s - baked_s(snapshot.evidence, state), 0.0)
     if reason is Reason.BAKING:
         return 0.0, bake_s
     waits = [finding.needed for finding in findings if finding.verdict is not Verdict.MET]

@@ -67,10 +67,50 @@ def test_without_a_judged_instant_judging_starts_now() -> None:
     assert evidence.judged_to == STAMPS[-1]
 
 
-def test_a_judged_instant_in_the_future_is_a_clock_that_was_set_back() -> None:
-    evidence = evidence_of(question(judged_to=NOW + 3600), measured(), LENGTHS)
-    assert evidence.windows == ()
+@pytest.mark.parametrize(("counted_from", "moved_s"), [(NOW - 3600, 0), (NOW + 60, -3605)])
+def test_a_judged_instant_in_the_future_is_a_clock_that_was_set_back(
+    counted_from: float, moved_s: float
+) -> None:
+    """Judging starts now; a step that began in that future takes its bake time with it."""
+    evidence = evidence_of(question(NOW + 3600, counted_from), measured(), LENGTHS)
+    assert (evidence.windows, evidence.problem) == ((), None)
     assert evidence.judged_to == STAMPS[-1]
+    assert evidence.unmeasured_s == moved_s
+
+
+def test_a_source_whose_clock_was_set_back_and_that_still_holds_the_future_only_repeats_itself() -> None:
+    """Prometheus refuses samples older than those it has, and shows the old ones again as if they were new."""
+    evidence = evidence_of(question(judged_to=NOW + 3600), measured(ahead=True), LENGTHS)
+    assert (evidence.windows, evidence.judged_to) == ((), NOW + 3600)
+    assert evidence.problem is Reason.METRICS_STALE
+    assert "went back 3600 s" in evidence.detail
+    caught_up = evidence_of(question(judged_to=STAMPS[-2]), measured(ahead=True), LENGTHS)
+    assert (caught_up.problem, len(caught_up.windows)) == (None, 1)
+
+
+def test_an_answer_that_lags_behind_what_was_judged_takes_nothing_back() -> None:
+    """As from another replica, or after a clock was set back by less than a window."""
+    evidence = evidence_of(question(judged_to=NOW + 10), measured(), LENGTHS)
+    assert (evidence.windows, evidence.judged_to, evidence.unmeasured_s) == ((), NOW + 10, 0)
+
+
+HOLES: list[tuple[float, float, float]] = [
+    (STAMPS[0], 0, 0),
+    (STAMPS[0] - 30, 0, 30),
+    (STAMPS[0] - 3600, 0, 3600),
+    (STAMPS[0] - 3600, STAMPS[0] - 60, 60),
+    (STAMPS[0] - 3600, STAMPS[0] + 5, 0),
+    (STAMPS[-1], 0, 0),
+]
+
+
+@pytest.mark.parametrize(("judged_to", "counted_from", "unmeasured_s"), HOLES)
+def test_time_of_this_step_that_no_window_tells_of_is_told(
+    judged_to: float, counted_from: float, unmeasured_s: float
+) -> None:
+    late = {at: 100.0 for at in STAMPS if at > STAMPS[0]}
+    evidence = evidence_of(question(judged_to, counted_from), measured(sends={PAIR: late}), LENGTHS)
+    assert evidence.unmeasured_s == unmeasured_s
 
 
 def test_windows_that_began_before_the_change_of_flags_are_left_out_and_told() -> None:

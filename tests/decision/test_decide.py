@@ -55,7 +55,7 @@ HOLDS: list[tuple[Reason, Snapshot]] = [
     (Reason.NO_TRAFFIC, at_step(evidence={"windows": (window(0),)})),
     (Reason.GATHERING_EVIDENCE, at_step()),
     (Reason.GATHERING_EVIDENCE, at_step(evidence={"windows": ()})),
-    (Reason.BAKING, proven_healthy(state={"step_started_at": NOW - 599})),
+    (Reason.BAKING, proven_healthy(state={"counted_from": NOW - 599})),
 ]
 
 
@@ -75,9 +75,24 @@ def test_a_step_is_taken_when_every_slo_is_met_and_the_bake_time_is_over() -> No
 
 def test_the_first_step_needs_neither_evidence_nor_bake_time_nor_fresh_samples() -> None:
     stale = at_step(0.0, evidence={"windows": (), "problem": Reason.METRICS_STALE, "gate_revision": 1})
-    decision = decide(changed(stale, state={"step_started_at": NOW}))
+    decision = decide(changed(stale, state={"counted_from": NOW}))
     assert (decision.kind, decision.reason) == (Kind.STEP_UP, Reason.FIRST_STEP)
     assert decision.flags.rollout_percent == 1.0
+
+
+@pytest.mark.parametrize("set_by_s", [86_400.0, -86_400.0])
+def test_a_clock_that_is_set_here_neither_shortens_nor_lengthens_the_bake_time(set_by_s: float) -> None:
+    baking = proven_healthy(now=NOW + set_by_s, state={"counted_from": NOW - 599})
+    assert decide(baking).reason is Reason.BAKING
+    baked = proven_healthy(now=NOW + set_by_s, state={"counted_from": NOW - 600})
+    assert decide(baked).kind is Kind.STEP_UP
+
+
+def test_what_no_window_tells_of_is_no_bake_time() -> None:
+    gap = proven_healthy(state={"counted_from": NOW - 3600}, evidence={"unmeasured_s": 3001.0})
+    decision = decide(gap)
+    assert (decision.reason, decision.more_s) == (Reason.BAKING, 1.0)
+    assert decision.state.counted_from == NOW - 599
 
 
 def test_reaching_the_end_of_the_plan_is_a_step_up_and_from_then_on_complete() -> None:
@@ -129,8 +144,10 @@ def test_more_failed_sends_than_the_harm_budget_pause() -> None:
     budget = {"max_failed_sends_per_step": 3}
     within = at_step(feature=budget, evidence={"windows": (window(150, 3),)})
     assert decide(within).kind is Kind.HOLD
-    over = decide(at_step(feature=budget, evidence={"windows": (window(150, 4),)}))
-    assert (over.kind, over.reason) == (Kind.PAUSE, Reason.HARM_BUDGET)
+    for on_breach in ("pause", "step_back"):
+        feature = {**budget, "on_breach": on_breach}
+        over = decide(at_step(feature=feature, evidence={"windows": (window(150, 4),)}))
+        assert (over.kind, over.reason) == (Kind.PAUSE, Reason.HARM_BUDGET)
 
 
 def test_a_breach_steps_back_where_the_feature_asks_for_it() -> None:
@@ -216,6 +233,7 @@ def never_up_unless_proven_fresh_and_converged(snapshot: Snapshot, decision: Dec
     assert evidence.problem is None
     assert evidence.gate_revision is None or evidence.gate_revision >= flags.revision
     assert [finding.verdict for finding in decision.findings] == [Verdict.MET, Verdict.MET]
+    assert evidence.now - snapshot.state.counted_from - evidence.unmeasured_s >= snapshot.feature.bake_s
 
 
 def at_most_one_step_on_the_plan_and_never_past_its_end(snapshot: Snapshot, decision: Decision) -> None:
