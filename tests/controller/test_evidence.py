@@ -79,7 +79,7 @@ def test_a_judged_instant_in_the_future_is_a_clock_that_was_set_back(
 
 
 def test_a_source_whose_clock_was_set_back_and_that_still_holds_the_future_only_repeats_itself() -> None:
-    """Prometheus refuses samples older than those it has, and shows the old ones again as if they were new."""
+    """Prometheus refuses samples older than those it has, and shows the old ones as if they were new."""
     evidence = evidence_of(question(judged_to=NOW + 3600), measured(ahead=True), LENGTHS)
     assert (evidence.windows, evidence.judged_to) == ((), NOW + 3600)
     assert evidence.problem is Reason.METRICS_STALE

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import free_port
+from servers import PrometheusServer, free_port
 from snapshots import FEATURE, at_step, changed
 from waiting import wait_until
 
 from controller.alertcheck.servers import BACKENDS, Backend, Ports
+from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS
 from controller.decision.decide import decide
 from controller.decision.judge import feature_tests
-from controller.decision.model import METRICS_PROBLEMS, Decision, Evidence, Kind, Reason, SloState
+from controller.decision.model import METRICS_PROBLEMS, Decision, Evidence, Kind, Reason, SloState, State
 from controller.decision.sequential import with_window
 from controller.demo.processes import Process, Processes
 from controller.evidence import Lengths, Question
@@ -188,3 +190,33 @@ def test_a_judged_instant_from_a_clock_that_was_ahead_is_given_up_where_no_sampl
     evidence = world.read()
     assert (evidence.problem, evidence.windows) == (None, ())
     assert evidence.judged_to < time.time()
+
+
+def test_a_prometheus_that_holds_samples_of_its_future_repeats_nothing(tmp_path: Path) -> None:
+    """As after its clock was set back: it shows again what was judged, and records nothing."""
+    now = time.time() // 1
+    labels = 'provider="microsoft",action="outlook.send"'
+    ends = range(-600, 3600, 30)
+    lines = [
+        f"# TYPE {name} unknown\n"
+        + "".join(f"{name}{{{labels}{more}}} 9 {now + at:.3f}\n" for more in edges for at in ends)
+        for name, edges in (
+            (EVIDENCE_SENDS, ("",)),
+            (EVIDENCE_ERRORS, ("",)),
+            (EVIDENCE_LATENCY_BUCKET, (',le="0.5"', ',le="+Inf"')),
+        )
+    ]
+    (tmp_path / "future.om").write_text("".join(lines) + "# EOF\n", encoding="utf-8")
+    promtool = shutil.which("promtool")
+    assert promtool
+    blocks = [promtool, "tsdb", "create-blocks-from", "openmetrics", "future.om", "tsdb"]
+    subprocess.run(blocks, check=True, capture_output=True, cwd=tmp_path)
+    with PrometheusServer(tmp_path, "scrape_configs: []\n") as prometheus:
+        source = PrometheusSource(prometheus.url, Lengths(30, 10))
+        judged, judged_ahead = (
+            source.read([Question(FEATURE, 0, State(judged_to=at))], time.time(), 5.0)[FEATURE.name]
+            for at in (now - 300, now + 1800)
+        )
+        source.close()
+    assert len(judged.windows) >= 9
+    assert (judged_ahead.windows, judged_ahead.judged_to) == ((), now + 1800)
