@@ -1,11 +1,12 @@
 """The runbooks of each feature's alerts, from one text per kind of alert in the folder `texts/` here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
+from controller.contract import CRITICAL_LATENCY_TIMES
 from controller.decision.model import RolloutFeature
-from controller.rules.alerts import CRITICAL_ERRORS_TIMES, CRITICAL_LATENCY_TIMES
+from controller.rules.alerts import CRITICAL_ERRORS_TIMES
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS
 
@@ -36,12 +37,17 @@ def _filled(feature: RolloutFeature, kind: str) -> str:
         "critical": f"{min(limit * CRITICAL_ERRORS_TIMES, 0.9) * 100:g} %",
         "limit_ms": f"{feature.slo_latency_p95_ms:g}",
         "critical_ms": f"{feature.slo_latency_p95_ms * CRITICAL_LATENCY_TIMES:g}",
+        "first_step": f"{feature.steps[0]:g}",
+        "runbook_errors": names.runbook("high-error-rate"),
+        "sign_in": "the app's secret or permissions, or users who have to sign in again",
     }
-    outage = _TEXTS / f"provider-{feature.provider}.md"
-    outage = outage if outage.is_file() else _TEXTS / "provider-other.md"
-    words["theirs_or_ours"] = Template(_read(outage)).substitute(words)
-    return Template(_read(_TEXTS / f"{kind}.md")).substitute(words)
+    if feature.provider in SIGN_IN_METRICS:
+        words["sign_in"] = f"see the [runbook of failing sign-ins]({names.runbook(SIGN_IN_KIND)})"
+    known = (_TEXTS / f"provider-{feature.provider}.md").is_file()
+    words["theirs_or_ours"] = _text(f"provider-{feature.provider if known else 'other'}", words)
+    words["resume"] = _text("resume", words)
+    return _text(kind, words) + "\n"
 
 
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _text(name: str, words: Mapping[str, str]) -> str:
+    return Template((_TEXTS / f"{name}.md").read_text(encoding="utf-8")).substitute(words).rstrip()
