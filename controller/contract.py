@@ -121,6 +121,8 @@ STATUSES = ("ok", "error")
 LATENCY_EDGES_S = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 """Edges of the latency histogram. 0.5 and 2.0 are the limits of the plan's alerts: without an edge exactly
 there a constant 1.2 s reads as 2.4 s."""
+CRITICAL_LATENCY_TIMES = 4
+"""How many times its limit a p95 must be for the critical alert: 2 s where 500 ms is the limit."""
 
 EVIDENCE_SENDS = "rollout:evidence_sends"
 """Sends by (provider, action) since the last evaluation of the rule; neighbouring windows never overlap."""
@@ -162,8 +164,13 @@ def evidence_reach_s(window_s: float, scrape_s: float) -> float:
 
 
 def latency_edges_s(limits_s: tuple[float, ...] = ()) -> tuple[float, ...]:
-    """Give the histogram's edges in seconds, the limits of all features among them."""
-    return tuple(sorted({*LATENCY_EDGES_S, *limits_s}))
+    """Give the histogram's edges in seconds: each limit, each critical latency, and one above them all.
+
+    A quantile beyond the last edge reads as that edge: an alert right there would never fire.
+    """
+    critical_s = {CRITICAL_LATENCY_TIMES * limit_s for limit_s in limits_s}
+    edges_s = {*LATENCY_EDGES_S, *limits_s, *critical_s}
+    return tuple(sorted(edges_s | {1.5 * top_s for top_s in critical_s if top_s == max(edges_s)}))
 
 
 _PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3})?\Z", re.ASCII)

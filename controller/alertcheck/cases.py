@@ -125,12 +125,9 @@ def _error_rate(alert: str, threshold: float) -> Iterator[_Case]:
     yield alert, "fires and resolves", True, _episode(healthy, above, 1500)
     yield alert, "just below", False, _episode(healthy, below, 1500)
     yield alert, "too little traffic", False, [replace(guard, length_s=2400, sends_per_s=0.1 * BELOW)]
-    yield (
-        alert,
-        "just enough traffic",
-        threshold < 0.1,
-        [replace(guard, length_s=2400, sends_per_s=0.1 * ABOVE)],
-    )
+    enough = replace(guard, length_s=2400, sends_per_s=0.1 * ABOVE)
+    # Below one send per second the ratio is floored: with every send failing it is the rate itself.
+    yield alert, "just enough traffic", enough.sends_per_s > threshold, [enough]
     yield _no_traffic(alert)
 
 
@@ -205,9 +202,11 @@ def _fast_burn(limit: float, scale: Scale) -> Iterator[_Case]:
 
 
 def _slow_burn(limit: float, scale: Scale) -> Iterator[_Case]:
-    alert, factor = "SlowErrorBudgetBurn", min(6.0, round(0.25 / limit, 2))
+    alert, factor = "SlowErrorBudgetBurn", min(6.0, max(1.0, round(0.25 / limit, 2)))
     healthy = Phase(0, sends_per_s=10)
-    above, below, high = (replace(healthy, error_share=limit * factor * times) for times in (ABOVE, BELOW, 2))
+    above, below, high = (
+        replace(healthy, error_share=limit * factor * times) for times in (ABOVE, BELOW, 1.9)
+    )
     rare = Phase(7 * HOUR_S, error_share=0.95)
     per_s = 2.5 / 0.95 / scale.stretched_s(6 * HOUR_S)
     yield (

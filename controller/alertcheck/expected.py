@@ -182,7 +182,7 @@ def _alerts(feature: RolloutFeature, scale: Scale, recorded: dict[str, Vector]) 
     names, limit, limit_s = Names.of(feature), feature.slo_error_rate_threshold, feature.latency_limit_s
     errors, traffic = names.series("errors_rate"), (names.series("exec_rate"), 0.1)
     p95 = names.series("latency_p95")
-    fast, slow = min(14.4, round(0.5 / limit, 2)), min(6.0, round(0.25 / limit, 2))
+    fast, slow = min(14.4, round(0.5 / limit, 2)), min(6.0, max(1.0, round(0.25 / limit, 2)))
 
     def burns(long: str, short: str, factor: float) -> tuple[Bound, ...]:
         windows = ((names.series("error_budget_burn", window), factor) for window in (long, short))

@@ -31,7 +31,6 @@ class Exporter:
         self._totals: dict[Key, float] = {}
         self._since = time.monotonic()
         self.started_at = time.time()
-        self.first_sender = True
         self.change()
 
     def change(
@@ -45,6 +44,7 @@ class Exporter:
         disagrees: bool = False,
         held: bool = False,
         missed: bool = False,
+        first_sender: bool = True,
         second_sender: bool = True,
         controller: bool = True,
     ) -> None:
@@ -58,7 +58,7 @@ class Exporter:
             self._rates[MISSED, (("rule_group", GROUP),)] = 2.0 if missed else 0.0
             self._leaders, self._still_since = leaders, time.time() if still else None
             self._paused, self._disagrees, self._held = paused, disagrees, held
-            self.second_sender, self.controller = second_sender, controller
+            self.first_sender, self.second_sender, self.controller = first_sender, second_sender, controller
 
     def _settle(self) -> None:
         """Add what was counted since the last time; the caller holds the lock."""

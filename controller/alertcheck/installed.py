@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from controller.alertcheck.result import Result
-from controller.contract import ACTION_LATENCY_SECONDS, SENDER_JOB
+from controller.contract import ACTION_LATENCY_SECONDS, CRITICAL_LATENCY_TIMES, SENDER_JOB
 from controller.decision.model import RolloutFeature
 from controller.rules.book import rule_files
 from controller.rules.model import Alert, Recording
@@ -159,10 +159,11 @@ def _seconds(target: Mapping[str, Any], key: str) -> float:
 
 def _edges(found: Installation, feature: RolloutFeature) -> Result:
     edges = found.edges.get((feature.provider, feature.action), frozenset())
-    case = f"has an edge at {feature.latency_limit_s:g} s"
+    wanted = (feature.latency_limit_s, feature.latency_limit_s * CRITICAL_LATENCY_TIMES)
+    case = f"has edges at {wanted[0]:g} s and {wanted[1]:g} s"
     if not edges:
         return _verdict(f"latency of {feature.name}", case, "no sender exports it yet")
-    fault = "" if feature.latency_limit_s in edges else f"its edges are {sorted(edges)}"
+    fault = "" if edges.issuperset(wanted) else f"its edges are {sorted(edges)}"
     return _verdict(f"latency of {feature.name}", case, fault)
 
 

@@ -156,7 +156,7 @@ def distribution(feature: RolloutFeature, phase: Phase) -> Iterator[tuple[str, f
 
 
 def edges_of(feature: RolloutFeature) -> tuple[float, ...]:
-    return latency_edges_s((feature.latency_limit_s, feature.latency_limit_s * 4))
+    return latency_edges_s((feature.latency_limit_s,))
 
 
 def spelled(edge_s: float) -> str:

@@ -23,6 +23,7 @@ from controller.alertcheck.recorded import recorded_worlds
 from controller.alertcheck.result import Result
 from controller.alertcheck.text import filled
 from controller.decision.model import RolloutFeature
+from controller.rules.differences import differences
 from controller.rules.model import Alert, RuleFile
 from controller.rules.scale import Scale
 from controller.rules.text import annotations
@@ -51,6 +52,13 @@ class Job:
 
     name: str
     run: Callable[[], list[Result]]
+
+
+def as_rendered(folder: Path, files: Sequence[RuleFile]) -> list[Result]:
+    """Say of each rule whether it is the one that would be rendered; names each that is not."""
+    told = {one.rule or one.file: one.text for file in files for one in differences(folder, file)}
+    names = dict.fromkeys([*(rule.name for file in files for rule in file.rules), *told])
+    return [Result(name, "is as rendered", name not in told, told.get(name, "")) for name in names]
 
 
 def jobs(setting: Setting) -> Iterator[Job]:

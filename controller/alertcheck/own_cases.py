@@ -47,12 +47,10 @@ def _controller(step_s: float) -> Iterator[_Row]:
         True,
         [ticking(LAST_TICK, [(20, True), (20, False), (20, True)], step_s, behind_s=step_s / 6)],
     )
-    yield (
-        "RolloutNoTick",
-        "four windows without a tick",
-        False,
-        [ticking(LAST_TICK, [(20, True), (4, False), (36, True)], step_s)],
-    )
+    for name, times, fires in (("just above", ABOVE, True), ("just below", BELOW, False)):
+        behind_s = 4 * step_s * times
+        yield "RolloutNoTick", name, fires, [ticking(LAST_TICK, [(20, True)], step_s, behind_s)]
+    yield "RolloutNoTick", "has just begun", False, [gauge(LAST_TICK, [(40, None), (2, 0), (4, 1260)])]
     yield (
         "RolloutNoTick",
         "one of two stands still",
@@ -97,6 +95,23 @@ def _measuring() -> Iterator[_Row]:
 
     yield "RolloutSenderDown", "fires and resolves", True, up((20, 1), (20, 0), (20, 1))
     yield "RolloutSenderDown", "a short gap", False, up((20, 1), (4, 0), (36, 1))
+    last: tuple[tuple[str, list[tuple[int, float | None]], bool], ...] = (
+        ("fires and resolves", [(20, 1), (20, 0), (20, 1)], True),
+        ("none is a target any more", [(20, 1), (20, None), (20, 1)], True),
+        ("a short gap", [(20, 1), (4, 0), (36, 1)], False),
+        ("one is left", [(60, 1)], False),
+    )
+    for name, values, fires in last:
+        yield (
+            "RolloutNoSenders",
+            name,
+            fires,
+            [
+                gauge("up", [(10, 1), (40, 0), (10, 1)], job=SENDER_JOB, instance="a:1"),
+                gauge("up", values, job=SENDER_JOB, instance="b:1"),
+                gauge("up", [(60, 1)], job="another", instance="c:1"),
+            ],
+        )
     ours, theirs = "/etc/rules/r.yml;rollout_evidence", "/etc/rules/r.yml;another"
     yield (
         "RolloutEvidenceMissed",

@@ -47,6 +47,10 @@ def own_expectations(features: Iterable[RolloutFeature], scale: Scale) -> tuple[
         down = [one for one in view.samples.select("up", job=SENDER_JOB) if view.value(one) == 0]
         return {tuple(sorted(one.labels.items())): 0.0 for one in down}
 
+    def no_senders(view: View) -> Values:
+        up = _values(view, view.samples.select("up", job=SENDER_JOB))
+        return scalar(None if 1.0 in up else 1.0)
+
     def missed(view: View) -> Values:
         every = view.samples.select(MISSED)
         ours = [one for one in every if one.labels["rule_group"].endswith(";rollout_evidence")]
@@ -55,15 +59,16 @@ def own_expectations(features: Iterable[RolloutFeature], scale: Scale) -> tuple[
 
     table: tuple[tuple[str, str, float, Callable[[View], Values]], ...] = (
         ("RolloutControllerDown", "critical", minutes(2), down),
-        ("RolloutNoTick", "critical", 0, silent),
+        ("RolloutNoTick", "critical", minutes(1), silent),
         ("RolloutTicksFail", "warning", minutes(5), failing),
         ("RolloutNotOneLeader", "critical", minutes(2), leaders),
         ("RolloutSenderDown", "warning", minutes(2), sender_down),
+        ("RolloutNoSenders", "critical", minutes(2), no_senders),
         ("RolloutEvidenceMissed", "warning", 0, missed),
         ("RolloutPaused", "warning", 0, partial(_by_feature, ROLLOUT_FEATURE_PAUSED, 0.5)),
         (
             "RolloutJournalDisagrees",
-            "critical",
+            "warning",
             minutes(1),
             partial(_by_feature, ROLLOUT_JOURNAL_DISAGREEMENT, 0),
         ),

@@ -11,7 +11,8 @@ from controller.rules.names import Names
 from controller.svg import STYLE, Line, Panel, Point, figure
 
 STEP_S = 0.5
-_COLOURS = ("one", "two", "three")
+_ABOVE = 26
+"""Room for the title above a drawing."""
 
 
 def pictures(
@@ -68,17 +69,17 @@ def _points(client: httpx.Client, url: str, query: str, start: float, end: float
 
 
 def standalone(html: str) -> str:
-    """Cut the drawing out of its page, and give it the page's style and the legend as text."""
-    match = re.search(r"<svg.*</svg>", html, re.DOTALL)
-    if match is None:
+    """Cut the drawing out of its page; give it the page's style, and title and legend above it as text."""
+    drawing = re.search(r'<svg viewBox="0 0 (\d+) (\d+)"(.*</svg>)', html, re.DOTALL)
+    title = re.search("<b>(.*?)</b>", html)
+    if drawing is None or title is None:
         raise ValueError("there is no drawing in it")
-    labels = re.findall(r'class="key-(\w+)">\S+ ([^<]*)<', html)
+    width, height, rest = int(drawing[1]), int(drawing[2]) + _ABOVE, drawing[3]
     legend = "".join(
-        f'<tspan class="key-{colour}" style="fill: var(--{colour})" dx="12">{label}</tspan>'
-        for colour, label in labels
-        if colour in _COLOURS
+        f'<tspan style="fill: var(--{colour})" dx="14">{label}</tspan>'
+        for colour, label in re.findall(r'class="key-(\w+)">(\S+ [^<]*)<', html)
     )
-    drawing = match[0].replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    text = f'<text x="60" y="14">{legend}</text>'
+    text = f'<text x="12" y="{16 - _ABOVE}"><tspan font-weight="bold">{title[1]}</tspan>{legend}</text>'
     style = f"<style>{STYLE} svg {{ background: var(--paper); font-family: system-ui, sans-serif; }}</style>"
-    return drawing.replace(">", f">\n{style}\n", 1).replace("</svg>", f"{text}\n</svg>") + "\n"
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {-_ABOVE} {width} {height}"'
+    return opening + rest.replace(">", f">\n{style}\n{text}\n", 1) + "\n"

@@ -8,9 +8,10 @@ from controller.commands.common import config_option
 from controller.commands.scale import DEFAULT_FOLDER, find_folder, scale_options, settings_and_scale
 from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
 from controller.rules.book import rule_files
-from controller.rules.check import Problem, check_companions, check_folder, promtool_path
+from controller.rules.check import check_companions, check_folder, promtool_path
 from controller.rules.companions import companion_texts
 from controller.rules.dashboards import dashboards
+from controller.rules.differences import Problem
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale
 from controller.rules.text import RUNBOOKS, yaml_text

@@ -9,9 +9,8 @@ import click
 from controller.alertcheck.completion import write_completion
 from controller.alertcheck.installed import NotThereError, look_at
 from controller.alertcheck.live import run_live
-from controller.alertcheck.offline import Setting, run_all
+from controller.alertcheck.offline import Setting, as_rendered, run_all
 from controller.alertcheck.promtool import ranges_are_closed
-from controller.alertcheck.rendered import as_rendered
 from controller.alertcheck.result import Result, failures, write_junit
 from controller.alertcheck.servers import BACKENDS, MissingServerError
 from controller.commands.common import config_option

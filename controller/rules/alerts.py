@@ -4,6 +4,7 @@ Each expression keeps what its text prints as `$value` on the left: with the tra
 alert said "Error rate is 1995%". The guard stands behind `and on ()`.
 """
 
+from controller.contract import CRITICAL_LATENCY_TIMES
 from controller.decision.model import RolloutFeature
 from controller.rules.model import Alert, Group
 from controller.rules.names import Names
@@ -11,8 +12,7 @@ from controller.rules.recording import SIGN_IN_METRICS, WINDOWS_S
 from controller.rules.scale import Scale, in_words
 
 CRITICAL_ERRORS_TIMES = 5
-CRITICAL_LATENCY_TIMES = 4
-"""The plan's critical alerts: 5 % errors where 1 % is the limit, 2 s where 500 ms is."""
+"""The plan's critical alert: 5 % errors where 1 % is the limit."""
 GUARD_PER_S = 0.1
 """The plan's traffic guard."""
 FEWEST_FAILED = 2.5
@@ -119,7 +119,7 @@ def _burn(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert, .
         )
         for what, long, short, factor, for_s, severity in (
             ("Fast", "1h", "5m", min(FAST_BURN, round(0.5 / limit, 2)), 120, "critical"),
-            ("Slow", "6h", "30m", min(SLOW_BURN, round(0.25 / limit, 2)), 900, "warning"),
+            ("Slow", "6h", "30m", min(SLOW_BURN, max(1.0, round(0.25 / limit, 2))), 900, "warning"),
         )
     )
 

@@ -4,11 +4,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from controller.contract import ACTION_LATENCY_SECONDS, METRIC_LABELS, ROLLOUT_TICK_DURATION_SECONDS, STATUSES
 from controller.decision.model import RolloutFeature
+from controller.rules.differences import Problem, differences
 from controller.rules.model import Alert, Recording, RuleFile
 from controller.rules.text import RUNBOOKS, yaml_text
 from controller.rules.vocabulary import vocabulary
@@ -22,18 +22,6 @@ FOREIGN_METRICS: Mapping[str, frozenset[str]] = {
     "prometheus_rule_group_iterations_missed_total": frozenset({"rule_group"}),
 }
 """What Prometheus and the client libraries export without our doing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong, and where."""
-
-    file: str
-    rule: str
-    text: str
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def promtool_path() -> str | None:
@@ -67,18 +55,11 @@ def known_metrics(files: Sequence[RuleFile]) -> dict[str, frozenset[str]]:
 
 
 def _differences(folder: Path, files: Sequence[RuleFile]) -> Iterator[Problem]:
-    wanted = {file.name: yaml_text(file) for file in files}
-    for name, text in wanted.items():
-        path = folder / name
-        if not path.is_file():
-            yield Problem(name, "", "is missing; call `rollout rules render`")
-        elif (found := path.read_text(encoding="utf-8")) != text:
-            line = _first_difference(found, text)
-            yield Problem(
-                name, "", f"differs from what is rendered, from line {line} on; call `rollout rules render`"
-            )
+    for file in files:
+        told = list(differences(folder, file))
+        yield from told or _stale({folder / file.name: yaml_text(file)}, folder)
     for path in sorted(folder.glob("prometheus-*.yml")):
-        if path.name not in wanted:
+        if path.name not in {file.name for file in files}:
             yield Problem(path.name, "", "belongs to no feature; remove it")
 
 
@@ -139,7 +120,7 @@ def _thresholds(files: Sequence[RuleFile], features: Iterable[RolloutFeature]) -
             ("HighErrorRate", feature.slo_error_rate_threshold),
             ("HighLatency", feature.latency_limit_s),
         ):
-            if kind in alert.name and f"> {limit:g}" not in alert.expr.splitlines()[0]:
+            if kind in alert.name and not alert.expr.splitlines()[0].endswith(f" > {limit:g}"):
                 yield Problem(
                     owner.name,
                     alert.name,
@@ -155,20 +136,22 @@ def check_companions(
     `queries` are those of the dashboards.
     """
     return (
-        *_stale_companions(root, texts),
+        *_stale({root / name: text for name, text in texts.items()}, root),
         *_missing_runbooks(root, files),
         *_unread(root, files, tuple(queries)),
     )
 
 
-def _stale_companions(root: Path, texts: Mapping[str, str]) -> Iterator[Problem]:
-    for name, text in texts.items():
-        path = root / name
+def _stale(texts: Mapping[Path, str], root: Path) -> Iterator[Problem]:
+    for path, text in texts.items():
+        name = str(path.relative_to(root))
         if not path.is_file():
             yield Problem(name, "", "is missing; call `rollout rules render`")
         elif (found := path.read_text(encoding="utf-8")) != text:
             line = _first_difference(found, text)
-            yield Problem(name, "", f"differs from what is rendered, from line {line} on")
+            yield Problem(
+                name, "", f"differs from what is rendered, from line {line} on; call `rollout rules render`"
+            )
 
 
 def _missing_runbooks(root: Path, files: Sequence[RuleFile]) -> Iterator[Problem]:
@@ -204,7 +187,12 @@ def queries(rule: Recording | Alert) -> Iterator[str]:
     """Give every PromQL expression of a rule: its own, and those that its text asks."""
     yield rule.expr
     if isinstance(rule, Alert):
-        yield from _QUERY.findall(rule.description)
+        yield from asked_in(rule.description)
+
+
+def asked_in(text: str) -> list[str]:
+    """Give the PromQL that an alert's text asks."""
+    return _QUERY.findall(text)
 
 
 def queries_in(markdown: str) -> list[str]:

@@ -17,6 +17,7 @@ from controller.contract import (
     ROLLOUT_JOURNAL_DISAGREEMENT,
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
     ROLLOUT_LEADER,
+    ROLLOUT_NEIGHBOUR_UP,
     ROLLOUT_TICK_DURATION_SECONDS,
     ROLLOUT_TICKS_TOTAL,
     SENDER_JOB,
@@ -212,6 +213,11 @@ def controller_dashboard() -> Dashboard:
                 ((f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS})", "seconds"),),
                 "s",
             ),
+            Panel(
+                "Neighbours that answer",
+                ((f"min by (neighbour) ({ROLLOUT_NEIGHBOUR_UP})", "{{neighbour}}"),),
+                "none",
+            ),
             Panel("Leaders", ((f"sum({ROLLOUT_LEADER})", "leaders"),), "none"),
             Panel("Senders", ((f'up{{job="{SENDER_JOB}"}}', "{{instance}}"),), "none"),
             Panel(
@@ -226,11 +232,13 @@ def controller_dashboard() -> Dashboard:
 
 def _marks(label: str) -> tuple[tuple[str, str, str], ...]:
     chosen = label.strip("{}")
-    kinds = '{kind!~"hold"' + (f",{chosen}" if chosen else "") + "}"
+    changes = f"{ROLLOUT_DECISIONS_TOTAL}{{" + ",".join(filter(None, ('kind!="hold"', chosen))) + "}"
+    # increase() does not see the first decision of its kind and reason: that creates the counter.
+    made = f"increase({changes}[1m]) > 0 or ({changes} unless {changes} offset 1m)"
     return (
         (
             "Decisions",
-            f"sum by (feature, kind, reason) (increase({ROLLOUT_DECISIONS_TOTAL}{kinds}[1m])) > 0",
+            f"sum by (feature, kind, reason) ({made})",
             "{{feature}}: {{kind}}, {{reason}}",
         ),
     )

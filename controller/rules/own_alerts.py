@@ -72,7 +72,8 @@ def _controller(scale: Scale) -> tuple[Alert, ...]:
         _alert(
             "RolloutNoTick",
             f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS}) > {silence_s:g}",
-            for_s=0,
+            # A controller that has just begun exports 0 until its first tick is done.
+            for_s=scale.stretched_s(60),
             severity="critical",
             summary="The rollout controller does not tick",
             says="The last good tick was {{ $value | humanizeDuration }} ago "
@@ -119,6 +120,17 @@ def _measuring(scale: Scale) -> tuple[Alert, ...]:
             about="A sender is not scraped, so evidence is incomplete and every rollout holds.",
         ),
         _alert(
+            "RolloutNoSenders",
+            f'absent(up{{job="{SENDER_JOB}"}} == 1)',
+            for_s=scale.stretched_s(120),
+            severity="critical",
+            summary="Not one sender can be scraped",
+            says=f"No target of the job {SENDER_JOB} answers Prometheus; "
+            "the alerts of every feature are silent, and nothing can be proven or paused",
+            runbook="sender-down",
+            about="No sender is scraped any more, so all other alerts about sends are blind.",
+        ),
+        _alert(
             "RolloutEvidenceMissed",
             f'sum(increase({MISSED}{{rule_group=~".*;rollout_evidence"}}[{scale.range(300)}])) > 0',
             for_s=0,
@@ -150,11 +162,12 @@ def _features(features: Iterable[RolloutFeature], scale: Scale) -> tuple[Alert, 
             "RolloutJournalDisagrees",
             f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT}) > 0",
             for_s=scale.stretched_s(60),
-            severity="critical",
-            summary="Flags and journal of {{ $labels.feature }} disagree",
-            says="The flags of {{ $labels.feature }} are not what the last record says they were set to",
+            severity="warning",
+            summary="Stream and journal file of {{ $labels.feature }} disagree",
+            says="{{ $value | humanize }} records of {{ $labels.feature }} are in the stream, "
+            "and cannot be written to the journal file",
             runbook="journal-disagrees",
-            about="The flags are not what the journal says they were set to.",
+            about="Decisions are recorded in Redis only: the journal file cannot be written.",
         ),
     )
 

@@ -9,6 +9,7 @@ import promql_parser
 import pytest
 from click.testing import CliRunner
 
+from controller.alertcheck.promtool import run
 from controller.cli import rollout
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.book import rule_files
@@ -66,14 +67,47 @@ def test_render_writes_what_check_accepts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("> 0.01", "> 0.011"), ("for: 10m", "for: 9m"), ("5m", "4m"), ("microsoft", "x")]
+    ("old", "new", "told"),
+    [
+        ("> 0.01", "> 0.011", "expr is job:outlook_send_errors_rate:5m > 0.011"),
+        ("for: 10m", "for: 9m", "for is 9m, and must be 10m"),
+        ("rate:5m", "rate:4m", "expr is job:outlook_send_errors_rate:4m"),
+        ("provider: microsoft", "provider: x", "labels is"),
+        ("severity: warning", "severity: page", "labels is"),
+        ("alert: OutlookSendHighErrorRateWarning", "alert: Other", "is missing"),
+        ("interval: 30s", "interval: 1m", "interval is 1m, and must be 30s"),
+        ("runbooks/outlook-send-high-error-rate.md", "runbooks/gone.md", "annotations is"),
+    ],
 )
-def test_a_changed_rule_is_told_with_its_file(project: Path, old: str, new: str) -> None:
+def test_a_changed_rule_is_told_with_its_name_and_what_it_must_be(
+    project: Path, old: str, new: str, told: str
+) -> None:
     path = project / "rules" / "prometheus-alerts-microsoft.yml"
     path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     problems = check_folder(project / "rules", FILES, FEATURES)
     assert {problem.file for problem in problems} == {path.name}
-    assert "differs from what is rendered, from line" in problems[0].text
+    assert (problems[0].rule, problems[0].text[: len(told)]) == ("OutlookSendHighErrorRateWarning", told)
+
+
+def test_a_changed_comment_and_what_promtool_refuses_are_told(project: Path) -> None:
+    path = project / "rules" / "prometheus-recording-google.yml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("# Sends per second.", "# Sends."), encoding="utf-8")
+    (problem,) = check_folder(project / "rules", FILES, FEATURES)
+    assert "differs from what is rendered, from line 7 on" in problem.text
+    path.write_text(text.replace("clamp_min(", "clamp_mint("), encoding="utf-8")
+    problems = check_folder(project / "rules", FILES, FEATURES)
+    assert [problem.rule for problem in problems] == ["job:gmail_send_errors_rate:5m", ""]
+    assert 'unknown function with name "clamp_mint"' in problems[1].text
+
+
+def test_a_warning_at_another_limit_than_the_features_is_told() -> None:
+    stricter = [dataclasses.replace(FEATURES[0], slo_error_rate_threshold=0.02, slo_latency_p95_ms=5)]
+    problems = [one for one in check_folder(ROOT / "rules", FILES, stricter) if one.rule]
+    assert [(one.rule, one.text.rpartition(": ")[2]) for one in problems] == [
+        ("GmailSendHighErrorRateWarning", "0.02"),
+        ("GmailSendHighLatencyWarning", "0.005"),
+    ]
 
 
 def test_a_missing_file_and_one_of_no_feature_are_told(project: Path) -> None:
@@ -155,6 +189,30 @@ def test_dashboards_are_json_that_grafana_imports_with_each_panel_in_its_place()
         assert len(set(places)) == len(places), name
         assert document["annotations"]["list"][0]["expr"]
         assert (ROOT / "docs" / "dashboards" / name).read_text(encoding="utf-8") == dashboard_json(dashboard)
+
+
+def test_a_dashboard_marks_the_first_decision_of_its_kind_and_each_further_one_but_no_hold() -> None:
+    (mark,) = (expr for _, expr, _ in dashboards(FEATURES)["microsoft.json"].marks)
+
+    def decisions(values: str, **labels: str) -> dict[str, str]:
+        words = ",".join(f'{label}="{value}"' for label, value in labels.items())
+        return {"series": f"rollout_decisions_total{{{words}}}", "values": values}
+
+    series = [
+        decisions("_x7 1x20 2x20", feature="microsoft", kind="pause", reason="outage"),
+        decisions("_x7 1x20 2x20", feature="google", kind="pause", reason="outage"),
+        decisions("0+1x60", feature="microsoft", kind="hold", reason="baking"),
+    ]
+    checks = [
+        {
+            "expr": f"count({mark}) or vector(0)",
+            "eval_time": at,
+            "exp_samples": [{"labels": "{}", "value": n}],
+        }
+        for at, n in (("60s", 0), ("90s", 1), ("200s", 0), ("300s", 1), ("400s", 0))
+    ]
+    test = {"interval": "10s", "input_series": series, "promql_expr_test": checks}
+    assert run({"rule_files": [], "evaluation_interval": "10s", "tests": [test]}, "promtool") == []
 
 
 def test_rules_from_another_folder_are_those_of_the_source(

@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from controller.alertcheck.counts import count_checks
-from controller.alertcheck.offline import Setting, evidence_results, jobs
+from controller.alertcheck.offline import Setting, as_rendered, evidence_results, jobs
 from controller.alertcheck.promtool import ranges_are_closed
-from controller.alertcheck.rendered import LOADER, as_rendered
 from controller.alertcheck.result import failures
 from controller.contract import EVIDENCE_GATE_REVISION, EVIDENCE_SENDS
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.book import rule_files
+from controller.rules.differences import LOADER
 from controller.rules.model import Alert, Recording
 from controller.rules.scale import Scale
 from controller.rules.text import yaml_text
@@ -100,8 +100,8 @@ def mutants(rule: Recording | Alert) -> Iterator[Mutant]:
     yield Mutant(rule.name, "has another severity", {"labels": {**rule.labels, "severity": "page"}})
     yield Mutant(rule.name, "has no labels", {"labels": {}})
     yield Mutant(rule.name, "says something else", {"annotations": {"description": "{{ $value }}"}})
-    for times in (0.5, 1.5) if rule.for_s else ():
-        yield Mutant(rule.name, f"for x {times}", {"for": f"{round(rule.for_s * times)}s"})
+    for wrong_s in (rule.for_s * 0.5, rule.for_s * 1.5) if rule.for_s else (SCALE.window_s,):
+        yield Mutant(rule.name, f"for {wrong_s:g}s", {"for": f"{wrong_s:g}s"})
 
 
 def rules_of(*names: str) -> list[Recording | Alert]:

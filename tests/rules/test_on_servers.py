@@ -101,9 +101,9 @@ def test_recorded_counts_add_up_to_what_was_sent_through_a_scrape_gap(running: R
         time.sleep(0.2)
     running.exporter.change(BUSY)
     time.sleep(5)
-    running.exporter.first_sender = False
+    running.exporter.change(BUSY, first_sender=False)
     time.sleep(2)
-    running.exporter.first_sender = True
+    running.exporter.change(BUSY)
     time.sleep(3)
     running.exporter.change(Phase(0))
     wait_until_quiet(running)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from controller.contract import evidence_delay_s, evidence_reach_s, evidence_step_ms
+from controller.contract import evidence_delay_s, evidence_reach_s, evidence_step_ms, latency_edges_s
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.book import rule_files
 from controller.rules.names import Names
@@ -82,6 +82,13 @@ def test_lengths_stretch_with_the_window_and_the_evidence_runs_once_per_window()
 def test_lengths_that_rules_cannot_run_on_are_refused(window_s: float, scrape_s: float) -> None:
     with pytest.raises(ValueError, match=r"shorter than"):
         Scale.of(window_s=window_s, scrape_s=scrape_s)
+
+
+@pytest.mark.parametrize("limit_s", [0.05, 0.333, 0.5, 2, 7.5, 10, 600])
+def test_each_limit_and_critical_latency_is_an_edge_of_the_histogram_and_not_the_last(limit_s: float) -> None:
+    edges_s = latency_edges_s((limit_s,))
+    assert {limit_s, limit_s * 4} <= set(edges_s)
+    assert edges_s[-1] > limit_s * 4
 
 
 def test_two_features_that_would_record_the_same_series_are_refused() -> None:

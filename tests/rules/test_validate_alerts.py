@@ -45,6 +45,35 @@ def test_a_threshold_that_was_changed_is_named(tmp_path: Path) -> None:
     assert wrong == {"GmailSendHighLatencyCritical"}
 
 
+@pytest.mark.timeout(300)
+def test_any_feature_of_a_configuration_is_rendered_checked_and_validated_whatever_its_limits(
+    tmp_path: Path,
+) -> None:
+    config, rules = tmp_path / "rollout.toml", tmp_path / "rules"
+    config.write_text(
+        """
+        [features.microsoft]
+        slo_error_rate_threshold = 0.1
+        slo_latency_p95_ms = 333
+        [features.third-one]
+        provider = "elsewhere"
+        action = "letter.post_late"
+        slo_error_rate_threshold = 0.4
+        slo_latency_p95_ms = 10000
+        """,
+        encoding="utf-8",
+    )
+    options = ["--config", str(config), "--json"]
+    for command in (["render", "--out", str(rules)], ["check", "--rules", str(rules)]):
+        done = CliRunner().invoke(rollout, ["rules", *command, *options])
+        assert done.exit_code == 0, done.output
+    exit_code, output = validate("--rules", str(rules), *options)
+    assert [one for one in json.loads(output)["results"] if not one["passed"]] == []
+    assert exit_code == 0
+    recorded = (rules / "prometheus-recording-third-one.yml").read_text(encoding="utf-8")
+    assert recorded.count("- record: job:letter_post_late_") >= 15
+
+
 def test_without_promtool_it_ends_with_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert validate("--rules", str(ROOT / "rules"))[0] == 3
