@@ -1,29 +1,28 @@
-"""A random course of faults from a seed, an operator who answers it, and what must hold after it."""
+"""A random course of faults from a seed, and an operator who answers it."""
 
 import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import redis
-from liveworld import FEATURES, SCRAPE_S, TICK_S, World
+from faultproof import SAMPLE_S, Course
+from liveworld import FEATURES, TICK_S, World
 from waiting import wait_until
 
-from controller.contract import LEASE_KEY, flag_keys, revision_key
+from controller.contract import LEASE_KEY, flag_key, flag_keys, revision_key
 from controller.decision.model import Kind
-from controller.decision.record import changed_flags, verify
-from controller.evidence import Lengths
 from controller.features import load_features
 from controller.flagstore import RedisFlagStore, StoreError, connect
 from controller.journal import Journals, read_file
 from controller.operate import operate
 
 GATE_LIMIT_S = 3.0
-_SAMPLE_S = 0.02
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Watcher:
     def _look(self) -> None:
         client = connect(self.url, 0.5)
         keys = [*flag_keys("microsoft"), revision_key("microsoft")]
-        while not self._stopping.wait(_SAMPLE_S):
+        while not self._stopping.wait(SAMPLE_S):
             try:
                 values: Any = tuple(client.mget(keys))
             except (redis.RedisError, OSError):
@@ -64,6 +63,8 @@ class Story:
         self.told: list[str] = []
         self.resumes: list[float] = []
         self.emptied: list[float] = []
+        self.went_back: list[float] = []
+        """When Redis lost everything, and when it lost its last writes."""
         self.harm: list[str] = []
         """What was seen to go wrong on the way."""
         self._features = load_features(world.daemons["a"].config)
@@ -130,6 +131,11 @@ class Story:
     def _faults(self) -> dict[str, Callable[[], Any]]:
         world = self.world
         faults = {
+            "redis forgets its last writes": self._forgetting,
+            "redis loses a pause key": _both(
+                lambda: self._direct().delete(flag_key("microsoft", "paused")), _nothing
+            ),
+            "redis only reads": _both(self._only_read, lambda: self._direct().replicaof("no", "one")),
             "redis freezes": self._senders_lose(world.redis.freeze, world.redis.thaw),
             "redis is killed and comes back empty": self._senders_lose(self._kill_redis, world.redis.start),
             "redis is full": _both(self._fill, lambda: self._memory("0")),
@@ -140,6 +146,9 @@ class Story:
             "sends fail": _both(lambda: self._errors(0.9), lambda: self._errors(0.0)),
             "lease is deleted": _both(lambda: self._direct().delete(LEASE_KEY), _nothing),
             "scripts are flushed": _both(lambda: self._direct().script_flush(), _nothing),
+            "somebody pauses by hand": _both(
+                lambda: self._direct().set(flag_key("microsoft", "paused"), "true"), _nothing
+            ),
             "a person pauses": _both(lambda: self._act(Kind.PAUSE), _nothing),
         }
         for name, daemon in world.daemons.items():
@@ -151,7 +160,10 @@ class Story:
                 ),
                 f"{name}'s redis refuses": _both(*_refusing(world.to_redis[name])),
                 f"{name}'s redis hangs": _both(*_hanging(world.to_redis[name])),
+                f"{name}'s redis is slow": _both(*_slow(world.to_redis[name], 0.3)),
                 f"{name}'s prometheus hangs": _both(*_hanging(world.to_prometheus[name])),
+                f"{name}'s prometheus is slow": _both(*_slow(world.to_prometheus[name], 0.2)),
+                f"{name}'s file cannot be written": _both(*_unwritable(daemon.journal)),
             }
         return faults
 
@@ -171,6 +183,28 @@ class Story:
 
         return fault
 
+    @contextmanager
+    def _forgetting(self) -> Iterator[None]:
+        """Let Redis go back to what it was, as a failover to a replica that lagged behind does.
+
+        A controller that saw the lost writes has to notice before a person acts on what came back.
+        """
+        with redis.Redis(port=self.world.redis.port, socket_timeout=5) as raw:
+            names: Any = raw.keys("*")
+            kept = [(name, max(0, cast("int", raw.pttl(name))), raw.dump(name)) for name in names]
+            yield
+            back = raw.pipeline(transaction=True).flushall()
+            for name, left_ms, value in kept:
+                if value is not None:
+                    back.restore(name, left_ms, value)
+            self.went_back.append(time.monotonic())
+            back.execute()
+        time.sleep(2.5 * TICK_S)
+
+    def _only_read(self) -> None:
+        self._direct().config_set("replica-serve-stale-data", "yes")
+        self._direct().replicaof("127.0.0.1", "1")
+
     def _kill_redis(self) -> None:
         self.world.redis.kill()
         self.emptied.append(time.monotonic())
@@ -188,94 +222,18 @@ class Story:
     def _direct(self) -> "redis.Redis":
         return connect(self.world.redis.url, 1.0)
 
-    def problems(self) -> list[str]:
-        """Give everything that is not as it must be, in words."""
-        stream = list(self._store.history("microsoft"))
-        files = {name: list(read_file(d.journal)) for name, d in self.world.daemons.items()}
-        every = {record["id"]: record for records in (*files.values(), stream) for record in records}
-        return [
-            *self.harm,
-            *_unsound(every.values()),
-            *_doubled(stream, files),
-            *self._lost(stream, files),
-            *self._not_as_recorded(every.values()),
-            *self._unpaused(),
-        ]
-
-    def _lost(self, stream: list[dict[str, Any]], files: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-        """Every change is everywhere. Only an emptied Redis may take an act of the operator with it."""
-        changes = {record["id"]: record for record in stream if changed_flags(record)}
-        for name, records in files.items():
-            held = {record["id"] for record in records}
-            yield from (f"{one} is not in the file of {name}" for one in changes if one not in held)
-            yield from (
-                f"{record['id']} of the file of {name} is not in the stream"
-                for record in records
-                if changed_flags(record) and record["id"] not in changes
-            )
-
-    def _not_as_recorded(self, records: Iterable[dict[str, Any]]) -> Iterator[str]:
-        applied = [record for record in records if record["applied"] == "applied"]
-        last = max(applied, key=lambda record: (record["at"], record["revision"]))
-        flags = self._store.read(["microsoft"])[0].flags
-        now = {
-            "enabled": flags.enabled,
-            "internal_only": flags.internal_only,
-            "rollout_percent": flags.rollout_percent,
-            "paused": flags.paused,
-        }
-        if last["to"] != now:
-            yield f"the flags are {now}, the last record says {last['to']}"
-
-    def _unpaused(self) -> Iterator[str]:
-        """Before anybody is in again after a pause, the operator must have resumed.
-
-        Who enables a feature in a Redis that was emptied a moment ago makes it anew, at 0 % and not paused,
-        because nothing there tells of a pause; a controller that knows better pauses it at its next tick.
-        """
-        paused_at: float | None = None
-        for at, values in self._watcher.seen:
-            percent, paused = values[2:4]
-            if paused == "true" and paused_at is None:
-                paused_at = at
-            elif paused == "false" and percent != "0" and paused_at is not None:
-                if not any(paused_at - 0.5 <= resumed <= at for resumed in self.resumes):
-                    yield f"the pause of {paused_at:.2f} ended at {at:.2f} without a resume"
-                paused_at = None
-
-
-def _unsound(records: Iterable[dict[str, Any]]) -> Iterator[str]:
-    lengths = Lengths(TICK_S, SCRAPE_S)
-    for record in records:
-        if differences := verify(record):
-            yield f"{record['id']} is decided otherwise again: {differences}"
-        if record["kind"] != "step_up":
-            continue
-        evidence = record["evidence"]
-        if record["newer"] is not None:
-            yield f"{record['id']} stepped up on flags that went back"
-        if record["reason"] == "healthy" and (
-            evidence["problem"]
-            or evidence["sample_age_s"] > lengths.oldest_sample_s
-            or any(finding["verdict"] != "met" for finding in record["findings"])
-        ):
-            yield f"{record['id']} stepped up without fresh healthy evidence"
-        if record["to"]["rollout_percent"] != _next_step(record):
-            yield f"{record['id']} skipped a step"
-
-
-def _next_step(record: dict[str, Any]) -> float:
-    steps: list[float] = record["config"]["steps"]
-    return min(step for step in steps if step > record["from"]["rollout_percent"])
-
-
-def _doubled(stream: list[dict[str, Any]], files: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    for place, records in {"the stream": stream, **files}.items():
-        ids = [record["id"] for record in records]
-        yield from (f"{one} is twice in {place}" for one in {one for one in ids if ids.count(one) > 1})
-    steps = [record for record in stream if record["kind"] == "step_up" and record["applied"] == "applied"]
-    revisions = [record["revision"] for record in steps]
-    yield from (f"two steps have revision {one}" for one in {r for r in revisions if revisions.count(r) > 1})
+    def course(self) -> Course:
+        """Give what is left of it all, and what was seen on the way."""
+        return Course(
+            stream=list(self._store.history("microsoft")),
+            files={name: list(read_file(d.journal)) for name, d in self.world.daemons.items()},
+            flags=self._store.read(["microsoft"])[0].flags,
+            seen=self._watcher.seen,
+            steps=self._features["microsoft"].steps,
+            resumes=self.resumes,
+            emptied=self.emptied,
+            went_back=self.went_back,
+        )
 
 
 def _both(begin: Callable[[], object], end: Callable[[], object]) -> Callable[[], Any]:
@@ -298,6 +256,25 @@ def _hanging(proxy: Any) -> tuple[Callable[[], object], Callable[[], object]]:
         proxy.cut()
 
     return proxy.hang, end
+
+
+def _slow(proxy: Any, delay_s: float) -> tuple[Callable[[], object], Callable[[], object]]:
+    return lambda: setattr(proxy, "delay_s", delay_s), proxy.heal
+
+
+def _unwritable(file: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Put a folder where a file is; what the file held comes back."""
+    aside = file.with_suffix(".aside")
+
+    def begin() -> None:
+        file.rename(aside)
+        file.mkdir()
+
+    def end() -> None:
+        file.rmdir()
+        aside.rename(file)
+
+    return begin, end
 
 
 def _nothing() -> None:

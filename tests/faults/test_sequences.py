@@ -24,7 +24,7 @@ def test_whatever_fails_nobody_steps_up_by_mistake_and_no_decision_is_lost(tmp_p
         try:
             story.run(LENGTH_S)
             story.recover()
-            problems = story.problems()
+            problems = [*story.harm, *story.course().problems()]
             assert not problems, "\n".join([*story.told, "", *problems])
         finally:
             story.close()
