@@ -13,6 +13,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_OWN_HEADERS = 5
 
 MESSAGE_FIELDS: dict[str, type] = {
+    "@odata.type": str,
     "subject": str,
     "body": dict,
     "toRecipients": list,
@@ -32,6 +33,8 @@ MESSAGE_FIELDS: dict[str, type] = {
     "singleValueExtendedProperties": list,
     "multiValueExtendedProperties": list,
 }
+PARAMETERS = {"message": "message", "savetosentitems": "saveToSentItems"}
+"""Their names may begin with a capital too: Microsoft's own SDKs write them so."""
 FILE_FIELDS: dict[str, type] = {
     "@odata.type": str,
     "name": str,
@@ -77,6 +80,8 @@ def _read_json(body: bytes) -> Mail:
         given = json.loads(body)
     except ValueError:
         raise BrokenRule("BadRequest", "Unable to read JSON request payload.") from None
+    if isinstance(given, dict):
+        given = {PARAMETERS.get(name.lower(), name): value for name, value in given.items()}
     _only(given, {"message": dict, "saveToSentItems": bool}, "request")
     message = given.get("message")
     if message is None:

@@ -220,3 +220,17 @@ def test_no_body_is_over_the_cap(size: int, cap: int, both: bool) -> None:
     )
     with contextlib.suppress(MessageRefusedError):
         assert len(bytes(prepared(message, Limits(max_body_bytes=cap)).body)) <= cap
+
+
+def test_the_sandbox_takes_the_spelling_of_microsofts_own_sdk() -> None:
+    body = {
+        "Message": {
+            "@odata.type": "#microsoft.graph.message",
+            "attachments": [],
+            "body": {"content": "<p>Hi</p>", "contentType": "html"},
+            "subject": "Hi",
+            "toRecipients": [{"emailAddress": {"address": "bob@corp.example"}}],
+        },
+        "SaveToSentItems": True,
+    }
+    assert read_mail("application/json", json.dumps(body).encode()).recipients == ("bob@corp.example",)

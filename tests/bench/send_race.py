@@ -1,0 +1,172 @@
+"""The same mails to the same sandbox by `outlook_send`, bare httpx and the peers, in turns."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from bench.report import ROOT, say
+from bench.send_mails import AT_ONCE, MAILS, TOKEN, Sample
+from prometheus_client import CollectorRegistry
+
+from adapter import Attachment, EmailAddress, InlineImage, Runtime, Settings, StaticTokens, outlook_send
+from adapter.message import OutgoingMessage, SendIds
+from adapter.providers.outlook import Outlook
+from adapter.providers.provider import Limits
+
+ROUNDS = 60
+PEER_PACKAGES = {"msgraph-sdk": "msgraph-sdk==1.65.0", "O365": "O365==2.1.10"}
+INSTALL_WITHIN_S = 240
+OURS, BARE = "outlook_send", "bare httpx, bytes ready"
+IDS = SendIds("5b8f1c0e-0000-4000-8000-000000000001", "<m1@bench>")
+
+Rounds = list[dict[str, float]]
+"""Seconds by contender."""
+Contender = Callable[[], Awaitable[float]]
+
+
+def message_of(mail: Sample) -> OutgoingMessage:
+    return OutgoingMessage(
+        to=(EmailAddress(mail.to),),
+        subject=mail.subject,
+        body_html=mail.html,
+        attachments=tuple(
+            Attachment(f.name, f.content_type, f.content) for f in mail.files if not f.content_id
+        ),
+        inline_images=tuple(
+            InlineImage(f.name, f.content_type, f.content, f.content_id) for f in mail.files if f.content_id
+        ),
+    )
+
+
+def environment(redis_url: str, graph_url: str) -> dict[str, str]:
+    return {"ROLLOUT_REDIS_URL": redis_url, "MS_GRAPH_URL": graph_url, "PROVIDER_MICROSOFT_ENABLED": "true"}
+
+
+@contextmanager
+def sandbox() -> Iterator[str]:
+    """Serve Graph in a process of its own; gives its URL."""
+    command = [sys.executable, "-m", "adapter.sandbox.graph", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout is None:
+            raise RuntimeError("the sandbox has no output")
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+async def race(redis_url: str, graph_url: str) -> dict[str, Rounds]:
+    """Give the rounds of each mail; what does not run here is left out."""
+    settings = Settings.from_environment(environment(redis_url, graph_url))
+    tokens = {"microsoft": StaticTokens(TOKEN)}
+    async with (
+        Runtime.open(settings, tokens=tokens, registry=CollectorRegistry()) as runtime,
+        httpx.AsyncClient() as client,
+    ):
+        with peers(graph_url) as ask:
+            return {
+                name: await rounds(
+                    {
+                        OURS: ours(message_of(mail), runtime),
+                        BARE: bare(message_of(mail), client, graph_url),
+                        **{peer: ask(peer, name) for peer in PEER_PACKAGES},
+                    }
+                )
+                for name, mail in MAILS.items()
+            }
+
+
+async def rounds(contenders: Mapping[str, Contender]) -> Rounds:
+    """Let each send in turn, a different one first in each round."""
+    names = [name for name, contender in contenders.items() if await contender() > 0]
+    made = []
+    for number in range(ROUNDS):
+        shift = number % len(names)
+        made.append({name: await contenders[name]() for name in names[shift:] + names[:shift]})
+    return made
+
+
+def ours(message: OutgoingMessage, runtime: Runtime) -> Contender:
+    async def send() -> None:
+        await outlook_send(
+            message.to,
+            message.subject,
+            message.body_html,
+            attachments=message.attachments,
+            inline_images=message.inline_images,
+            user_id="bench",
+            runtime=runtime,
+        )
+
+    return lambda: at_once(send)
+
+
+def bare(message: OutgoingMessage, client: httpx.AsyncClient, graph_url: str) -> Contender:
+    body = bytes(Outlook().prepare(message, IDS, Limits()).body)
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+
+    async def send() -> None:
+        reply = await client.post(f"{graph_url}/me/sendMail", content=body, headers=headers)
+        reply.raise_for_status()
+
+    return lambda: at_once(send)
+
+
+async def at_once(send: Callable[[], Awaitable[None]]) -> float:
+    began = time.perf_counter()
+    await asyncio.gather(*(send() for _ in range(AT_ONCE)))
+    return time.perf_counter() - began
+
+
+@contextmanager
+def peers(graph_url: str) -> Iterator[Callable[[str, str], Contender]]:
+    """Run the peers beside us; each contender waits for its turn there. One that fails gives -1."""
+    command = [str(peers_python()), "-m", "bench.send_peers", graph_url]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the peers have no pipes")
+        to, back = process.stdin, process.stdout
+
+        def contender(peer: str, mail: str) -> Contender:
+            async def turn() -> float:
+                to.write(f"{peer}\t{mail}\n")
+                to.flush()
+                answer = await asyncio.to_thread(back.readline)
+                try:
+                    return float(answer)
+                except ValueError:
+                    say(f"{peer}: {answer.strip()}")
+                    return -1.0
+
+            return turn
+
+        yield contender
+        to.close()
+
+
+def peers_python() -> Path:
+    """Make a virtual environment with the peers, once."""
+    folder = ROOT / ".venv" / "bench-send"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+        for package in PEER_PACKAGES.values():
+            say(f"installing {package}")
+            command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", package]
+            done = subprocess.run(command, capture_output=True, timeout=INSTALL_WITHIN_S, check=False)
+            if done.returncode:
+                say(f"{package} does not install here")
+    return python
