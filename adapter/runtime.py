@@ -5,6 +5,7 @@ event loop closes those when it ends: connections and the gate's reader end with
 """
 
 import asyncio
+import contextlib
 import importlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,13 +17,13 @@ from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from adapter.errors import AuthError, Source
+from adapter.errors import AuthError
 from adapter.flags import RolloutGate
 from adapter.gate import GateAnswer
 from adapter.idempotency import IdempotencyKeys
 from adapter.mailboxes import Mailboxes
 from adapter.providers.provider import Provider
-from adapter.settings import Settings, SettingsError
+from adapter.settings import Settings
 from adapter.signin.metrics import SignInMetrics
 from adapter.store import open_redis
 from adapter.telemetry import Telemetry
@@ -44,18 +45,13 @@ class Gate(Protocol):
 
 
 def _microsoft_tokens() -> TokenSource:
-    """Import late: msal is large, and a denied send needs none."""
+    """Import late: msal is large, and who brings tokens or sends through another provider needs none."""
     manager = importlib.import_module("adapter.signin.tokens").MicrosoftTokenManager
-    try:
-        return cast("TokenSource", manager.from_env())
-    except SettingsError as error:
-        raise AuthError(
-            "MS_AUTH_CLIENT_CONFIG", str(error), source=Source.AUTH, provider="microsoft"
-        ) from error
+    return cast("TokenSource", manager.from_env())
 
 
 TOKEN_SOURCES: dict[str, Callable[[], TokenSource]] = {"microsoft": _microsoft_tokens}
-"""Where each provider's tokens come from, made at the first send that is let in."""
+"""Where each provider's tokens come from; raises AuthError where its settings cannot be used."""
 
 
 @dataclass(eq=False)
@@ -119,6 +115,7 @@ class Runtime:
             SignInMetrics.of(registry)
             runtime._make_meters()
             runtime._take_integration_token()
+            await runtime._make_token_sources()
             stack.push_async_callback(runtime._close_connections)
             runtime._closers = stack.pop_all()
         return runtime
@@ -163,6 +160,13 @@ class Runtime:
         if self.settings.integration_token and "microsoft" not in self.tokens:
             self.tokens["microsoft"] = StaticTokens(self.settings.integration_token)
             log.warning("every mail is sent with MS_INTEGRATION_TOKEN because INTEGRATION_TESTS_ENABLED=true")
+
+    async def _make_token_sources(self) -> None:
+        """Make them before the first send, which would wait for msal to load; failures are left to it."""
+        for name in self.settings.providers_enabled & TOKEN_SOURCES.keys() - self.tokens.keys():
+            with contextlib.suppress(AuthError):
+                source = self.tokens[name] = await asyncio.to_thread(TOKEN_SOURCES[name])
+                self._own_tokens.append(source)
 
     async def _close_connections(self) -> None:
         for transport in self._transports.values():

@@ -38,7 +38,7 @@ def environment(sandbox: SandboxSignIn, redis_url: str, redirect_uri: str = REDI
 
 def quick(settings: SignInSettings) -> SignInSettings:
     """Make the lock and the time-outs half of the usual ones: a busy machine needs the rest."""
-    return replace(settings, http_timeout_s=2.0, lock_ttl_s=5.0, wait_s=15.0, poll_s=0.01)
+    return replace(settings, http_timeout_s=2.0, lock_ttl_s=5.0, wait_s=15.0)
 
 
 class Browser:

@@ -31,25 +31,25 @@ def new_manager() -> MicrosoftTokenManager:
     return MicrosoftTokenManager(quick(SignInSettings.from_environment()), registry=CollectorRegistry())
 
 
-async def get(user_id: str, callers: int) -> dict[str, Any]:
-    """Ask for tokens at once, when told so on stdin; tell what came and how long each took."""
+async def get(user_id: str, callers: int) -> None:
+    """Ask for tokens at once for each line of stdin; tell what came and how long each took."""
     async with new_manager() as manager:
-        with_warm_start = await manager.status(user_id)
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
-        await asyncio.to_thread(sys.stdin.readline)
+        say({"linked": (await manager.status(user_id)).linked})
 
         async def one() -> tuple[str, float]:
             began_at = time.perf_counter()
             token = await manager.get_access_token(user_id)
             return hashlib.sha256(token.encode()).hexdigest(), time.perf_counter() - began_at
 
-        answers = await asyncio.gather(*(one() for _ in range(callers)))
-    return {
-        "linked": with_warm_start.linked,
-        "tokens": sorted({token for token, _ in answers}),
-        "waits_s": [round(wait_s, 4) for _, wait_s in answers],
-    }
+        while await asyncio.to_thread(sys.stdin.readline):
+            answers = await asyncio.gather(*(one() for _ in range(callers)))
+            waits_s = [round(wait_s, 4) for _, wait_s in answers]
+            say({"tokens": sorted({token for token, _ in answers}), "waits_s": waits_s})
+
+
+def say(told: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 class Reaper:
@@ -121,5 +121,7 @@ async def token_after_death(user_id: str) -> str:
 
 if __name__ == "__main__":
     _, command, user, number = sys.argv
-    told = asyncio.run(get(user, int(number))) if command == "get" else crash(user, int(number))
-    sys.stdout.write(json.dumps(told) + "\n")
+    if command == "get":
+        asyncio.run(get(user, int(number)))
+    else:
+        say(crash(user, int(number)))

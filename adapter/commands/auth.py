@@ -104,7 +104,7 @@ def _run(ask: Callable[[MicrosoftTokenManager], Awaitable[T]]) -> T:
     """Ask a manager made from the environment; its errors end the command with one line."""
 
     async def asked() -> T:
-        async with MicrosoftTokenManager.from_env() as manager:
+        async with MicrosoftTokenManager.from_env(ahead=False) as manager:
             return await ask(manager)
 
     try:

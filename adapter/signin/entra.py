@@ -4,6 +4,7 @@ All calls block. Each uses a fresh MSAL app with an empty token cache: what a ch
 and MSAL's memory of old errors ends with the call that made it. Making one takes a third of a millisecond.
 """
 
+import contextlib
 import json
 import logging
 import time
@@ -61,6 +62,11 @@ class Entra:
         self._http = EntraHttp(
             settings.authority_url, ca_file=settings.ca_file, timeout_s=settings.http_timeout_s
         )
+
+    def prepare(self) -> None:
+        """Fetch what the first sign-in or refresh would fetch before it; a failure is left to that one."""
+        with contextlib.suppress(SignInError):
+            self._issuer()
 
     def begin(self, claims: str | None = None) -> Attempt:
         """Begin a sign-in with PKCE (S256), state and nonce, all MSAL's; raises SignInError."""

@@ -20,7 +20,8 @@ import httpx
 from adapter.signin.errors import SignInError, client_config, unavailable
 
 MAX_BODY_BYTES = 256 * 1024
-DISCOVERY_TTL_S = 3600.0
+DISCOVERY_TTL_S = 86_400.0
+"""As long as MSAL itself keeps one."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -57,7 +58,7 @@ class EntraHttp:
         self._discovered: dict[str, tuple[float, Answer]] = {}
 
     def get(self, url: str, **kwargs: Any) -> Answer:
-        """Fetch discovery documents, which are good for an hour; errors are never kept."""
+        """Fetch discovery documents, which are good for a day; errors are never kept."""
         with self._lock:
             until, known = self._discovered.get(url, (0.0, None))
         if known is not None and time.monotonic() < until:

@@ -14,6 +14,8 @@ REFRESH_TTL_S = 90 * 86_400
 LINK_TTL_S = 600
 """A sign-in link, and the state of a sign-in under way, live ten minutes."""
 
+MAX_POLL_S = 0.05
+
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_REDIRECT_URI = "http://localhost:8003/oauth/microsoft/callback"
 _COMMON = {"common", "organizations", "consumers"}
@@ -47,7 +49,8 @@ class SignInSettings:
     refresh; should it end early all the same, two refreshes meet, and both tokens are good."""
     wait_s: float = 20.0
     """How long a caller waits for a token that another process fetches: longer than a dead one's lock."""
-    poll_s: float = 0.02
+    poll_s: float = 0.005
+    """How soon a waiting process looks again at first; see `poll_after_s`."""
 
     def __post_init__(self) -> None:
         if self.lock_ttl_s <= 2 * self.http_timeout_s:
@@ -56,6 +59,10 @@ class SignInSettings:
             raise SettingsError("ROLLOUT_TOKEN_KEYS is not set: give it 32 random bytes in base64url")
         if self.tenant_id.lower() in _COMMON:
             raise SettingsError(f"MS_TENANT_ID={self.tenant_id}: name the one tenant, by GUID or by domain")
+
+    def poll_after_s(self, waited_s: float) -> float:
+        """Give the pause before the next look: an eighth of the wait so far, by which no wait grows more."""
+        return min(max(self.poll_s, waited_s / 8), MAX_POLL_S)
 
     @property
     def authority_url(self) -> str:

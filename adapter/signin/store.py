@@ -44,30 +44,53 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+CLAIM = """
+local access = redis.call('GET', KEYS[1])
+if access and access ~= ARGV[1] and ARGV[2] == 'others too' then return {'fresh', access} end
+if not redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then return {'held', ''} end
+return {'ours', redis.call('GET', KEYS[2]) or ''}
+"""
+"""Takes the refresh lock and gives the grant to refresh, unless a new token is there or somebody holds the
+lock. All in one, so that a token which another process wrote a moment ago is never refreshed again."""
+
 COMMIT = """
+if redis.call('GET', KEYS[3]) == ARGV[6] then redis.call('DEL', KEYS[3]) end
 local current = redis.call('GET', KEYS[1])
 if current == ARGV[2] then return 'done' end
 if not current then return 'gone' end
 if current ~= ARGV[1] then return 'changed' end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[4], 'PX', ARGV[5])
-if redis.call('GET', KEYS[3]) == ARGV[6] then redis.call('DEL', KEYS[3]) end
 return 'done'
 """
-"""Writes a refresh: grant, access token and the release of the lock, together or not at all, and only over
-the grant that was refreshed. So a revocation or a new sign-in in the meantime wins, a crash leaves either the
-old grant or the new one, and sending the script twice does no harm."""
+"""Gives the lock back and writes a refresh, grant and access token together or not at all, and only over the
+grant that was refreshed. So a revocation or a new sign-in in the meantime wins, a crash leaves either the old
+grant or the new one, and sending the script twice does no harm."""
 
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What Redis holds of a user; `raw` is the grant as written, which the commit compares."""
+class Kept:
+    """An access token and the text that it is sealed in, by which two are told apart."""
 
     access: AccessToken | None
-    grant: Grant | None
-    raw: str
+    """None where there is no text, or none that can be opened."""
+    sealed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What came of asking for the refresh lock: a new token, the lock with the grant, or neither."""
+
+    fresh: AccessToken | None = None
+    sealed_grant: str | None = None
+    """As written, which the commit compares; empty where the user is not linked."""
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody else holds the lock."""
+        return self.fresh is None and self.sealed_grant is None
 
 
 def connect(redis_url: str) -> "Redis":
@@ -91,13 +114,12 @@ class TokenStore:
         self._redis = redis
         self._cipher = cipher
 
-    async def access(self, user_id: str) -> AccessToken | None:
-        return self._open_access(user_id, await self._ask(self._redis.get(access_key(user_id))))
+    async def access(self, user_id: str) -> Kept:
+        return self._opened(user_id, await self._ask(self._redis.get(access_key(user_id))) or "")
 
-    async def read(self, user_id: str) -> Stored:
-        """Read token and grant together; raises SignInError where no key opens the grant."""
-        sealed, raw = await self._ask(self._redis.mget(access_key(user_id), refresh_key(user_id)))
-        return Stored(self._open_access(user_id, sealed), self._open_grant(user_id, raw), raw or "")
+    async def grant(self, user_id: str) -> Grant | None:
+        """Read the grant; raises SignInError where no key opens it."""
+        return self.open_grant(user_id, await self._ask(self._redis.get(refresh_key(user_id))) or "")
 
     async def put(self, user_id: str, grant: Grant) -> None:
         """Write a new sign-in over whatever was there."""
@@ -123,9 +145,16 @@ class TokenStore:
         access_ms, refresh_ms = await self._ask(pipe.execute())
         return max(access_ms, 0) / 1000, max(refresh_ms, 0) / 1000
 
-    async def lock(self, user_id: str, owner: str, ttl_s: float) -> bool:
-        """Take the refresh lock unless somebody holds it."""
-        return bool(await self._ask(self._redis.set(lock_key(user_id), owner, nx=True, px=_ms(ttl_s))))
+    async def claim(self, user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool) -> Claim:
+        """Take the refresh lock, unless with `any_new` a token other than `known` (as sealed) is there."""
+        keys = [access_key(user_id), refresh_key(user_id), lock_key(user_id)]
+        wanted = "others too" if any_new else "our own alone"
+        outcome, text = await self.run(CLAIM, keys, [known, wanted, owner, _ms(ttl_s)])
+        if outcome == "fresh":
+            fresh = self._opened(user_id, text).access
+            # One that cannot be opened is no token; then it is the known one, and the lock is asked for.
+            return Claim(fresh) if fresh else await self.claim(user_id, owner, ttl_s, text, any_new=any_new)
+        return Claim(sealed_grant=text if outcome == "ours" else None)
 
     async def unlock(self, user_id: str, owner: str) -> None:
         """Give the lock back if it is still ours; an expired one may be somebody else's by now."""
@@ -163,16 +192,18 @@ class TokenStore:
     def _seal_access(self, user_id: str, grant: Grant) -> str:
         return self._cipher.seal("access", user_id, asdict(grant.access))
 
-    def _open_access(self, user_id: str, sealed: str | None) -> AccessToken | None:
+    def _opened(self, user_id: str, sealed: str) -> Kept:
         """Open an access token; one that cannot be read is as good as none, for the grant can replace it."""
         try:
-            return AccessToken(**self._cipher.open("access", user_id, sealed)) if sealed else None
+            access = AccessToken(**self._cipher.open("access", user_id, sealed)) if sealed else None
         except (UnreadableError, TypeError):
-            return None
+            access = None
+        return Kept(access, sealed)
 
-    def _open_grant(self, user_id: str, raw: str | None) -> Grant | None:
+    def open_grant(self, user_id: str, sealed: str) -> Grant | None:
+        """Open a grant; raises SignInError where no key does."""
         try:
-            return Grant.from_json(self._cipher.open("grant", user_id, raw)) if raw else None
+            return Grant.from_json(self._cipher.open("grant", user_id, sealed)) if sealed else None
         except (UnreadableError, KeyError, TypeError):
             pass
         raise unreadable_grant()

@@ -53,14 +53,11 @@ async def test_a_hundred_callers_in_four_processes_make_one_request(
     workers = [await start(env, "get", "user-1", "25") for _ in range(4)]
     for worker in workers:
         assert worker.stdout
-        assert await worker.stdout.readline() == b"ready\n"
+        assert json.loads(await worker.stdout.readline()) == {"linked": True}
     answers = await asyncio.gather(*(ended(worker, outputs, b"go\n") for worker in workers))
     assert sandbox.issuer.requests["refresh_token"] == 1
     assert len({token for answer in answers for token in answer["tokens"]}) == 1
-    waits_s = sorted(wait_s for answer in answers for wait_s in answer["waits_s"])
-    assert len(waits_s) == 100
-    outputs.append(f"latency 0.25 s; waits: median {waits_s[50]} s, p99 {waits_s[98]} s")
-    print(outputs[-1])
+    assert sum(len(answer["waits_s"]) for answer in answers) == 100
 
 
 @pytest.mark.timeout(180)
