@@ -93,8 +93,11 @@ def _confirm(kind: Kind, name: str, percent: float | None) -> None:
 
 
 def _actor() -> str:
-    """Name the person: ROLLOUT_ACTOR, who called sudo, or the user."""
-    return os.environ.get("ROLLOUT_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+    """Name the person: ROLLOUT_ACTOR, who called sudo, or the user, who need not be known by a name."""
+    try:
+        return os.environ.get("ROLLOUT_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click.Command:

@@ -1,5 +1,6 @@
 """The command line's manners: one-line errors, tables that fit, a configuration to begin with."""
 
+import getpass
 import json
 import os
 import pty
@@ -194,3 +195,12 @@ def test_what_somebody_else_put_into_the_stream_is_passed_over(redis_server: Red
 def test_a_tick_without_redis_is_one_line_too() -> None:
     lost = rollout("run", "--once", ROLLOUT_REDIS_URL="redis://127.0.0.1:1/0")
     assert (lost.returncode, lost.stderr.count("\n")) == (3, 1)
+
+
+def test_a_user_without_a_name_is_named_by_number() -> None:
+    """As in a container that runs under a number of its own."""
+    become = "import os; os.setuid(54321) if os.getuid() == 0 else None"
+    code = f"import controller.commands.operate as command\n{become}\nprint(command._actor())"
+    env = {"PATH": os.environ["PATH"]}
+    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == ("uid 54321" if os.getuid() == 0 else getpass.getuser())
