@@ -14,6 +14,7 @@ from controller.contract import Flags
 from controller.decision.record import changed_flags, flags_from_record
 from controller.flagstore import FlagStore, Stored, StoreError
 from controller.journal import FileJournal, dump
+from controller.watch import Said
 
 _FIRST_LOOK = 8
 _LONGEST_LOOK = 4_096
@@ -25,6 +26,7 @@ class Reconciler:
     def __init__(self, store: FlagStore, file: FileJournal) -> None:
         self._store = store
         self._file = file
+        self._said = Said()
         self._log = structlog.get_logger("reconcile")
         self.known: dict[str, Flags] = {}
         """Each feature's flags, with their revision, as the file's newest record left them."""
@@ -51,8 +53,10 @@ class Reconciler:
             behind = len(missing) - given if self._file.trouble else 0
             lost = self._lost_by_stream(stored)
         except StoreError as error:
-            self._log.warning("not_compared", feature=name, error=str(error))
+            if self._said.is_new(name, str(error)):
+                self._log.warning("not_compared", feature=name, error=str(error))
             return
+        self._said.is_new(name, "")
         for record in missing:
             self._learn(record)
         torn = name not in self.disagreements or self.disagreements[name] > 0

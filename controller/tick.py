@@ -33,6 +33,7 @@ from controller.flagstore import (
 from controller.freezes import open_freeze
 from controller.journal import Journal, dump
 from controller.lease import Leadership, Lease
+from controller.watch import Said
 
 CONTROLLER = "controller"
 OUTSIDE = "outside"
@@ -50,6 +51,7 @@ _REFUSALS = {
     Outcome.FENCED: Reason.NOT_LEADER,
     Outcome.FAILED: Reason.CONFLICT,
 }
+_REFUSED = "Redis refuses to keep a decision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class Controller:
         self._known = dict(known or {})
         self._catch_up = catch_up
         self._left: dict[str, str] = {}
+        self._said = Said()
         self._log = structlog.get_logger("tick")
         self.use(features)
 
@@ -153,6 +156,7 @@ class Controller:
             report = self._tick(leadership, started)
         except StoreError as error:
             report = Report(error=str(error))
+        problem = problem or report.store_problem
         return replace(report, duration_s=self._monotonic() - started, store_problem=problem)
 
     def _leadership(self) -> tuple[Leadership | None, str]:
@@ -184,7 +188,7 @@ class Controller:
             for one, state in zip(stored, states, strict=True)
         ]
         cases = [case for case in judged if case and (leadership or _needs_no_lease(case))]
-        records = self._act(cases, leadership)
+        records, outcomes = self._act(cases, leadership)
         left = _flags_left(stored, records)
         for one in stored:
             self._remember(one, left[one.feature])
@@ -194,6 +198,7 @@ class Controller:
             leader=leadership is not None,
             leader_until=leadership.until if leadership else 0.0,
             source_problem=next(iter(problems), ""),
+            store_problem=_REFUSED if Outcome.FAILED in outcomes else "",
             seen={name: Seen(flags, evidence[name]) for name, flags in left.items()},
         )
 
@@ -216,26 +221,32 @@ class Controller:
         """
         known = self._known.get(stored.feature)
         lost = known is not None or was_there(self._store, stored)
-        if lost:
-            self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
         first = first_flags(
             self._features[stored.feature], paused=lost, revision=known.revision if known else 0
         )
         self._store.create_missing(stored.feature, first)
+        if lost:
+            self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
 
     def _state(self, stored: Stored) -> State:
         state, mistake = read_state(stored)
-        if mistake:
-            self._log.error("state_unreadable", feature=stored.feature, error=mistake)
+        self._say("state_unreadable", stored.feature, mistake)
         return state
 
     def _judged(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case | None:
         """Decide one feature. What goes wrong in it must not keep another from being paused."""
+        case, mistake = None, ""
         try:
-            return self._case(stored, state, evidence, now)
+            case = self._case(stored, state, evidence, now)
         except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
-            self._log.error("decision_failed", feature=stored.feature, error=repr(error))
-            return None
+            mistake = repr(error)
+        self._say("decision_failed", stored.feature, mistake)
+        return case
+
+    def _say(self, event: str, feature: str, error: str) -> None:
+        """Log what is wrong with a feature when it is new; an empty text says that it is well again."""
+        if self._said.is_new(f"{event} {feature}", error):
+            self._log.error(event, feature=feature, error=error)
 
     def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case:
         feature = self._features[stored.feature]
@@ -257,8 +268,10 @@ class Controller:
         known = self._known.get(stored.feature)
         return known if known is not None and stored.flags.revision < known.revision else None
 
-    def _act(self, cases: Sequence[_Case], leadership: Leadership | None) -> list[dict[str, Any]]:
-        """Write all decisions in one round trip and give their records, as it turned out."""
+    def _act(
+        self, cases: Sequence[_Case], leadership: Leadership | None
+    ) -> tuple[list[dict[str, Any]], list[Outcome]]:
+        """Write all decisions in one round trip and give their records, and what became of each write."""
         epoch = leadership.epoch if leadership else 0
         records = [self._records(case, epoch) for case in cases]
         writes = [self._as_write(case, found, leadership) for case, found in zip(cases, records, strict=True)]
@@ -272,7 +285,7 @@ class Controller:
             self._note(write, outcome)
         for record in told:
             self._journal.keep(record)
-        return told
+        return told, outcomes
 
     def _note(self, write: Write, outcome: Outcome) -> None:
         """Keep the state that was left, so that another's shows."""
@@ -351,10 +364,12 @@ class Controller:
             epoch=records[-1]["epoch"],
             revision=case.stored.flags.revision,
         )
+        trouble = ""
         try:
             self._store.append(case.stored.feature, dump(told))
         except StoreError as error:
-            self._log.warning("refusal_not_kept", feature=case.stored.feature, error=str(error))
+            trouble = str(error)
+        self._say("refusal_not_kept", case.stored.feature, trouble)
         return [told]
 
 

@@ -1,4 +1,4 @@
-"""What the daemon watches beside its ticks: neighbours that come and go, and a clock that jumps."""
+"""What is watched from tick to tick: neighbours that come and go, troubles that stay, a clock that jumps."""
 
 import structlog
 
@@ -25,6 +25,18 @@ class Troubles:
             self._log.warning(
                 "neighbour_back", neighbour=neighbour, lost_for_s=round(monotonic - lost_at, 1), was=was
             )
+
+
+class Said:
+    """Remembers what was said of something, so that what stays wrong is said once and not at every tick."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def is_new(self, of: str, trouble: str) -> bool:
+        """Whether this has to be said; an empty text says that nothing is wrong any more."""
+        was, self._said[of] = self._said.get(of, ""), trouble
+        return bool(trouble) and trouble != was
 
 
 class ClockWatch:

@@ -197,6 +197,11 @@ class Proxy:
         if self._listener is None:
             self._listen()
 
+    def retarget(self, port: int) -> None:
+        """Lead new connections to another port, and end those there are."""
+        self._target_port = port
+        self.cut()
+
     def close(self) -> None:
         self.refuse()
         for thread in self._threads:
