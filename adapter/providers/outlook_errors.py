@@ -4,6 +4,7 @@ Graph's messages are not stable and are never looked at. A 5xx says nothing abou
 together with a delivered one, so whatever its body says, the outcome is unknown.
 """
 
+import base64
 import json
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
@@ -173,8 +174,9 @@ def _meaning(status: int, names: tuple[str, ...]) -> tuple[str, Then]:
     if status >= 500 and status not in SURE_SERVER_ERRORS:
         return UNKNOWN, Then.UNKNOWN
     for name in names:
-        if name.lower() in GRAPH_CODES:
-            return GRAPH_CODES[name.lower()]
+        code, then = GRAPH_CODES.get(name.lower(), ("", Then.FAIL))
+        if code and not (status == 429 and code == "MS_API_UNAVAILABLE_503"):
+            return code, then
     return GRAPH_STATUSES.get(status, (f"MS_UNKNOWN_{status}", Then.FAIL))
 
 
@@ -228,11 +230,21 @@ def _date_s(text: str) -> float:
 
 
 def claims_challenge(www_authenticate: str) -> str | None:
-    """Take the claims out of a challenge: base64 in Microsoft's, without which a new token is refused too."""
+    """Take the claims out of a challenge, as JSON: without them a new token is refused too."""
     for name, value in _parameters(www_authenticate):
-        if name == "claims" and value:
-            return value
+        if name == "claims":
+            return _claims(value)
     return None
+
+
+def _claims(text: str) -> str | None:
+    """Read claims as Microsoft writes them, in base64 of either alphabet; None where it is something else."""
+    standard = text.translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        decoded = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True).decode()
+        return decoded if isinstance(json.loads(decoded), dict) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def _parameters(challenge: str) -> Iterator[tuple[str, str]]:

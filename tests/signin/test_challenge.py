@@ -1,0 +1,35 @@
+"""A challenge of Graph answered by the sign-in: what Graph asks for reaches the sign-in server."""
+
+import base64
+
+from prometheus_client import CollectorRegistry
+from redis import Redis
+from sending import open_flags, open_sender
+from servers import RedisServer
+from signinkit import Browser, link_user
+
+from adapter.sandbox.faults import Faults
+from adapter.sandbox.graph import Sandbox
+from adapter.sandbox.signin import SandboxSignIn
+from adapter.signin.tokens import MicrosoftTokenManager
+
+
+async def test_a_send_that_is_challenged_goes_out_with_a_token_that_answers(
+    browser: Browser,
+    manager: MicrosoftTokenManager,
+    sandbox: SandboxSignIn,
+    redis_server: RedisServer,
+    redis_client: Redis,
+    registry: CollectorRegistry,
+) -> None:
+    await link_user(browser, manager, "user-1")
+    open_flags(redis_client)
+    challenge = base64.b64encode(b'{"access_token":{"nbf":{"essential":true,"value":"1604106651"}}}').decode()
+    async with (
+        Sandbox(token_prefix="", accepts=sandbox.issuer.accepts) as graph,
+        open_sender(redis_server.url, graph, tokens=manager) as sender,
+    ):
+        graph.faults = Faults(status=401, claims=challenge, times=1)
+        outcome = await sender.outcome(user_id="user-1")
+    assert (outcome.code, outcome.posts) == ("", 2)
+    assert "1604106651" in sandbox.issuer.claims_seen[-1]
