@@ -5,6 +5,7 @@ Nothing but the standard library is imported, so that any process may read this 
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 FLAG_NAMES = ("enabled", "internal_only", "rollout_percent", "paused")
 
@@ -134,6 +135,7 @@ EVIDENCE_GATE_REVISION = "rollout:evidence_gate_revision"
 EVIDENCE_SERIES = (EVIDENCE_SENDS, EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_GATE_REVISION)
 
 
+@lru_cache
 def evidence_step_ms(window_s: float, scrape_s: float) -> int:
     """Give the step of the evidence rules: divides the window, and no shorter than a scrape interval.
 

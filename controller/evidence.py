@@ -5,7 +5,6 @@ The functions that build evidence are pure; `controller/prometheus.py` is the so
 """
 
 import math
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -60,6 +59,17 @@ class Measured:
     ahead: bool = False
     """The source holds samples from after its own time: its clock was set back, so it records nothing, and
     what seems new was measured before."""
+    down: tuple[str, ...] = field(init=False)
+    """The targets that do not answer."""
+    input_age_s: float | None = field(init=False)
+    """Age of the oldest last scrape of those that do; None where none does."""
+
+    def __post_init__(self) -> None:
+        """Look at the targets once for all features: there may be a thousand of each."""
+        down = tuple(sorted(name for name, target in self.targets.items() if not target.up))
+        ages = [self.now - target.scraped_at for target in self.targets.values() if target.up]
+        object.__setattr__(self, "down", down)
+        object.__setattr__(self, "input_age_s", max(ages, default=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +115,14 @@ def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[
 def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evidence:
     """Cut one feature's evidence out of a reading."""
     pair = (question.feature.provider, question.feature.action)
-    windows = _windows(question, measured, pair, lengths)
-    progress = _progress(question.state, windows, measured, lengths)
-    ages = [measured.now - target.scraped_at for target in measured.targets.values() if target.up]
-    sample_age_s = measured.now - windows[-1].at if windows else None
-    input_age_s = max(ages, default=None)
+    stamps = _stamps(question, measured, pair)
+    behind = _windows(question, measured, lengths, [at for at in stamps if at > question.state.judged_to])
+    progress = _progress(question.state, stamps, behind, measured, lengths)
+    sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
         _problem(question, measured, pair)
         or _clock_went_back(question.state, measured, lengths)
-        or _staleness(sample_age_s, input_age_s, lengths)
+        or _staleness(sample_age_s, measured.input_age_s, lengths)
     )
     revisions = measured.gate_revisions.get(question.feature.name, {})
     return Evidence(
@@ -124,9 +133,9 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
         problem=problem,
         detail=detail,
         sample_age_s=sample_age_s,
-        input_age_s=input_age_s,
+        input_age_s=measured.input_age_s,
         targets=len(measured.targets),
-        targets_down=_down(measured),
+        targets_down=measured.down,
         gate_revision=int(revisions[max(revisions)]) if revisions else None,
         left_out_sends=progress.left_out_sends,
         alerts=measured.alerts.get(pair, ()),
@@ -134,32 +143,36 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
     )
 
 
-def _down(measured: Measured) -> tuple[str, ...]:
-    return tuple(sorted(name for name, target in measured.targets.items() if not target.up))
-
-
 def _problem(question: Question, measured: Measured, pair: Pair) -> tuple[Reason, str] | None:
     limit_s = question.feature.latency_limit_s
     buckets = measured.buckets.get(pair, {})
-    named = " ".join(pair)
     checks = (
-        (measured.rules_missing, f"rules are not loaded: {', '.join(measured.rules_missing)}"),
-        (not measured.targets, f"no target of the job {SENDER_JOB} is scraped"),
-        (_down(measured), f"senders do not answer: {', '.join(_down(measured))}"),
-        (pair in measured.doubled, f"several series where one is expected for {named}"),
-        (pair not in measured.sends, f"no sender exports sends for {named}"),
-        (pair not in measured.errors, f"no sender exports errors for {named}"),
-        (math.inf not in buckets, f"no sender exports latencies for {named}"),
-        (limit_s not in buckets, f"the latency histogram of {named} has no edge at {limit_s:g} s"),
-        (not _finite(measured, pair), f"a value of {named} is not a number"),
+        (measured.rules_missing, "rules are not loaded: {rules}"),
+        (not measured.targets, "no target of the job {job} is scraped"),
+        (measured.down, "senders do not answer: {down}"),
+        (pair in measured.doubled, "several series where one is expected for {named}"),
+        (pair not in measured.sends, "no sender exports sends for {named}"),
+        (pair not in measured.errors, "no sender exports errors for {named}"),
+        (math.inf not in buckets, "no sender exports latencies for {named}"),
+        (limit_s not in buckets, "the latency histogram of {named} has no edge at {limit_s:g} s"),
+        (not _finite(measured, pair), "a value of {named} is not a number"),
     )
-    return next(((Reason.METRICS_INCOMPLETE, detail) for failed, detail in checks if failed), None)
+    words = next((words for failed, words in checks if failed), None)
+    if words is None:
+        return None
+    return Reason.METRICS_INCOMPLETE, words.format(
+        rules=", ".join(measured.rules_missing),
+        job=SENDER_JOB,
+        down=", ".join(measured.down),
+        named=" ".join(pair),
+        limit_s=limit_s,
+    )
 
 
 def _finite(measured: Measured, pair: Pair) -> bool:
     buckets = measured.buckets.get(pair, {})
     series = (measured.sends.get(pair, {}), measured.errors.get(pair, {}), *buckets.values())
-    return all(math.isfinite(value) and value >= 0 for one in series for value in one.values())
+    return all(0 <= value < math.inf for one in series for value in one.values())
 
 
 def _staleness(
@@ -178,33 +191,41 @@ def _staleness(
     return None, ""
 
 
-def _windows(question: Question, measured: Measured, pair: Pair, lengths: Lengths) -> tuple[Window, ...]:
-    """Join the series by time. A moment at which one of them has no value yet is still being evaluated."""
-    errors = measured.errors.get(pair, {})
+def _stamps(question: Question, measured: Measured, pair: Pair) -> list[float]:
+    """Give the moments that are whole. One at which a series has no value yet is still being evaluated."""
+    errors, buckets = measured.errors.get(pair, {}), measured.buckets.get(pair, {})
+    timed, fast = buckets.get(math.inf, {}), buckets.get(question.feature.latency_limit_s, {})
+    return [at for at in measured.sends.get(pair, {}) if at in errors and at in timed and at in fast]
+
+
+def _windows(
+    question: Question, measured: Measured, lengths: Lengths, stamps: Sequence[float]
+) -> list[Window]:
+    """Join the series at these moments, which must be whole."""
+    pair = (question.feature.provider, question.feature.action)
+    sends, errors = measured.sends.get(pair, {}), measured.errors.get(pair, {})
     buckets = measured.buckets.get(pair, {})
     timed, fast = buckets.get(math.inf, {}), buckets.get(question.feature.latency_limit_s, {})
     revisions = measured.gate_revisions.get(question.feature.name, {})
-    stamps = sorted(revisions)
-    return tuple(
+    return [
         Window(
             at=at,
-            sends=sends,
-            errors=min(errors[at], sends),
+            sends=sends[at],
+            errors=min(errors[at], sends[at]),
             timed=timed[at],
             slow=max(timed[at] - fast[at], 0.0),
-            converged=_converged(revisions, stamps, at - lengths.begun_s, question.revision),
+            converged=_converged(revisions, at - lengths.begun_s, question.revision),
         )
-        for at, sends in measured.sends.get(pair, {}).items()
-        if at in errors and at in timed and at in fast
-    )
+        for at in stamps
+    ]
 
 
-def _converged(revisions: Series, stamps: Sequence[float], begun: float, revision: int) -> bool:
+def _converged(revisions: Series, begun: float, revision: int) -> bool:
     """Whether every sender was seen to obey the revision when a window began."""
-    if not stamps:
+    if not revisions:
         return True
-    before = bisect_right(stamps, begun) - 1
-    return before >= 0 and revisions[stamps[before]] >= revision
+    before = max((at for at in revisions if at <= begun), default=None)
+    return before is not None and revisions[before] >= revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,21 +239,22 @@ class _Progress:
     """Sends of windows that began too early to count."""
 
 
-def _progress(state: State, windows: tuple[Window, ...], measured: Measured, lengths: Lengths) -> _Progress:
+def _progress(
+    state: State, stamps: Sequence[float], behind: Sequence[Window], measured: Measured, lengths: Lengths
+) -> _Progress:
     """Give the windows behind the last judged instant, each of which is told once.
 
     Without a judged instant judging starts now; so it does with one in the future, where the source's clock
     was set back and its samples do not come again.
     """
-    newest = windows[-1].at if windows else state.judged_to
+    newest = stamps[-1] if stamps else state.judged_to
     if state.judged_to == 0:
         return _Progress((), newest)
     if was_set_back(state, measured.now, lengths):
-        if measured.ahead or not windows:
+        if measured.ahead or not stamps:
             return _Progress((), state.judged_to)
         begun_ahead = state.counted_from > measured.now
         return _Progress((), newest, newest - state.judged_to if begun_ahead else 0.0)
-    behind = [window for window in windows if window.at > state.judged_to]
     counted = tuple(window for window in behind if window.at - lengths.reach_s >= state.counted_from)
     return _Progress(
         counted,

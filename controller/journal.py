@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO, cast
 
+import orjson
 import structlog
 
 _MARKS = {"pause": "warning", "step_back": "warning", "external_change": "warning"}
@@ -27,8 +28,8 @@ _LOCK_PAUSE_S = 0.01
 class Journal(Protocol):
     """Takes whole records; a record that cannot be kept is an error in the log, never an exception."""
 
-    def keep(self, record: Mapping[str, Any]) -> None:
-        """Keep one decision."""
+    def keep(self, *records: Mapping[str, Any]) -> None:
+        """Keep the decisions of one tick, or of a person."""
 
 
 class FileJournal:
@@ -47,8 +48,8 @@ class FileJournal:
         self.trouble = ""
         """Why the newest record could not be kept, in words; the stream holds more than the file then."""
 
-    def keep(self, record: Mapping[str, Any]) -> None:
-        self.keep_all([record])
+    def keep(self, *records: Mapping[str, Any]) -> None:
+        self.keep_all(records)
 
     def keep_all(self, records: Sequence[Mapping[str, Any]]) -> int:
         """Keep those records that the file does not have, and give their number."""
@@ -109,7 +110,11 @@ class LogJournal:
         self._last: dict[str, tuple[str, str]] = {}
         self._log = structlog.get_logger("decision")
 
-    def keep(self, record: Mapping[str, Any]) -> None:
+    def keep(self, *records: Mapping[str, Any]) -> None:
+        for record in records:
+            self._say(record)
+
+    def _say(self, record: Mapping[str, Any]) -> None:
         what = (record["kind"], record["reason"])
         unchanged = what == self._last.get(record["feature"]) and record["kind"] == "hold"
         self._last[record["feature"]] = what
@@ -134,14 +139,17 @@ class Journals:
     def __init__(self, *journals: Journal) -> None:
         self._journals = journals
 
-    def keep(self, record: Mapping[str, Any]) -> None:
+    def keep(self, *records: Mapping[str, Any]) -> None:
         for journal in self._journals:
-            journal.keep(record)
+            journal.keep(*records)
 
 
 def dump(record: Mapping[str, Any]) -> str:
     """Write a record as JSON text; floats come back bit for bit."""
-    return json.dumps(record, separators=(",", ":"), allow_nan=False)
+    try:
+        return orjson.dumps(record).decode()
+    except TypeError:  # half a surrogate pair, which only an escape can hold
+        return json.dumps(record, separators=(",", ":"), allow_nan=False)
 
 
 def read_file(path: Path) -> Iterator[dict[str, Any]]:

@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, cast
 
+import orjson
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
@@ -54,6 +56,9 @@ instant query stamps every value with the evaluation's time, so the time of a sc
 _AHEAD = f"count(count_over_time({EVIDENCE_SENDS}[52w] offset -52w))"
 """Whether there are samples from after the source's own time; asked only where its clock was set back."""
 
+_RULES_ASKED = {"type": "record", "rule_name[]": EVIDENCE_SERIES}
+"""Prometheus before 2.44 knows no names and gives all: thousands of rules where there are many features."""
+
 _Entry = Mapping[str, Any]
 T = TypeVar("T")
 _SLACK_S = 0.1
@@ -87,10 +92,12 @@ class BoundedSession(requests.Session):
         kwargs |= {"timeout": timeout_s, "stream": True, "allow_redirects": False}
         response = super().request(*args, **kwargs)
         try:
-            response._content = b"".join(_chunks(response, time.monotonic() + timeout_s))  # noqa: SLF001
+            content = b"".join(_chunks(response, time.monotonic() + timeout_s))
         except BaseException:
             response.close()
             raise
+        response._content = content  # noqa: SLF001
+        response.json = partial(orjson.loads, content)  # type: ignore[method-assign]
         return response
 
 
@@ -163,7 +170,7 @@ class PrometheusSource:
     def _measure(self, questions: Sequence[Question], now: float) -> Measured:
         instant = self._query(_NOW)
         recorded = self._query(self._selector(questions, now + self._ahead_s))
-        loaded = _loaded_rules(self._session.request("GET", self._rules_url, params={"type": "record"}))
+        loaded = _loaded_rules(self._session.request("GET", self._rules_url, params=_RULES_ASKED))
         missing = tuple(name for name in EVIDENCE_SERIES if name not in loaded)
         measured = _measured(instant, recorded, missing)
         set_back = any(was_set_back(q.state, measured.now, self._lengths) for q in questions)
@@ -255,7 +262,9 @@ def _measured(
 def _samples(values: Iterable[tuple[Any, Any]]) -> Series:
     """Read samples. VictoriaMetrics gives the mark of a gap as NaN; a gap that is over is no sample."""
     samples = {float(at): float(value) for at, value in values}
-    newest = max(samples, default=0.0)
+    if not any(map(math.isnan, samples.values())):
+        return samples
+    newest = max(samples)
     return {at: value for at, value in samples.items() if at == newest or not math.isnan(value)}
 
 

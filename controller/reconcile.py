@@ -36,11 +36,13 @@ class Reconciler:
         for record in file.tail():
             self._learn(record)
 
-    def keep(self, record: Mapping[str, Any]) -> None:
-        self._learn(record)
-        if not self._file.keep_all([record]) and self._file.trouble:
-            name = record["feature"]
-            self.disagreements[name] = self.disagreements.get(name, 0) + 1
+    def keep(self, *records: Mapping[str, Any]) -> None:
+        self._file.keep(*records)
+        for record in records:
+            self._learn(record)
+            if self._file.trouble:
+                name = record["feature"]
+                self.disagreements[name] = self.disagreements.get(name, 0) + 1
 
     def catch_up(self, stored: Stored, *, foreign: bool) -> None:
         """Compare one feature, as it was just read: where another wrote it, or the file is behind."""

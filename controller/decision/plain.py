@@ -8,20 +8,26 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hin
 
 T = TypeVar("T")
 _UNIONS = (Union, get_origin(int | None))
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 _HINTS: dict[type, dict[str, Any]] = {}
+_NAMES: dict[type, tuple[str, ...]] = {}
 
 
 def to_plain(value: Any) -> Any:
     """Give a value as JSON knows it. A number that is not finite, which JSON lacks, becomes its name."""
+    kind = type(value)
+    if kind is float:
+        return value if isfinite(value) else str(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    if kind is tuple or kind is list:
+        return [item if type(item) is float and isfinite(item) else to_plain(item) for item in value]
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, float) and not isfinite(value):
-        return str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple | list):
-        return [to_plain(item) for item in value]
-    return value
+    return {
+        name: part if type(part := getattr(value, name)) in _AS_THEY_ARE else to_plain(part)
+        for name in _names(kind)
+    }
 
 
 def from_plain(kind: type[T], value: Mapping[str, Any]) -> T:
@@ -64,3 +70,10 @@ def _hints(kind: type) -> dict[str, Any]:
     if kind not in _HINTS:
         _HINTS[kind] = get_type_hints(kind)
     return _HINTS[kind]
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    """Name the fields of a frozen value; they are looked up once, because a tick asks for thousands."""
+    if kind not in _NAMES:
+        _NAMES[kind] = tuple(field.name for field in fields(kind))
+    return _NAMES[kind]

@@ -3,14 +3,17 @@
 import errno
 import fcntl
 import gzip
+import json
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controller import journal
-from controller.journal import FileJournal, LogJournal, read_file, rotated_files
+from controller.decision.model import Kind
+from controller.journal import FileJournal, LogJournal, dump, read_file, rotated_files
 
 
 def record(number: int, **more: Any) -> dict[str, Any]:
@@ -138,3 +141,16 @@ def test_a_log_that_nobody_reads_any_more_raises_nothing(monkeypatch: pytest.Mon
     log = LogJournal()
     monkeypatch.setattr(log, "_log", Closed())
     log.keep(record(1))
+
+
+@pytest.mark.parametrize("number", [0.1, -3.3513433571846813, 1e300, 5e-324, 2.0, -762.2317087780976])
+def test_numbers_come_back_bit_for_bit(number: float) -> None:
+    assert struct.pack("d", json.loads(dump({"n": number}))["n"]) == struct.pack("d", number)
+
+
+@pytest.mark.parametrize("text", ["jürgen", "名前", "\ud800", '"\\\n\x00', "🙂"])
+def test_any_text_can_be_kept_half_a_surrogate_pair_too(text: str) -> None:
+    assert json.loads(dump({"note": text, "flags": ("a", Kind.HOLD)})) == {
+        "note": text,
+        "flags": ["a", "hold"],
+    }

@@ -29,8 +29,8 @@ class Kept:
 
     records: list[dict[str, Any]] = field(default_factory=list)
 
-    def keep(self, record: Mapping[str, Any]) -> None:
-        self.records.append(dict(record))
+    def keep(self, *records: Mapping[str, Any]) -> None:
+        self.records += map(dict, records)
 
 
 @dataclass
