@@ -29,6 +29,12 @@ class CliError(click.ClickException):
         click.echo(f"rollout: {self.message}", err=True, file=file)
 
 
+def examples(*commands: str, codes: str = "") -> str:
+    """Give the end of a help text: commands to copy, one on a line, and what the exit codes mean."""
+    lines = ["\b", "Examples:", *(f"  {command}" for command in commands)]
+    return "\n".join([*lines, "", f"Exit codes: {codes}." if codes else ""]).rstrip()
+
+
 def fail(message: str, exit_code: int = USAGE) -> NoReturn:
     raise CliError(message, exit_code)
 

@@ -33,6 +33,11 @@ Texts = tuple[str | None, str | None, str | None, str | None]
 class StoreError(Exception):
     """The store did not answer; the message says which and why."""
 
+    @classmethod
+    def of(cls, error: Exception) -> "StoreError":
+        """Say what redis-py says, without its full stop: our sentence goes on."""
+        return cls(f"Redis: {type(error).__name__}: {error}".removesuffix("."))
+
 
 class Outcome(StrEnum):
     """What became of a write."""
@@ -375,7 +380,7 @@ class _store_errors:  # noqa: N801
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, redis.RedisError | OSError):
-            raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+            raise StoreError.of(error) from error
 
 
 def _keys(feature: str) -> list[str]:

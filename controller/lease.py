@@ -81,7 +81,7 @@ class RedisLease:
         try:
             answer = self._redis.eval(_ACQUIRE, 2, LEASE_KEY, EPOCH_KEY, *arguments)
         except (redis.RedisError, OSError) as error:
-            raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+            raise StoreError.of(error) from error
         held, epoch, stored, granted_ms = cast("tuple[int, int, str, str]", answer)
         self._tell_loss(stored)
         self._known_epoch = max(epoch, self._known_epoch)
@@ -94,7 +94,7 @@ class RedisLease:
         try:
             self._redis.eval(_RELEASE, 1, LEASE_KEY, self.owner)
         except (redis.RedisError, OSError) as error:
-            raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+            raise StoreError.of(error) from error
 
     def _tell_loss(self, stored: str) -> None:
         """Say that Redis lost the epoch: it forgot writes, and flags may be lost or old as well."""

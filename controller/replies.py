@@ -49,7 +49,7 @@ class Replies:
             taken = await self._redis.set(call.key, under_way, nx=True, ex=_UNDER_WAY_S)
             known = None if taken else await self._redis.get(call.key)
         except (redis.RedisError, OSError) as error:
-            raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+            raise StoreError.of(error) from error
         if known is None:
             return None
         kept = json.loads(known)

@@ -172,4 +172,4 @@ def _store_errors() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError, TimeoutError) as error:
-        raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+        raise StoreError.of(error) from error

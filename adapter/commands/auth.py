@@ -15,22 +15,23 @@ from adapter.signin.handshake import Handshake
 from adapter.signin.oauth import PATH
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
-from controller.console import DONE, NO, UNREACHABLE, USAGE, fail, json_option, print_json
+from controller.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
 
 T = TypeVar("T")
 DEFAULT_LISTEN = "127.0.0.1:8003"
 _EVERYWHERE = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 (recognised, not bound)
 
 
-@click.group()
+@click.group(epilog=examples("rollout auth link user-17", "rollout auth status user-17"))
 def auth() -> None:
     """Link users to their Microsoft mailboxes."""
     log_to_stderr()
 
 
 @auth.command(
-    epilog="Exit codes: 0 done, 2 usage or configuration, 3 Redis cannot be reached. "
-    "Example:  rollout auth link user-17"
+    epilog=examples(
+        "rollout auth link user-17", codes="0 done, 2 usage or configuration, 3 Redis cannot be reached"
+    )
 )
 @click.argument("user_id")
 @click.option(
@@ -57,8 +58,10 @@ def link(user_id: str, listen: str, as_json: bool) -> None:
 
 
 @auth.command(
-    epilog="Exit codes: 0 linked, 1 not linked, 2 usage or configuration, 3 Redis cannot be reached. "
-    "Example:  rollout auth status user-17 --json"
+    epilog=examples(
+        "rollout auth status user-17 --json",
+        codes="0 linked, 1 not linked, 2 usage or configuration, 3 Redis cannot be reached",
+    )
 )
 @click.argument("user_id")
 @json_option
@@ -79,8 +82,9 @@ def status(user_id: str, as_json: bool) -> None:
 
 
 @auth.command(
-    epilog="Exit codes: 0 done, 2 usage or configuration, 3 Redis cannot be reached. "
-    "Example:  rollout auth revoke user-17"
+    epilog=examples(
+        "rollout auth revoke user-17", codes="0 done, 2 usage or configuration, 3 Redis cannot be reached"
+    )
 )
 @click.argument("user_id")
 @json_option

@@ -12,14 +12,17 @@ import click
 
 from adapter.flags import Explanation, RolloutGate
 from adapter.gate import BUCKETS, GATE_REASONS
-from controller.console import DONE, NO, UNREACHABLE, fail, json_option, print_json, print_table
+from controller.console import DONE, NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.contract import FLAG_NAMES, Flags, format_flags, format_percent
 from controller.features import RolloutFeature, load_features, no_feature, read_toml
 
 
 @click.command(
-    epilog="Exit codes: 0 open, 1 closed, 2 usage or configuration, 3 Redis cannot be reached. "
-    "Example:  rollout gate microsoft user-17 --recipient ann@corp.example --json"
+    epilog=examples(
+        "rollout gate microsoft user-17 --recipient ann@corp.example --json",
+        "rollout gate microsoft - < ids.txt",
+        codes="0 open, 1 closed, 2 usage or configuration, 3 Redis cannot be reached",
+    )
 )
 @click.argument("feature")
 @click.argument("user_id")

@@ -22,7 +22,7 @@ from adapter.runtime import Runtime
 from adapter.sending import new_ids
 from adapter.sends import ACTIONS
 from adapter.settings import Settings, SettingsError
-from controller.console import NO, UNREACHABLE, USAGE, fail, json_option, print_json
+from controller.console import NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
 
 SHOWN_CHARACTERS = 120
 """Longer texts are cut where a request is printed."""
@@ -60,9 +60,11 @@ def _type_of(path: Path) -> str:
 
 
 @click.command(
-    epilog="Exit codes: 0 sent, 1 denied, refused, failed or unknown, 2 usage or configuration, "
-    "3 a server cannot be reached. Example:  rollout send --user ann --to bob@corp.example "
-    "--subject Hello --html body.html --inline logo=logo.png --dry-run"
+    epilog=examples(
+        "rollout send --user ann --to bob@corp.example --subject Hi --text body.txt",
+        "rollout send --user ann --to bob@corp.example --html a.html --dry-run",
+        codes="0 sent, 1 denied, refused, failed or unknown, 2 usage, 3 a server cannot be reached",
+    )
 )
 @click.option("--user", "user_id", help="Whose mailbox sends; the rollout decides by it.")
 @click.option("--to", multiple=True, callback=_people, help="Recipient; may be repeated.")

@@ -3,12 +3,16 @@
 import click
 from click.shell_completion import get_completion_class
 
+from controller.console import examples
+
 SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command(
-    epilog='Examples:  eval "$(rollout completion bash)"   |   '
-    "rollout completion fish > ~/.config/fish/completions/rollout.fish"
+    epilog=examples(
+        'eval "$(rollout completion bash)"',
+        "rollout completion fish > ~/.config/fish/completions/rollout.fish",
+    )
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:

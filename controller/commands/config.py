@@ -8,22 +8,17 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.console import json_option, print_json, print_table
+from controller.console import examples, json_option, print_json, print_table
 from controller.features import read_toml
 from controller.settings import SECRETS, Settings, credential, masked
 
 
-@click.group()
+@click.group(epilog=examples("rollout config check", "rollout config show"))
 def config() -> None:
-    r"""Check or show the configuration.
-
-    \b
-    rollout config check --config rollout.toml
-    rollout config show --json
-    """
+    """Check or show the configuration."""
 
 
-@config.command()
+@config.command(epilog=examples("rollout config check --config rollout.toml"))
 @config_option
 @json_option
 def check(config: Path | None, as_json: bool) -> None:
@@ -36,7 +31,7 @@ def check(config: Path | None, as_json: bool) -> None:
         click.echo(f"{settings.config_path or 'no file'}: sound; features {', '.join(names)}")
 
 
-@config.command()
+@config.command(epilog=examples("rollout config show", "rollout config show --json"))
 @config_option
 @json_option
 def show(config: Path | None, as_json: bool) -> None:

@@ -7,12 +7,12 @@ import click
 
 from controller.assembly import open_controller
 from controller.commands.common import config_option, features_named, settings_from
-from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
+from controller.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.contract import format_percent
 from controller.journal import Journals, set_up_logging
 
 
-@click.command(epilog="Examples:  rollout decide   |   rollout decide microsoft --json")
+@click.command(epilog=examples("rollout decide", "rollout decide microsoft --json"))
 @click.argument("feature", required=False)
 @config_option
 @json_option

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from controller.console import NO, UNREACHABLE, fail, print_table
+from controller.console import NO, UNREACHABLE, examples, fail, print_table
 from controller.demo.processes import Processes, StartError
 from controller.demo.story import SCENARIOS, Seen, StoryError, look, tell
 from controller.demo.view import View
@@ -22,9 +22,7 @@ from controller.flagstore import StoreError
 _PULSE_S = 0.25
 
 
-@click.command(
-    epilog="Examples:  rollout demo   |   rollout demo --scenario sender-dies   |   rollout demo --keep"
-)
+@click.command(epilog=examples("rollout demo", "rollout demo --scenario sender-dies", "rollout demo --keep"))
 @click.option(
     "--scenario",
     type=click.Choice(SCENARIOS),

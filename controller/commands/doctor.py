@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, UNREACHABLE, json_option, print_json, print_table
+from controller.console import NO, UNREACHABLE, examples, json_option, print_json, print_table
 from controller.doctor.finding import Finding, Verdict, ok
 from controller.doctor.prometheus import look_at_prometheus
 from controller.doctor.redis import look_at_redis
@@ -19,7 +19,7 @@ from controller.doctor.surroundings import (
 from controller.settings import Settings
 
 
-@click.command(epilog="Examples:  rollout doctor   |   rollout doctor --config rollout.toml --json")
+@click.command(epilog=examples("rollout doctor", "rollout doctor --config rollout.toml --json"))
 @config_option
 @json_option
 @click.pass_context

@@ -9,7 +9,7 @@ import click
 
 from controller.assembly import open_store
 from controller.commands.common import config_option, settings_from
-from controller.console import DONE, NO, UNREACHABLE, USAGE, fail, json_option, print_json
+from controller.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
 from controller.contract import format_percent
 from controller.decision.model import REASONS, Finding, Kind, Reason, State
 from controller.decision.plain import from_plain
@@ -23,8 +23,10 @@ Record = Mapping[str, Any]
 
 
 @click.command(
-    epilog="Examples:  rollout explain microsoft-1763834129000-1a2b3c4d --verify   |   "
-    "rollout explain ID --journal /var/lib/rollout/decisions.jsonl"
+    epilog=examples(
+        "rollout explain microsoft-1763834129000-1a2b3c4d --verify",
+        "rollout explain ID --journal /var/lib/rollout-controller/decisions.jsonl",
+    )
 )
 @click.argument("decision_id", metavar="ID")
 @click.option("--verify", "again", is_flag=True, help="Decide again from the record alone, and compare.")

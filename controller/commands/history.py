@@ -11,7 +11,7 @@ import click
 from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.console import UNREACHABLE, fail, json_option, print_json, print_table
+from controller.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.contract import format_percent
 from controller.flagstore import StoreError
 from controller.journal import read_file, rotated_files
@@ -33,7 +33,7 @@ class Ago(click.ParamType[float]):
 
 
 @click.command(
-    epilog="Examples:  rollout history microsoft --since 6h   |   rollout history microsoft --json"
+    epilog=examples("rollout history microsoft --since 6h", "rollout history microsoft --changes --json")
 )
 @click.argument("feature")
 @click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back.")

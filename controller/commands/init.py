@@ -7,7 +7,7 @@ import click
 
 from controller.commands.common import settings_from
 from controller.commands.doctor import examine
-from controller.console import USAGE, fail, print_table
+from controller.console import USAGE, examples, fail, print_table
 from controller.features import ROLLOUT_FEATURES
 
 TEMPLATE = """\
@@ -61,7 +61,7 @@ Next:
 
 
 @click.command(
-    epilog="Examples:  rollout init   |   rollout init rollout.toml --redis-url redis://10.0.0.5:6379/0"
+    epilog=examples("rollout init", "rollout init rollout.toml --redis-url redis://10.0.0.5:6379/0")
 )
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="rollout.toml")
 @click.option(

@@ -9,7 +9,7 @@ import click
 from controller.assembly import open_store
 from controller.chain import broken_links, differences
 from controller.commands.common import config_option, features_named, settings_from
-from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
+from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.decision.record import changed_flags, flags_to_dict
 from controller.decision.record import verify as recompute
 from controller.flagstore import Stored, StoreError
@@ -17,17 +17,14 @@ from controller.journal import read_file, rotated_files
 from controller.settings import Settings
 
 
-@click.group()
+@click.group(epilog=examples("rollout journal verify"))
 def journal() -> None:
-    r"""Check the journal of decisions.
-
-    \b
-    rollout journal verify
-    rollout journal verify microsoft --json
-    """
+    """Check the journal of decisions."""
 
 
-@journal.command("verify")
+@journal.command(
+    "verify", epilog=examples("rollout journal verify", "rollout journal verify microsoft --json")
+)
 @click.argument("feature", required=False)
 @config_option
 @json_option

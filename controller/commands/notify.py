@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, USAGE, fail, json_option, print_json, print_table
+from controller.console import NO, USAGE, examples, fail, json_option, print_json, print_table
 from controller.contract import Flags
 from controller.decision.byhand import by_hand
 from controller.decision.model import Kind, RolloutFeature, State
@@ -21,12 +21,12 @@ from controller.receivers import EVENTS, Receiver
 from controller.settings import Settings
 
 
-@click.group()
+@click.group(epilog=examples("rollout notify list", "rollout notify test ops"))
 def notify() -> None:
     """Say who is told of decisions, and try it."""
 
 
-@notify.command(name="list", epilog="Example:  rollout notify list --json")
+@notify.command(name="list", epilog=examples("rollout notify list", "rollout notify list --json"))
 @config_option
 @json_option
 def listed(config: Path | None, as_json: bool) -> None:
@@ -35,6 +35,9 @@ def listed(config: Path | None, as_json: bool) -> None:
     if as_json:
         print_json([{"name": one.name, "kind": one.kind, "on": one.on} for one in receivers])
         return
+    if not receivers:
+        click.echo("Nobody is told: there is no [notify.NAME] table. docs/how-to.md has examples.")
+        return
     rows = [
         (one.name, one.kind, ", ".join(one.features) or "every feature", ", ".join(one.on))
         for one in receivers
@@ -42,10 +45,15 @@ def listed(config: Path | None, as_json: bool) -> None:
     print_table(("receiver", "kind", "features", "told of"), rows)
 
 
-@notify.command(epilog="Examples:  rollout notify test ops   |   rollout notify test ops --event set --print")
+@notify.command(epilog=examples("rollout notify test ops", "rollout notify test ops --event set --print"))
 @click.argument("receiver")
 @click.option(
-    "--event", type=click.Choice(EVENTS), default="pause", show_default=True, help="What to tell of."
+    "--event",
+    type=click.Choice(EVENTS),
+    default="pause",
+    metavar="EVENT",
+    show_default=True,
+    help=f"What to tell of: {', '.join(EVENTS)}.",
 )
 @click.option("--print", "only_print", is_flag=True, help="Show what would be sent, and send nothing.")
 @config_option

@@ -13,7 +13,7 @@ import click
 from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.console import NO, UNREACHABLE, fail, json_option, print_json
+from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import Kind
 from controller.features import ConfigError
@@ -36,7 +36,17 @@ class Percent(click.ParamType[float]):
 
 
 _yes_option = click.option("--yes", is_flag=True, help="Do not ask back at a terminal.")
-_reason_option = click.option("--reason", required=True, help="Why; it stands in the history.")
+
+
+def _told(_: click.Context, __: click.Parameter, reason: str) -> str:
+    if not reason.strip():
+        raise click.BadParameter("say why it is done; it stands in the history")
+    return reason.strip()
+
+
+_reason_option = click.option(
+    "--reason", required=True, callback=_told, help="Why; it stands in the history."
+)
 
 
 def _perform(
@@ -126,7 +136,7 @@ def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click
     if with_percent:
         command = click.argument("percent", type=Percent())(command)
     command = click.argument("feature")(command)
-    return click.command(kind.value, help=help_text, epilog=f"Example:  {example}")(command)
+    return click.command(kind.value, help=help_text, epilog=examples(example))(command)
 
 
 pause = _command(Kind.PAUSE, "Stop a feature's sends at once. Needs nothing but Redis, and never asks back.")

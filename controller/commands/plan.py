@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, feature_named, settings_from
-from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
+from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.contract import format_percent
 from controller.decision.forecast import USUAL_SHARE, Breach, Forecast, StepForecast, forecast
 from controller.decision.model import RolloutFeature
@@ -20,7 +20,7 @@ from controller.settings import Settings
 GIVEN, LIVE = "given", "prometheus"
 
 
-@click.command(epilog="Examples:  rollout plan microsoft --rps 5   |   rollout plan microsoft --json")
+@click.command(epilog=examples("rollout plan microsoft --rps 5", "rollout plan microsoft --json"))
 @click.argument("feature")
 @click.option("--rps", type=click.FloatRange(0), help="Sends per second of all users; else as measured.")
 @config_option

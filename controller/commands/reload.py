@@ -10,13 +10,13 @@ import click
 import httpx
 
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, UNREACHABLE, fail
+from controller.console import NO, UNREACHABLE, examples, fail
 
 _WITHIN_S = 30.0
 _PULSE_S = 0.1
 
 
-@click.command(epilog="Example:  rollout reload --config /etc/rollout/rollout.toml")
+@click.command(epilog=examples("rollout reload --config /etc/rollout-controller/rollout.toml"))
 @config_option
 def reload(config: Path | None) -> None:
     """Let the daemon on this machine read its configuration anew.

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import click
 
@@ -17,13 +18,24 @@ server_option = click.option(
 )
 
 
+_CODES = {503: UNREACHABLE} | dict.fromkeys((400, 401, 403, 404, 422), USAGE)
+_ADVICE = dict.fromkeys((401, 403), "; put yours into ROLLOUT_API_TOKEN")
+
+
 @contextmanager
 def daemon_at(server: str) -> Iterator[Client]:
     """Open a client; what the daemon refuses ends the command with one line and the fitting exit code."""
     try:
-        with Client(server, os.environ.get("ROLLOUT_API_TOKEN", "")) as client:
+        with Client(_url(server), os.environ.get("ROLLOUT_API_TOKEN", "")) as client:
             yield client
     except ClientError as error:
-        unreachable = error.status in {0, 503}
-        usage = error.status in {400, 401, 403, 404, 422}
-        fail(str(error), UNREACHABLE if unreachable else USAGE if usage else NO)
+        if error.status == 0:
+            fail(f"{error}; check --server or ROLLOUT_SERVER", UNREACHABLE)
+        fail(str(error) + _ADVICE.get(error.status, ""), _CODES.get(error.status, NO))
+
+
+def _url(server: str) -> str:
+    address = urlsplit(server)
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        fail(f"{server!r} is no address of a daemon; write it as in http://127.0.0.1:8003")
+    return server

@@ -10,7 +10,7 @@ import click
 
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.history import Ago
-from controller.console import UNREACHABLE, USAGE, fail, json_option, print_table
+from controller.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table
 from controller.contract import format_percent
 from controller.decision.course import Tick, course
 from controller.decision.decide import decide
@@ -42,8 +42,10 @@ class Run:
 
 
 @click.command(
-    epilog="Examples:  rollout replay microsoft --trace day.jsonl   |   "
-    "rollout replay microsoft --since 7d --policy sequential --policy threshold --plot week.html"
+    epilog=examples(
+        "rollout replay microsoft --trace day.jsonl",
+        "rollout replay microsoft --since 7d --policy threshold --plot week.html",
+    )
 )
 @click.argument("feature")
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="JSON lines.")

@@ -6,7 +6,7 @@ import click
 
 from controller.commands.common import config_option
 from controller.commands.scale import DEFAULT_FOLDER, find_folder, scale_options, settings_and_scale
-from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
+from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.rules.book import rule_files
 from controller.rules.check import check_companions, check_folder, promtool_path
 from controller.rules.companions import companion_texts
@@ -18,18 +18,17 @@ from controller.rules.text import RUNBOOKS, yaml_text
 from controller.settings import Settings
 
 
-@click.group()
+@click.group(epilog=examples("rollout rules render --out rules", "rollout rules check"))
 def rules() -> None:
-    r"""Render and check the Prometheus rules.
-
-    \b
-    rollout rules render
-    rollout rules render --out /tmp/rules --window-s 2 --scrape-s 1
-    rollout rules check
-    """
+    """Render and check the Prometheus rules."""
 
 
-@rules.command()
+@rules.command(
+    epilog=examples(
+        "rollout rules render --out /etc/prometheus/rules",
+        "rollout rules render --out rules --window-s 2 --scrape-s 1",
+    )
+)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
 @scale_options
 @config_option
@@ -70,7 +69,9 @@ def render(
         print_table(("file", "recorded series", "alerts"), (tuple(row.values()) for row in rows))
 
 
-@rules.command()
+@rules.command(
+    epilog=examples("rollout rules check", "rollout rules check --rules /etc/prometheus/rules --json")
+)
 @click.option(
     "--rules",
     "folder",

@@ -6,7 +6,7 @@ import click
 
 from controller.assembly import assemble
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, UNREACHABLE, fail, json_option, print_json
+from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json
 from controller.daemon import Daemon, ListenError
 from controller.installation import foreign_claims
 from controller.journal import set_up_logging
@@ -14,7 +14,7 @@ from controller.settings import Settings
 
 
 @click.command(
-    epilog="Examples:  rollout run --config rollout.toml   |   rollout run --dry-run   |   rollout run --once"
+    epilog=examples("rollout run --config rollout.toml", "rollout run --dry-run", "rollout run --once")
 )
 @config_option
 @click.option("--dry-run", is_flag=True, help="Decide and tell, but write nothing.")

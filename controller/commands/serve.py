@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from controller.auth import Tokens
 from controller.commands.common import config_option, settings_from
-from controller.console import fail
+from controller.console import examples, fail
 from controller.daemon import MOST_CONNECTIONS, ListenError, listen_on
 from controller.door import Door
 from controller.journal import set_up_logging
@@ -27,7 +27,7 @@ _GRACE_S = 35
 """A send under way may take its whole deadline (ROLLOUT_SEND_DEADLINE_S, 30 s) before the process ends."""
 
 
-@click.command(epilog="Example:  rollout serve --config rollout.toml --listen 127.0.0.1:8004")
+@click.command(epilog=examples("rollout serve --config rollout.toml --listen 127.0.0.1:8004"))
 @config_option
 @click.option(
     "--listen",

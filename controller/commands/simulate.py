@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, feature_named, settings_from
-from controller.console import json_option, print_json, print_table
+from controller.console import examples, json_option, print_json, print_table
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
 from controller.decision.words import count_text, duration_text, share_text
 from controller.outcome import Outcome
@@ -19,8 +19,10 @@ SHARE = click.FloatRange(0, 1)
 
 
 @click.command(
-    epilog="Examples:  rollout simulate microsoft --rps 5 --error-rate 0.003   |   "
-    "rollout simulate microsoft --rps 5 --error-rate 0.1 --ramps 200 --seed 7"
+    epilog=examples(
+        "rollout simulate microsoft --rps 5 --error-rate 0.003",
+        "rollout simulate microsoft --rps 5 --error-rate 0.1 --ramps 200 --seed 7",
+    )
 )
 @click.argument("feature")
 @click.option("--rps", type=click.FloatRange(0), required=True, help="Sends per second of all users.")

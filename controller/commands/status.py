@@ -11,7 +11,15 @@ import click
 from controller.assembly import open_store
 from controller.commands.common import config_option, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.console import UNREACHABLE, fail, json_option, json_text, table_lines, terminal_width
+from controller.console import (
+    UNREACHABLE,
+    examples,
+    fail,
+    json_option,
+    json_text,
+    table_lines,
+    terminal_width,
+)
 from controller.contract import format_percent
 from controller.flagstore import FlagStore, StoreError
 from controller.settings import Settings
@@ -23,7 +31,11 @@ _WATCH_S = 2.0
 _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
-@click.command(epilog="Examples:  rollout status   |   rollout status --watch   |   rollout status --json")
+@click.command(
+    epilog=examples(
+        "rollout status", "rollout status --watch", "rollout status --server http://127.0.0.1:8003 --json"
+    )
+)
 @config_option
 @server_option
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")

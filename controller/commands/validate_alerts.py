@@ -15,7 +15,7 @@ from controller.alertcheck.result import Result, failures, write_junit
 from controller.alertcheck.servers import BACKENDS, MissingServerError
 from controller.commands.common import config_option
 from controller.commands.scale import find_folder, scale_options, settings_and_scale
-from controller.console import NO, UNREACHABLE, fail, json_option, print_json, print_table
+from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.demo.processes import StartError
 from controller.rules.book import rule_files
 from controller.rules.check import promtool_path
@@ -25,8 +25,11 @@ from controller.settings import Settings
 
 @click.command(
     "validate-alerts",
-    epilog="Examples:  rollout validate-alerts   |   rollout validate-alerts --live   |   "
-    "rollout validate-alerts --prometheus http://127.0.0.1:9090 --json",
+    epilog=examples(
+        "rollout validate-alerts",
+        "rollout validate-alerts --live",
+        "rollout validate-alerts --prometheus http://127.0.0.1:9090 --json",
+    ),
 )
 @click.option(
     "--rules",

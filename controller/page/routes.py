@@ -81,7 +81,7 @@ class StatusPage:
             cards = [trouble(f"{problem.detail[:1].upper()}{problem.detail[1:]}.", "All rollouts are at /.")]
         except StoreError as error:
             title, listed, status = "Redis does not answer", "", 503
-            cards = [trouble(f"{str(error).rstrip('.')}.", _WITHOUT_REDIS)]
+            cards = [trouble(f"{error}.", _WITHOUT_REDIS)]
         health = await self._readiness.now()
         return HTMLResponse(
             page(title, health, listed, cards), status, headers={"Content-Security-Policy": POLICY}

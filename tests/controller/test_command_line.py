@@ -1,21 +1,26 @@
 """The command line's manners: one-line errors, tables that fit, a configuration to begin with."""
 
+import contextlib
 import getpass
 import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import RedisServer
 from waiting import wait_until
 
-from controller.cli import COMMANDS
+from controller import cli
 from controller.commands.init import TEMPLATE, written
 from controller.console import table_lines
 from controller.features import ROLLOUT_FEATURES
@@ -43,6 +48,8 @@ def rollout(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
         (("pause", "microsoft"), "--reason"),
         (("set", "microsoft", "101", "--reason", "x"), "0 to 100"),
         (("history", "microsfot"), "did you mean microsoft?"),
+        (("pause", "microsoft", "--reason", " "), "say why"),
+        (("pause", "microsoft", "--reason", "x", "--server", "here"), "http://127.0.0.1:8003"),
         (("status", "--config", "/nowhere.toml"), "cannot be read"),
     ],
 )
@@ -53,11 +60,48 @@ def test_a_mistake_is_one_line_that_says_what_to_do(words: tuple[str, ...], says
     assert refused.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", sorted(COMMANDS))
-def test_every_command_helps_with_an_example(command: str) -> None:
-    shown = rollout(command, "--help")
-    assert shown.returncode == 0
-    assert "Usage: rollout" in shown.stdout
+def every_command(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*words, name)
+        if isinstance(command, click.Group):
+            yield from every_command(command, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(every_command(cli.rollout)), ids=" ".join)
+def test_every_command_helps_with_examples_that_can_be_typed(words: tuple[str, ...], tmp_path: Path) -> None:
+    shown = CliRunner().invoke(cli.rollout, [*words, "--help"], prog_name="rollout", terminal_width=80)
+    assert shown.exit_code == 0
+    assert max(map(len, shown.output.splitlines())) <= 80
+    _, _, end = shown.output.partition("Examples:\n")
+    examples = re.findall(r"(?:^ +|\()(rollout [^)\n]+)", end, flags=re.MULTILINE)
+    assert examples
+    for example in examples:
+        typed = shlex.split(re.sub(r" [<>] .*", "", example))
+        assert typed[1 : 1 + len(words)] == list(words)
+        parsed(typed[1:], tmp_path)
+
+
+def parsed(typed: list[str], folder: Path) -> None:
+    """Read what was typed as the command line does, without doing it; raises click.UsageError."""
+    command: click.Command | None = cli.rollout
+    context = click.Context(cli.rollout)
+    while isinstance(command, click.Group):
+        command = command.get_command(context, typed[0])
+        typed = typed[1:]
+    assert command is not None
+    with contextlib.chdir(folder):
+        for name in ("a.html", "body.txt", "logo.png"):
+            Path(name).touch()
+        command.make_context("example", typed).close()
+
+
+def test_every_command_that_prints_a_table_prints_json() -> None:
+    prints_none = {"init", "serve", "reload", "completion", "demo", "notify test"}
+    for words in every_command(cli.rollout):
+        shown = CliRunner().invoke(cli.rollout, [*words, "--help"]).output
+        assert ("--json" in shown or "Commands:" in shown) != (" ".join(words) in prints_none), words
 
 
 def test_a_person_at_a_terminal_is_asked_and_a_pause_never_is(redis_server: RedisServer) -> None:
