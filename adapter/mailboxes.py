@@ -94,7 +94,7 @@ class Mailboxes:
     async def _shared(self, user_id: str, deadline: Deadline) -> AsyncIterator[None]:
         key = f"rollout:mailbox:{self.provider}:{hashlib.sha256(user_id.encode()).hexdigest()[:32]}"
         owner = uuid.uuid4().hex
-        taken = False
+        taken = True  # until Redis says otherwise: a caller may give up before its answer is here
         try:
             taken = await self._wait_for_shared(key, owner, deadline)
             yield

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 import redis
 from sending import Sender, open_flags, open_sender
-from servers import RedisServer
+from servers import Proxy, RedisServer
 
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
@@ -57,6 +57,23 @@ async def test_the_places_of_a_process_that_died_are_free_again(
 ) -> None:
     hold_places(redis_client, held_ms=300)
     assert (await sender.outcome()).code == ""
+
+
+async def test_a_send_that_is_given_up_while_it_takes_its_place_leaves_none_behind(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    with Proxy(redis_server.port) as proxy:
+        async with open_sender(proxy.redis_url, graph) as sender:
+            await sender.send()
+            proxy.delay_s = 0.2
+            given_up = asyncio.create_task(sender.send())
+            await asyncio.sleep(0.1)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            await asyncio.sleep(0.5)
+    assert graph.posts == 1
+    assert redis_client.keys("rollout:mailbox:*") == []
 
 
 async def test_a_frozen_redis_does_not_stop_a_send(sender: Sender, redis_server: RedisServer) -> None:
