@@ -38,6 +38,7 @@ if state == 'unknown' and ARGV[5] ~= '1' then
   redis.call('HSET', KEYS[1], 'state', 'unknown')
   return {'unknown', '', 0}
 end
+if state ~= 'pending' then redis.call('HSET', KEYS[1], 'before', state or '') end
 redis.call('HSET', KEYS[1], 'state', 'pending', 'print', ARGV[1], 'owner', ARGV[2],
            'until', string.format('%.3f', now + tonumber(ARGV[3])))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
@@ -48,12 +49,16 @@ Harmless when it is sent twice: the owner finds its own claim."""
 
 FINISH = """
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
-if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'state', ARGV[2], 'result', ARGV[3])
+local state = ARGV[2]
+if state == '' then
+  if redis.call('HGET', KEYS[1], 'before') ~= 'unknown' then return redis.call('DEL', KEYS[1]) end
+  state = 'unknown'
+end
+redis.call('HSET', KEYS[1], 'state', state, 'result', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return 1
 """
-"""KEYS: the key. ARGV: owner, new state (empty gives the key back), result, seconds to live."""
+"""KEYS: the key. ARGV: owner, new state (empty gives the key back as it was), result, seconds to live."""
 
 
 class End(StrEnum):
@@ -95,7 +100,11 @@ class IdempotencyKeys:
     ) -> Claim | Held:
         """Claim a key; raises MessageRefusedError where Redis cannot be asked: without it nothing is safe."""
         arguments = [fingerprint, owner, pending_s + PENDING_MARGIN_S, self._ttl_s, int(resend_unknown)]
-        state, result, left_ms = await self._ask(key, arguments)
+        try:
+            state, result, left_ms = await self._ask(key, arguments)
+        except BaseException:  # nobody waits for the answer any more, and the claim may have been made
+            await self.finish(Claim(key, owner), End.NOT_SENT)
+            raise
         if state == "claimed":
             return Claim(key, owner)
         return Held(state, parse_result(result), left_ms / 1000 if left_ms else None)

@@ -6,7 +6,7 @@ import random
 import pytest
 import redis
 from sending import Sender, open_flags, open_sender
-from servers import RedisServer
+from servers import Proxy, RedisServer
 
 from adapter import SendUnknownError, StructuredError
 from adapter.idempotency import redis_key
@@ -57,6 +57,36 @@ async def test_an_unknown_send_is_repeated_only_when_told_to(sender: Sender, gra
     assert [o.posts for o in (first, again, told, last)] == [1, 0, 1, 0]
     assert isinstance(again.error, SendUnknownError)
     assert "action_exec_total{status=error}" not in again.moved
+
+
+async def test_an_unknown_send_stays_unknown_when_its_repetition_surely_failed(
+    sender: Sender, graph: Sandbox
+) -> None:
+    graph.faults = Faults(status=504, times=1)
+    await sender.outcome(idempotency_key="k")
+    graph.faults = Faults(status=403, times=1)
+    told = await sender.outcome(idempotency_key="k", resend_unknown=True)
+    last = await sender.outcome(idempotency_key="k")
+    assert (told.code, told.posts) == ("MS_AUTH_INSUFFICIENT_PERMS", 1)
+    assert (last.code, last.posts) == ("MS_SEND_UNKNOWN", 0)
+
+
+async def test_a_call_that_is_given_up_while_it_claims_its_key_leaves_it_free(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    with Proxy(redis_server.port) as proxy:
+        async with open_sender(proxy.redis_url, graph) as sender:
+            await sender.send()
+            proxy.delay_s = 0.2
+            given_up = asyncio.create_task(sender.send(idempotency_key="k"))
+            await asyncio.sleep(0.1)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            proxy.heal()
+            await asyncio.sleep(0.5)
+            outcome = await sender.outcome(idempotency_key="k")
+    assert (outcome.code, graph.posts) == ("", 2)
 
 
 async def test_a_repeated_mail_keeps_its_message_id(sender: Sender, graph: Sandbox) -> None:
