@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -171,9 +172,13 @@ class Daemon:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         return self
 
-    def wait_ready(self, within_s: float = 20.0) -> Self:
+    def wait_ready(self, within_s: float = 60.0) -> Self:
         wait_until(lambda: self.ready().get("tick_fresh"), within_s, f"{self.name} ticks")
         return self
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def ready(self) -> Mapping[str, Any]:
         """Give what /readyz says, ready or not; nothing while nobody answers."""

@@ -6,7 +6,8 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -44,28 +45,40 @@ def person(world: World, kind: Kind) -> dict[str, Any]:
     return operate(store, Journals(), feature, kind, actor="ann", note="why", now=time.time())
 
 
-@pytest.mark.parametrize(
-    "state", ["well", "redis frozen", "prometheus frozen", "event stream open", "adapter, redis frozen"]
-)
+STATES: dict[str, Callable[[World], object]] = {
+    "well": lambda _: None,
+    "redis away": lambda world: world.to_redis["a"].refuse(),
+    "redis frozen": lambda world: world.redis.freeze(),
+    "redis half-open": lambda world: world.to_redis["a"].hang(),
+    "prometheus frozen": lambda world: world.prometheus.freeze(),
+    "prometheus slow": lambda world: setattr(world.to_prometheus["a"], "delay_s", 0.4),
+}
+STREAM = b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n"
+HALF_A_BODY = b"POST /ofrep/v1/evaluate/flags HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
+
+
+@pytest.mark.parametrize("state", STATES)
 def test_sigterm_ends_it_within_five_seconds_whatever_hangs(world: World, state: str) -> None:
-    options = ["--json"] if state.startswith("adapter") else []
-    daemon = world.daemons["a"].start(*options).wait_ready()
-    opened: list[socket.socket] = []
-    match state:
-        case "redis frozen" | "adapter, redis frozen":
-            world.redis.freeze()
-        case "prometheus frozen":
-            world.prometheus.freeze()
-        case "event stream open":
-            client = socket.create_connection(("127.0.0.1", daemon.port))
-            client.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert client.recv(12) == b"HTTP/1.1 200"
-            opened.append(client)
-    time.sleep(TICK_S / 2)
+    """With the adapter beside it, an open event stream, and a request whose body does not end."""
+    daemon = world.daemons["a"].start("--json").wait_ready()
+    with ExitStack() as stack:
+        for request in (STREAM, HALF_A_BODY):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", daemon.port), timeout=5))
+            client.sendall(request)
+            assert request is HALF_A_BODY or client.recv(12) == b"HTTP/1.1 200"
+        STATES[state](world)
+        time.sleep(TICK_S / 2)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.process.wait(5) == 0
+
+
+def test_sigterm_ends_it_before_its_first_tick_too(world: World) -> None:
+    world.redis.freeze()
+    world.prometheus.freeze()
+    daemon = world.daemons["a"].start()
+    wait_until(daemon.listens, 20, "it listens")
     daemon.signal(signal.SIGTERM)
     assert daemon.process.wait(5) == 0
-    for client in opened:
-        client.close()
 
 
 def test_a_stopped_leader_gives_the_lease_back(world: World) -> None:

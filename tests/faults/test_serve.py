@@ -69,6 +69,9 @@ def test_it_sends_for_nobody_without_a_token(sender: Sender) -> None:
         refused.value.close()
 
 
-def test_sigterm_ends_it_well(sender: Sender) -> None:
+@pytest.mark.parametrize("frozen", [False, True], ids=["well", "redis frozen"])
+def test_sigterm_ends_it_well(sender: Sender, redis_server: RedisServer, *, frozen: bool) -> None:
+    if frozen:
+        redis_server.freeze()
     sender[1].send_signal(signal.SIGTERM)
     assert sender[1].wait(10) == 0

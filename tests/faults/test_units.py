@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from controller.daemon import MOST_CONNECTIONS
 from controller.settings import SECRETS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
@@ -40,6 +41,13 @@ def test_each_credential_is_a_secret_that_is_read_by_that_name(unit: Path) -> No
     loaded = set(re.findall(r"^LoadCredential=(\w+):", unit.read_text(), re.MULTILINE))
     assert loaded <= {f"ROLLOUT_{name.upper()}" for name in SECRETS} | ADAPTERS_SECRETS
     assert "ROLLOUT_REDIS_URL" in loaded
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_it_dumps_no_core_and_has_files_for_all_connections_that_it_takes(unit: Path) -> None:
+    limits = dict(re.findall(r"^Limit(\w+)=(\d+)$", unit.read_text(), re.MULTILINE))
+    assert limits["CORE"] == "0"
+    assert int(limits["NOFILE"]) > 2 * MOST_CONNECTIONS
 
 
 def test_only_finished_ticks_feed_the_watchdog() -> None:
