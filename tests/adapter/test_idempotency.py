@@ -77,7 +77,7 @@ async def test_a_call_that_is_given_up_while_it_claims_its_key_leaves_it_free(
     open_flags(redis_client)
     with Proxy(redis_server.port) as proxy:
         async with open_sender(proxy.redis_url, graph) as sender:
-            await sender.send()
+            await sender.send(idempotency_key="another")
             proxy.delay_s = 0.2
             given_up = asyncio.create_task(sender.send(idempotency_key="k"))
             await asyncio.sleep(0.1)
