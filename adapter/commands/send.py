@@ -138,7 +138,8 @@ def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -
 
 
 def _show(request: Request, action: Action, settings: Settings, as_json: bool) -> None:
-    url = settings.base_urls.get(action.provider.name, action.provider.base_url) + request.path
+    base_url = settings.base_urls.get(action.provider.name, action.provider.base_url)
+    url = base_url.rstrip("/") + request.path
     written = bytes(request.body).decode()
     body = _shortened(json.loads(written)) if request.form is Form.JSON else _cut(written)
     if as_json:

@@ -16,9 +16,11 @@ import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from adapter.sandbox.answers import error, fault, json_answer, names, retry_after
+from adapter.sandbox.certificates import make_certificates
 from adapter.sandbox.faults import Dice, Faults, Weather
 from adapter.sandbox.http import Answer, Body, Head, Reset, Server
 from adapter.sandbox.rules import MAX_BODY_BYTES, BrokenRule, Mail, read_mail
@@ -242,6 +244,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090, help="0 takes a free one, which is printed")
     parser.add_argument("--token-prefix", default="sandbox-", help="tokens that begin so are taken")
+    parser.add_argument("--cert-dir", type=Path, help="serve TLS, with certificates that are written there")
     parser.add_argument("--faults", default="{}", help='JSON, such as {"latency_s": 0.05}')
     return parser
 
@@ -251,8 +254,13 @@ async def _serve(options: Mapping[str, Any]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     faults = Faults.parse(json.loads(options["faults"]))
+    tls = make_certificates(options["cert_dir"]).server_context() if options["cert_dir"] else None
     async with Sandbox(
-        host=options["host"], port=options["port"], token_prefix=options["token_prefix"], faults=faults
+        host=options["host"],
+        port=options["port"],
+        token_prefix=options["token_prefix"],
+        faults=faults,
+        tls=tls,
     ) as sandbox:
         sys.stdout.write(f"{sandbox.url}\n")
         sys.stdout.flush()

@@ -18,7 +18,18 @@ from typing import Any
 
 from bench.report import ROOT, machine, median, quantile, say, table, write_section
 from bench.send_mails import AT_ONCE, MAILS
-from bench.send_race import BARE, IDS, OURS, Rounds, environment, message_of, race, sandbox
+from bench.send_race import (
+    BARE,
+    IDS,
+    OURS,
+    PEER_PACKAGES,
+    Rounds,
+    environment,
+    message_of,
+    race,
+    race_over_tls,
+    sandbox,
+)
 from sending import open_flags
 from servers import RedisServer
 
@@ -116,7 +127,7 @@ def row(name: str, pairs: list[Pair]) -> tuple[str, ...]:
 
 def race_rows(rounds: Rounds) -> list[tuple[str, ...]]:
     """Give each contender's time, and by how much ours is faster in the same round."""
-    names = sorted(rounds[0], key=lambda name: name != OURS)
+    names = [name for name in (OURS, BARE, *PEER_PACKAGES) if name in rounds[0]]
     return [(name, *figures([turn[name] for turn in rounds], rounds)) for name in names]
 
 
@@ -174,10 +185,13 @@ def main() -> None:
         RedisServer(Path(folder)) as server,
         server.client() as client,
         sandbox() as graph_url,
+        sandbox(Path(folder) / "certificates") as tls_url,
     ):
         open_flags(client)
         say("sending in turns")
         raced = asyncio.run(race(server.url, graph_url))
+        ca_file = Path(folder) / "certificates" / "ca.pem"
+        raced |= asyncio.run(race_over_tls(server.url, tls_url, ca_file))
         say("sending many")
         sent = many(server.url, graph_url)
     write_section(

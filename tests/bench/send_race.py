@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import random
+import ssl
 import subprocess
 import sys
 import time
 import venv
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -45,14 +47,20 @@ def message_of(mail: Sample) -> OutgoingMessage:
     )
 
 
-def environment(redis_url: str, graph_url: str) -> dict[str, str]:
-    return {"ROLLOUT_REDIS_URL": redis_url, "MS_GRAPH_URL": graph_url, "PROVIDER_MICROSOFT_ENABLED": "true"}
+def environment(redis_url: str, graph_url: str, ca_file: Path | None = None) -> dict[str, str]:
+    return {
+        "ROLLOUT_REDIS_URL": redis_url,
+        "MS_GRAPH_URL": graph_url,
+        "MS_CA_FILE": str(ca_file or ""),
+        "PROVIDER_MICROSOFT_ENABLED": "true",
+    }
 
 
 @contextmanager
-def sandbox() -> Iterator[str]:
-    """Serve Graph in a process of its own; gives its URL."""
-    command = [sys.executable, "-m", "adapter.sandbox.graph", "--port", "0"]
+def sandbox(cert_dir: Path | None = None) -> Iterator[str]:
+    """Serve Graph in a process of its own, over TLS if there is a place for certificates; gives its URL."""
+    secure = ["--cert-dir", str(cert_dir)] if cert_dir else []
+    command = [sys.executable, "-m", "adapter.sandbox.graph", "--port", "0", *secure]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         if process.stdout is None:
             raise RuntimeError("the sandbox has no output")
@@ -64,12 +72,7 @@ def sandbox() -> Iterator[str]:
 
 async def race(redis_url: str, graph_url: str) -> dict[str, Rounds]:
     """Give the rounds of each mail; what does not run here is left out."""
-    settings = Settings.from_environment(environment(redis_url, graph_url))
-    tokens = {"microsoft": StaticTokens(TOKEN)}
-    async with (
-        Runtime.open(settings, tokens=tokens, registry=CollectorRegistry()) as runtime,
-        httpx.AsyncClient() as client,
-    ):
+    async with opened(redis_url, graph_url) as (runtime, client):
         with peers(graph_url) as ask:
             return {
                 name: await rounds(
@@ -83,14 +86,42 @@ async def race(redis_url: str, graph_url: str) -> dict[str, Rounds]:
             }
 
 
+async def race_over_tls(redis_url: str, graph_url: str, ca_file: Path) -> dict[str, Rounds]:
+    """As `race`, without the peers, and over TLS as to the real Graph."""
+    async with opened(redis_url, graph_url, ca_file) as (runtime, client):
+        return {
+            f"{name}, over TLS as to the real Graph": await rounds(
+                {
+                    OURS: ours(message_of(mail), runtime),
+                    BARE: bare(message_of(mail), client, graph_url),
+                }
+            )
+            for name, mail in MAILS.items()
+        }
+
+
+@asynccontextmanager
+async def opened(
+    redis_url: str, graph_url: str, ca_file: Path | None = None
+) -> AsyncIterator[tuple[Runtime, httpx.AsyncClient]]:
+    """Open what ours and bare httpx send with."""
+    settings = Settings.from_environment(environment(redis_url, graph_url, ca_file))
+    tokens = {"microsoft": StaticTokens(TOKEN)}
+    trust = ssl.create_default_context(cafile=ca_file) if ca_file else False
+    async with (
+        Runtime.open(settings, tokens=tokens, registry=CollectorRegistry()) as runtime,
+        httpx.AsyncClient(verify=trust) as client,
+    ):
+        yield runtime, client
+
+
 async def rounds(contenders: Mapping[str, Contender]) -> Rounds:
-    """Let each send in turn, a different one first in each round."""
+    """Let each send in turn, in another order each round: who comes after whom matters too."""
     names = [name for name, contender in contenders.items() if await contender() > 0]
-    made = []
-    for number in range(ROUNDS):
-        shift = number % len(names)
-        made.append({name: await contenders[name]() for name in names[shift:] + names[:shift]})
-    return made
+    orders = random.Random(8)
+    return [
+        {name: await contenders[name]() for name in orders.sample(names, len(names))} for _ in range(ROUNDS)
+    ]
 
 
 def ours(message: OutgoingMessage, runtime: Runtime) -> Contender:
