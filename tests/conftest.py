@@ -8,6 +8,8 @@ import redis
 from hypothesis import HealthCheck, settings
 from servers import Proxy, RedisServer
 
+pytest_plugins = ["secretsearch"]
+
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

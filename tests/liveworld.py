@@ -267,7 +267,7 @@ class World:
         for proxy in (*self.to_redis.values(), *self.to_prometheus.values()):
             proxy.close()
         self.prometheus.kill()
-        self.redis.kill()
+        self.redis.stop()
 
 
 def sleep_until(instant: float) -> None:

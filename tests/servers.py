@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Self
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 START_WITHIN_S = 10.0
 STOP_WITHIN_S = 5.0
@@ -25,7 +27,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One redis-server that keeps nothing on disk; it may be frozen, killed and started again on its port."""
+    """One redis-server that starts empty; it may be frozen, killed and started again on its port."""
 
     def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
         self.port = port or free_port()
@@ -50,7 +52,8 @@ class RedisServer:
     def start(self) -> Self:
         """Start, and wait until it answers; raises RuntimeError when it does not in time."""
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        command += ["--appendonly", "no", "--dir", str(self._folder), *self._options]
+        command += ["--appendonly", "no", "--rdbcompression", "no", "--dbfilename", f"left-{self.port}.rdb"]
+        command += ["--dir", str(self._folder), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_WITHIN_S
         while not self._answers():
@@ -90,6 +93,16 @@ class RedisServer:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it at a test's end; what it held stays in its folder, where the search for secrets looks."""
+        if self._process is not None:
+            with (
+                contextlib.suppress(redis.RedisError),
+                redis.Redis(port=self.port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client,
+            ):
+                client.save()
         self.kill()
 
 

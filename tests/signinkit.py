@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import re
 import socket
 import ssl
@@ -133,21 +132,6 @@ class Monitor:
             self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
         self._thread.join(5)
-
-
-class Notes(logging.Handler):
-    """Every log record of every logger, formatted whole, with tracebacks and arguments."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.DEBUG)
-        self.lines: list[str] = []
-        self.setFormatter(logging.Formatter("%(name)s %(levelname)s %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        # The test's own browser is not the product: that one asks Microsoft from its threads.
-        if record.name.startswith("http") and not str(record.threadName).startswith("signin"):
-            return
-        self.lines.append(f"{self.format(record)} {record.args!r}")
 
 
 def leaks(secrets: set[str], places: dict[str, Callable[[], str]]) -> list[str]:

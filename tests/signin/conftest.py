@@ -1,15 +1,16 @@
 """Fixtures of signing in. After every test, all that it left behind is searched for secrets."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
+from secretsearch import SEARCH, Notes
 from servers import RedisServer
-from signinkit import Browser, Monitor, Notes, environment, leaks, quick
+from signinkit import Browser, Monitor, environment, leaks, quick
 
 from adapter.sandbox.signin import CLIENT_SECRET, SandboxSignIn
 from adapter.signin.settings import SignInSettings
@@ -84,14 +85,17 @@ def nothing_leaks(request: pytest.FixtureRequest, outputs: list[str], pages: lis
         root.setLevel(level)
         structlog.reset_defaults()
         monitor.close()
+    SEARCH.secrets |= sandbox.issuer.secrets_given
     secrets = sandbox.issuer.secrets_given | {CLIENT_SECRET, *env["ROLLOUT_TOKEN_KEYS"].split(",")}
-    places = {
+    places: dict[str, Callable[[], str]] = {
         "the logs": lambda: "\n".join(notes.lines),
         "what Redis was sent": lambda: monitor.seen.decode("utf-8", "replace"),
         "the metrics": lambda: generate_latest(registry).decode(),
         "the pages": lambda: "\n".join(pages),
         "the outputs": lambda: "\n".join(outputs),
     }
+    for place, read in places.items():
+        SEARCH.note(place, read())
     assert leaks(secrets, places) == []
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
-from signinkit import Notes
+from secretsearch import Notes
 
 from adapter.signin.metrics import OUTCOMES, SignInMetrics
 from adapter.signin.oauth import PATH, routes

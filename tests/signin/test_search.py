@@ -1,11 +1,17 @@
 """The search for secrets that follows every test here finds one, wherever it stands."""
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 import structlog
 from redis import Redis
+from secretsearch import Notes
 from servers import RedisServer
-from signinkit import Monitor, Notes, leaks, until
+from signinkit import Monitor, leaks, until
 
 SECRET = "a-secret-that-must-be-found"
 
@@ -31,3 +37,34 @@ def test_structlog_events_are_searched_too(nothing_leaks: None) -> None:
     with structlog.testing.capture_logs() as events:
         structlog.get_logger("tests").info("event", token=SECRET)
     assert leaks({SECRET}, {"the events": lambda: repr(events)})
+
+
+LEAKS = {
+    "the output": "print(secret)",
+    "the logs": "logging.getLogger('any').warning('token %s', secret)",
+    "the files": "tmp_path.joinpath('daemon.log').write_text('x' + secret[:30])",
+    "the metrics": "Counter('some', 'help', ['token']).labels(secret)",
+}
+
+
+@pytest.mark.parametrize(("workers", "leaking"), [("0", False), ("2", True)])
+def test_a_secret_of_one_test_is_found_wherever_another_left_it_and_fails_the_run(
+    tmp_path: Path, workers: str, leaking: bool
+) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "import logging\n"
+        "from prometheus_client import Counter\n"
+        "from secretsearch import SEARCH\n"
+        f"secret = '{SECRET}-and-long-enough'\n"
+        f"def test_one(tmp_path):\n    {'; '.join(LEAKS.values()) if leaking else 'pass'}\n"
+        "def test_two():\n    SEARCH.secrets.add(secret)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "secretsearch", "-n", workers]
+    command += ["--dist", "loadfile" if int(workers) else "no", "--rootdir", str(tmp_path), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == leaking, done.stdout
+    found = {place for place in LEAKS if f"A secret stands in {place}" in done.stdout}
+    assert found == (set(LEAKS) if leaking else set())
+    assert SECRET not in done.stdout
