@@ -1,12 +1,10 @@
 """The command line's manners: one-line errors, tables that fit, a configuration to begin with."""
 
-import contextlib
 import getpass
 import json
 import os
 import pty
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +16,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import RedisServer
+from typed import read
+from typed import words_of as typed_words
 from waiting import wait_until
 
 from controller import cli
@@ -78,23 +78,9 @@ def test_every_command_helps_with_examples_that_can_be_typed(words: tuple[str, .
     examples = re.findall(r"(?:^ +|\()(rollout [^)\n]+)", end, flags=re.MULTILINE)
     assert examples
     for example in examples:
-        typed = shlex.split(re.sub(r" [<>] .*", "", example))
-        assert typed[1 : 1 + len(words)] == list(words)
-        parsed(typed[1:], tmp_path)
-
-
-def parsed(typed: list[str], folder: Path) -> None:
-    """Read what was typed as the command line does, without doing it; raises click.UsageError."""
-    command: click.Command | None = cli.rollout
-    context = click.Context(cli.rollout)
-    while isinstance(command, click.Group):
-        command = command.get_command(context, typed[0])
-        typed = typed[1:]
-    assert command is not None
-    with contextlib.chdir(folder):
-        for name in ("a.html", "body.txt", "logo.png"):
-            Path(name).touch()
-        command.make_context("example", typed).close()
+        typed = typed_words(example)
+        assert typed[: len(words)] == list(words)
+        read(typed, tmp_path)
 
 
 def test_every_command_that_prints_a_table_prints_json() -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import hmac
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,17 +14,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from click.testing import CliRunner
 from faultrig import Rig
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import RedisServer
+from prometheus_client.parser import text_string_to_metric_families
+from servers import RedisServer, free_port
 from waiting import wait_until
 
 from controller import notifier
 from controller.commands.notify import notify
+from controller.contract import ROLLOUT_TICKS_TOTAL
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES, ConfigError
 from controller.notices import message, notices_of, signature
@@ -31,10 +36,13 @@ from controller.receivers import EVENTS, KINDS, Receiver, parse_receivers
 from controller.stream import aconnect
 from controller.tasks import end
 
+HANG, TWICE = 0, -1
+ROLLOUT = Path(sys.executable).with_name("rollout")
+
 
 @dataclass
 class Inbox:
-    """A receiver that answers as a test says: a status, or 0 to hang until it is let go."""
+    """A receiver that answers as a test says: a status, HANG until it is let go, or TWICE in one breath."""
 
     answers: list[int] = field(default_factory=list)
     taken: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -55,15 +63,20 @@ def inbox() -> Iterator[Inbox]:
     box = Inbox()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status = box.answers.pop(0) if box.answers else 200
             box.taken.append((dict(self.headers), body))
-            if status == 0:
+            if status == HANG:
                 box.let_go.wait(20)
+                self.close_connection = True
                 return
-            self.send_response(status)
-            self.end_headers()
+            for code in (200, 200) if status == TWICE else (status,):
+                self.send_response(code)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Stay silent."""
@@ -136,7 +149,7 @@ async def test_holds_are_not_told_and_what_is_not_asked_for_is_not(rig: Rig, inb
 async def test_a_receiver_that_fails_hangs_and_answers_late_gets_every_notice_under_its_id(
     rig: Rig, inbox: Inbox, quick: None
 ) -> None:
-    inbox.answers = [500, 503, 0, 429, 200]
+    inbox.answers = [500, 503, HANG, 429, 200]
     async with telling(rig, webhook(inbox)):
         kinds = (Kind.ENABLE, Kind.PAUSE, Kind.RESUME)
         done = [(await asyncio.to_thread(rig.person, kind))["id"] for kind in kinds]
@@ -144,6 +157,54 @@ async def test_a_receiver_that_fails_hangs_and_answers_late_gets_every_notice_un
     assert list(dict.fromkeys(inbox.ids)) == done
     assert inbox.ids.count(done[0]) == 5
     assert inbox.ids.count(done[1]) == inbox.ids.count(done[2]) == 1
+
+
+async def test_a_receiver_that_answers_twice_gets_every_notice_and_in_order(
+    rig: Rig, inbox: Inbox, quick: None
+) -> None:
+    inbox.answers = [TWICE] * 4
+    async with telling(rig, webhook(inbox)):
+        kinds = (Kind.ENABLE, Kind.PAUSE, Kind.RESUME, Kind.DISABLE)
+        done = [(await asyncio.to_thread(rig.person, kind))["id"] for kind in kinds]
+        await until(lambda: inbox.ids and inbox.ids[-1] == done[-1])
+    assert list(dict.fromkeys(inbox.ids)) == done
+
+
+def test_no_tick_waits_for_a_receiver_that_hangs(
+    redis_server: RedisServer, inbox: Inbox, tmp_path: Path
+) -> None:
+    inbox.answers = [HANG] * 100
+    address, config = f"127.0.0.1:{free_port()}", tmp_path / "rollout.toml"
+    config.write_text(
+        f'[controller]\nredis_url = "{redis_server.url}"\nprometheus_url = "http://127.0.0.1:1"\n'
+        f'listen = "{address}"\ninterval_s = 1\n[notify.ops]\nkind = "webhook"\nurl = "{inbox.url}"\n'
+    )
+    log = (tmp_path / "log").open("wb")
+    command = [str(ROLLOUT), "run", "--no-adapter", "--config", str(config)]
+    daemon = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
+    try:
+        wait_until(lambda: ticks_of(address) > 0, within_s=30, what="the daemon's first tick")
+        subprocess.run(
+            [ROLLOUT, "enable", "microsoft", "--reason", "x", "--config", config], check=True, stdout=log
+        )
+        wait_until(lambda: inbox.taken, within_s=10, what="the notice")
+        so_far = ticks_of(address)
+        wait_until(lambda: ticks_of(address) > so_far + 3, within_s=20, what="the ticks after it")
+        assert not inbox.let_go.is_set()
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+        log.close()
+
+
+def ticks_of(address: str) -> float:
+    """Give how many ticks a daemon has made; 0 before it answers."""
+    try:
+        text = httpx.get(f"http://{address}/metrics", trust_env=False).text
+    except httpx.HTTPError:
+        return 0
+    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    return sum(one.value for one in samples if one.name == ROLLOUT_TICKS_TOTAL)
 
 
 async def test_a_receiver_that_says_never_is_not_asked_again(rig: Rig, inbox: Inbox, quick: None) -> None:
@@ -170,7 +231,7 @@ async def test_what_a_dead_process_left_unsent_another_one_sends(
 ) -> None:
     monkeypatch.setattr(notifier, "_ABANDONED_MS", 50)
     monkeypatch.setattr(notifier, "_LOOK_FOR_ABANDONED_S", 0.05)
-    inbox.answers = [0]
+    inbox.answers = [HANG]
     async with telling(rig, webhook(inbox)):
         done = await asyncio.to_thread(rig.person, Kind.ENABLE)
         await until(lambda: inbox.taken)
