@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from adapter.providers.provider import Limits
+from controller.features import ConfigError, read_toml
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ class Settings:
     """What the adapter needs to know of its surroundings. Each comment names the environment variable."""
 
     redis_url: str = "redis://127.0.0.1:6379/0"
-    """ROLLOUT_REDIS_URL"""
+    """ROLLOUT_REDIS_URL, also from a file; else as `[controller]` of ROLLOUT_CONFIG says."""
     config_file: str = ""
     """ROLLOUT_CONFIG: the features; without it the built-in ones."""
     base_urls: Mapping[str, str] = field(default_factory=dict)
@@ -61,7 +62,7 @@ class Settings:
         env = Environment(os.environ if environment is None else environment)
         tenant = env.text("MS_TENANT_ID")
         return cls(
-            redis_url=env.url("ROLLOUT_REDIS_URL", _default("redis_url"), ("redis", "rediss", "unix")),
+            redis_url=env.redis_url(),
             config_file=env.text("ROLLOUT_CONFIG"),
             base_urls=env.base_urls(),
             authority=env.url(
@@ -136,12 +137,21 @@ class Environment:
         return value
 
     def url(self, name: str, default: str, schemes: tuple[str, ...]) -> str:
-        text = self.text(name)
-        if text and (
-            urlsplit(text).scheme not in schemes or not (urlsplit(text).netloc or urlsplit(text).path)
-        ):
-            raise SettingsError(f"{name} is not a URL that begins with {' or '.join(schemes)}")
-        return text or default
+        return _url(name, self.text(name), schemes) or default
+
+    def redis_url(self) -> str:
+        """Take the Redis that the controller takes: ROLLOUT_REDIS_URL, its file, else the configuration's."""
+        given = self.secret("ROLLOUT_REDIS_URL") or self.in_config("redis_url")
+        return _url("ROLLOUT_REDIS_URL", given, ("redis", "rediss", "unix")) or str(_default("redis_url"))
+
+    def in_config(self, key: str) -> str:
+        """Give what the table [controller] in the file of ROLLOUT_CONFIG says, nothing where it does not."""
+        path = self.text("ROLLOUT_CONFIG")
+        try:
+            table = read_toml(Path(path))[1].get("controller", {}) if path else {}
+        except ConfigError as error:
+            raise SettingsError(str(error)) from error
+        return str(table.get(key, "")) if isinstance(table, Mapping) else ""
 
     def file(self, name: str) -> str:
         text = self.text(name)
@@ -173,6 +183,13 @@ class Environment:
         directory = self.text("CREDENTIALS_DIRECTORY")
         path = Path(directory) / name
         return _read_secret(name, path) if directory and path.is_file() else ""
+
+
+def _url(name: str, text: str, schemes: tuple[str, ...]) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in schemes or not (parts.netloc or parts.path)):
+        raise SettingsError(f"{name} is not a URL that begins with {' or '.join(schemes)}")
+    return text
 
 
 def _read_secret(name: str, path: Path) -> str:

@@ -1,6 +1,7 @@
 """`rollout auth`: let a person link a mailbox, see whether one is linked, forget it."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -9,7 +10,9 @@ from urllib.parse import urlencode
 
 import click
 
+from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
+from adapter.settings import Environment, SettingsError
 from adapter.signin.errors import CLIENT_CONFIG, SignInError
 from adapter.signin.handshake import Handshake
 from adapter.signin.oauth import PATH
@@ -37,18 +40,17 @@ def auth() -> None:
 @click.option(
     "--listen",
     envvar="ROLLOUT_LISTEN",
-    default=DEFAULT_LISTEN,
-    show_default=True,
-    help="Where the service listens, as HOST:PORT (default: ROLLOUT_LISTEN).",
+    help=f"Where the service listens, as HOST:PORT.  [default: as configured, {DEFAULT_LISTEN}]",
 )
+@config_option
 @json_option
-def link(user_id: str, listen: str, as_json: bool) -> None:
+def link(user_id: str, listen: str | None, as_json: bool) -> None:
     """Print a link with which a person links a mailbox to USER_ID.
 
     The link is good once and for ten minutes. Whoever holds it can link a mailbox to that user: hand it to
     the person themselves.
     """
-    base = _base_url(listen)
+    base = _base_url(listen or _configured_listen())
     token = _run(lambda manager: Handshake(manager).link_for(user_id))
     url = f"{base}{PATH}/authorize?{urlencode({'link': token})}"
     if as_json:
@@ -64,6 +66,7 @@ def link(user_id: str, listen: str, as_json: bool) -> None:
     )
 )
 @click.argument("user_id")
+@config_option
 @json_option
 def status(user_id: str, as_json: bool) -> None:
     """Tell whether a mailbox is linked to USER_ID, and how long its tokens are kept."""
@@ -87,6 +90,7 @@ def status(user_id: str, as_json: bool) -> None:
     )
 )
 @click.argument("user_id")
+@config_option
 @json_option
 def revoke(user_id: str, as_json: bool) -> None:
     """Forget the tokens of USER_ID here.
@@ -115,6 +119,13 @@ def _run(ask: Callable[[MicrosoftTokenManager], Awaitable[T]]) -> T:
         return asyncio.run(asked())
     except SignInError as error:
         fail(error.message, USAGE if error.code == CLIENT_CONFIG else UNREACHABLE)
+
+
+def _configured_listen() -> str:
+    try:
+        return Environment(os.environ).in_config("listen") or DEFAULT_LISTEN
+    except SettingsError as error:
+        fail(str(error))
 
 
 def _base_url(listen: str) -> str:

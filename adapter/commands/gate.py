@@ -5,16 +5,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from math import isinf
-from pathlib import Path
 from typing import Any
 
 import click
 
-from adapter.flags import Explanation, RolloutGate
+from adapter.commands.config import config_option
+from adapter.flags import Explanation, RolloutGate, configured_features
 from adapter.gate import BUCKETS, GATE_REASONS
+from adapter.settings import Environment
 from controller.console import DONE, NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.contract import FLAG_NAMES, Flags, format_flags, format_percent
-from controller.features import RolloutFeature, load_features, no_feature, read_toml
+from controller.features import RolloutFeature, no_feature
 
 
 @click.command(
@@ -29,14 +30,9 @@ from controller.features import RolloutFeature, load_features, no_feature, read_
 @click.option(
     "--recipient", "recipients", multiple=True, help="An address the mail goes to; may be repeated."
 )
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="ROLLOUT_CONFIG",
-    help="TOML file with the features and settings (default: ROLLOUT_CONFIG).",
-)
+@config_option
 @json_option
-def gate(feature: str, user_id: str, recipients: tuple[str, ...], config: Path | None, as_json: bool) -> None:
+def gate(feature: str, user_id: str, recipients: tuple[str, ...], as_json: bool) -> None:
     """Ask the gate as a sender would; nothing is sent.
 
     Without --recipient the answer is for the user alone, whoever the mail goes to. With - in the place of
@@ -44,7 +40,7 @@ def gate(feature: str, user_id: str, recipients: tuple[str, ...], config: Path |
     """
     many = user_id == "-"
     user_ids = sys.stdin.read().splitlines() if many else [user_id]
-    explanations = _explain(feature, user_ids, recipients, config)
+    explanations = _explain(feature, user_ids, recipients)
     if as_json:
         told = [_as_json(one, recipients) for one in explanations]
         print_json(told if many else told[0])
@@ -56,12 +52,10 @@ def gate(feature: str, user_id: str, recipients: tuple[str, ...], config: Path |
     raise SystemExit(DONE if all(one.open for one in explanations) else NO)
 
 
-def _explain(
-    feature: str, user_ids: Sequence[str], recipients: tuple[str, ...], config: Path | None
-) -> list[Explanation]:
+def _explain(feature: str, user_ids: Sequence[str], recipients: tuple[str, ...]) -> list[Explanation]:
     try:
-        features = _features(feature, config)
-        rollout_gate = RolloutGate.connect(_redis_url(config), features)
+        features = _features(feature)
+        rollout_gate = RolloutGate.connect(Environment(os.environ).redis_url(), features)
     except ValueError as error:
         fail(str(error))
     with rollout_gate:
@@ -72,17 +66,11 @@ def _explain(
     return explanations
 
 
-def _features(feature: str, config: Path | None) -> Mapping[str, RolloutFeature]:
-    features = load_features(config)
+def _features(feature: str) -> Mapping[str, RolloutFeature]:
+    features = configured_features()
     if feature not in features:
         fail(no_feature(feature, features))
     return {feature: features[feature]}
-
-
-def _redis_url(config: Path | None) -> str:
-    """Give ROLLOUT_REDIS_URL, else what the file's [controller] table says, else the local Redis."""
-    table = read_toml(config)[1].get("controller", {}) if config else {}
-    return os.environ.get("ROLLOUT_REDIS_URL") or table.get("redis_url") or "redis://127.0.0.1:6379/0"
 
 
 def _as_json(explanation: Explanation, recipients: tuple[str, ...]) -> dict[str, Any]:

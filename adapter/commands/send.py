@@ -13,6 +13,7 @@ import click
 
 from adapter.actions import Action
 from adapter.checks import check
+from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
 from adapter.errors import AuthError, MessageRefusedError, StructuredError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage
@@ -88,6 +89,7 @@ def _type_of(path: Path) -> str:
 @click.option("--key", "idempotency_key", help="Idempotency key: the mail of a key is sent once.")
 @click.option("--resend-unknown", is_flag=True, help="Send again what may have been sent.")
 @click.option("--action", "action_name", default="outlook.send", show_default=True)
+@config_option
 @click.option("--dry-run", is_flag=True, help="Check, and print the request; ask nobody, send nothing.")
 @json_option
 def send(message: Any, action_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:

@@ -16,7 +16,6 @@ LINK_TTL_S = 600
 
 MAX_POLL_S = 0.05
 
-DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_REDIRECT_URI = "http://localhost:8003/oauth/microsoft/callback"
 _COMMON = {"common", "organizations", "consumers"}
 
@@ -39,8 +38,8 @@ class SignInSettings:
     """MS_AUTHORITY; Microsoft's own for the tenant unless given."""
     ca_file: str = ""
     """MS_CA_FILE: the certificates trusted instead of the usual ones."""
-    redis_url: str = DEFAULT_REDIS_URL
-    """ROLLOUT_REDIS_URL"""
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """ROLLOUT_REDIS_URL, also from a file; else as `[controller]` of ROLLOUT_CONFIG says."""
     scopes: tuple[str, ...] = ("Mail.Send", "email")
     """MSAL adds openid, profile and offline_access, and refuses to be given them."""
     lock_ttl_s: float = 10.0
@@ -79,7 +78,7 @@ class SignInSettings:
             client_secret=_needed(env.secret("MS_CLIENT_SECRET"), "MS_CLIENT_SECRET"),
             tenant_id=_needed(env.text("MS_TENANT_ID"), "MS_TENANT_ID"),
             token_keys=token_keys(env),
-            redis_url=env.url("ROLLOUT_REDIS_URL", DEFAULT_REDIS_URL, ("redis", "rediss", "unix")),
+            redis_url=env.redis_url(),
             ca_file=env.file("MS_CA_FILE"),
         )
         return replace(

@@ -5,7 +5,7 @@ import json
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,7 +21,7 @@ from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.tokens import MicrosoftTokenManager
 
 
-async def ask(env: dict[str, str], *arguments: str) -> Result:
+async def ask(env: Mapping[str, str | None], *arguments: str) -> Result:
     """Run the command in a thread of its own: it brings its own event loop."""
     return await asyncio.to_thread(CliRunner().invoke, auth, list(arguments), env=env)
 
@@ -34,6 +34,27 @@ async def test_link_prints_one_url_on_the_listen_address(env: dict[str, str], br
     assert "user-1" not in line
     link = parse_qs(urlsplit(line).query)["link"][0]
     assert (await browser.sign_in(link)).status_code == 200
+
+
+async def test_link_takes_redis_and_the_listen_address_from_the_configuration(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    config = tmp_path / "rollout.toml"
+    config.write_text(f'[controller]\nredis_url = "{env["ROLLOUT_REDIS_URL"]}"\nlisten = "127.0.0.1:8124"\n')
+    bare = {**env, "ROLLOUT_REDIS_URL": None, "ROLLOUT_LISTEN": None}
+    named = await ask(bare, "link", "user-1", "--config", str(config))
+    assert named.stdout.startswith("http://127.0.0.1:8124/oauth/microsoft/authorize?link="), named.output
+    by_variable = await ask({**bare, "ROLLOUT_CONFIG": str(config)}, "status", "user-1")
+    assert (by_variable.exit_code, "not linked" in by_variable.stdout) == (1, True)
+    broken = await ask(bare, "link", "user-1", "--config", str(tmp_path / "nothing.toml"))
+    assert (broken.exit_code, broken.stderr.count("\n")) == (2, 1)
+
+
+async def test_redis_may_be_named_in_a_file(env: dict[str, str], tmp_path: Path) -> None:
+    secret = tmp_path / "redis"
+    secret.write_text(env["ROLLOUT_REDIS_URL"] + "\n")
+    bare = {**env, "ROLLOUT_REDIS_URL": None, "ROLLOUT_REDIS_URL_FILE": str(secret)}
+    assert (await ask(bare, "status", "user-1")).exit_code == 1
 
 
 async def test_link_as_json_and_on_every_address(env: dict[str, str]) -> None:
