@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
-from adapter.connections import CONNECTION_ERRORS, Connections
+from adapter.connections import Connections
 from adapter.providers.body import Body
 from adapter.providers.provider import Reply, Request
 
@@ -18,6 +18,7 @@ MAX_REPLY_BYTES = 64 * 1024
 """Error bodies are small; more than this is not read."""
 READ_BODY_S = 5.0
 """For the rest of a reply whose status is known."""
+_ERRORS = (TimeoutError, OSError, httpx.HTTPError)
 
 
 class NotSentError(Exception):
@@ -37,7 +38,7 @@ class Attempt:
         self.body_began = False
 
 
-class _Stream:
+class _Stream(httpx.AsyncByteStream):
     """The request body; it notes when it is first asked for, because headers alone send no mail."""
 
     def __init__(self, body: Body, attempt: Attempt) -> None:
@@ -54,83 +55,61 @@ class Transport:
     """Posts to one base URL over kept-alive HTTP/1.1 connections."""
 
     def __init__(self, base_url: str, *, ca_file: str = "", connect_timeout_s: float = 5.0) -> None:
-        url = httpx.URL(base_url)
-        self._base = httpcore.URL(
-            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path.rstrip(b"/")
-        )
-        self._headers = {
-            "Host": url.netloc.decode(),
-            "User-Agent": "rollout-controller",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        }
+        self._base_url = httpx.URL(base_url.rstrip("/"))
         self._connect_timeout_s = connect_timeout_s
-        self._connections = Connections(self._base.origin, _trust(base_url, ca_file), _proxy(base_url))
+        self._client = httpx.AsyncClient(
+            transport=Connections(self._base_url, _trust(base_url, ca_file), _proxy(base_url)),
+            headers={
+                "User-Agent": "rollout-controller",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+        )
 
     async def post(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
     ) -> Reply:
         """Post once; raises NotSentError or OutcomeUnknownError, both within `left_s` seconds."""
-        end = asyncio.get_running_loop().time() + left_s
-        built = self._build(request, headers, left_s, attempt)
         try:
-            async with asyncio.timeout_at(end):
-                connection = await self._connections.take()
-        except TimeoutError as error:
+            async with asyncio.timeout(left_s):
+                response = await self._client.send(
+                    self._build(request, headers, left_s, attempt), stream=True
+                )
+        except _ERRORS as error:
             raise _outcome(attempt, error) from error
-        try:
-            async with asyncio.timeout_at(end):
-                response = await connection.handle_async_request(built)
-            return Reply(response.status, _texts(response.headers), await _read(response))
-        except CONNECTION_ERRORS as error:
-            raise _outcome(attempt, error) from error
-        finally:
-            await self._connections.put_back(connection)
+        return Reply(response.status_code, dict(response.headers), await _read(response))
 
     def _build(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
-    ) -> httpcore.Request:
-        every = {**self._headers, **request.headers, **headers, "Content-Length": str(len(request.body))}
-        return httpcore.Request(
-            b"POST",
+    ) -> httpx.Request:
+        return self._client.build_request(
+            "POST",
             self._url(request.path),
-            headers=[(name.encode(), value.encode("ascii")) for name, value in every.items()],
+            headers={**request.headers, **headers, "Content-Length": str(len(request.body))},
             content=_Stream(request.body, attempt),
-            extensions={
-                "timeout": {"connect": min(self._connect_timeout_s, left_s), "read": left_s, "write": left_s}
-            },
+            timeout=httpx.Timeout(left_s, connect=min(self._connect_timeout_s, left_s)),
         )
 
-    def _url(self, path: str) -> httpcore.URL:
-        base = self._base
-        return httpcore.URL(
-            scheme=base.scheme, host=base.host, port=base.port, target=base.target + path.encode()
-        )
+    def _url(self, path: str) -> httpx.URL:
+        return self._base_url.copy_with(raw_path=self._base_url.raw_path.rstrip(b"/") + path.encode())
 
     async def aclose(self) -> None:
-        await self._connections.aclose()
+        await self._client.aclose()
 
 
-def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Give headers by their names in lower case; what is there twice stands behind a comma."""
-    texts: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        texts[name] = f"{texts[name]}, {value}" if name in texts else value
-    return texts
-
-
-async def _read(response: httpcore.Response) -> bytes:
+async def _read(response: httpx.Response) -> bytes:
     """Read what can be read in a moment: the status alone already says whether the mail was taken."""
     read = bytearray()
-    with contextlib.suppress(*CONNECTION_ERRORS):
-        async with asyncio.timeout(READ_BODY_S):
-            async for part in response.aiter_stream():
-                read += part
-                if len(read) > MAX_REPLY_BYTES:
-                    break
-    with contextlib.suppress(*CONNECTION_ERRORS):
-        await response.aclose()
+    try:
+        with contextlib.suppress(*_ERRORS):
+            async with asyncio.timeout(READ_BODY_S):
+                async for part in response.aiter_bytes():
+                    read += part
+                    if len(read) > MAX_REPLY_BYTES:
+                        break
+    finally:
+        with contextlib.suppress(*_ERRORS):
+            await response.aclose()
     return bytes(read[:MAX_REPLY_BYTES])
 
 
