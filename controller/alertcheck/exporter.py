@@ -28,7 +28,9 @@ class Exporter:
         self._features = features
         self._healthy = healthy
         self._lock = threading.Lock()
-        self._totals: dict[Key, float] = {}
+        self._totals = dict[Key, float]()
+        self._before = dict[Key, float]()
+        """What was counted before the last restart."""
         self._since = time.monotonic()
         self.started_at = time.time()
         self.change()
@@ -67,11 +69,22 @@ class Exporter:
             self._totals[key] = self._totals.get(key, 0.0) + per_s * (now - self._since)
         self._since = now
 
-    def totals(self) -> dict[Key, float]:
-        """Give what was counted up to now."""
+    def restart(self) -> None:
+        """Begin anew, as processes that were started again: with every counter at 0."""
         with self._lock:
             self._settle()
-            return dict(self._totals)
+            self._before = self._all()
+            self._totals = dict.fromkeys(self._totals, 0.0)
+            self.started_at = time.time()
+
+    def totals(self) -> dict[Key, float]:
+        """Give what was counted up to now, before restarts too."""
+        with self._lock:
+            self._settle()
+            return self._all()
+
+    def _all(self) -> dict[Key, float]:
+        return {key: value + self._before.get(key, 0.0) for key, value in self._totals.items()}
 
     def senders_text(self) -> str:
         with self._lock:
