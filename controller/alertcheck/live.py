@@ -18,15 +18,14 @@ from controller.alertcheck.result import Result
 from controller.alertcheck.servers import (
     BACKENDS,
     Backend,
-    Ports,
     start_alertmanager,
     start_daemon,
-    start_redis,
 )
 from controller.alertcheck.webhook import AlertKey, Notices, receiving
 from controller.contract import flag_key
 from controller.decision.model import RolloutFeature
 from controller.demo.processes import Processes
+from controller.demo.servers import Ports, start_redis
 from controller.rules.book import rule_files
 from controller.rules.model import Alert
 from controller.rules.names import Names
@@ -149,7 +148,7 @@ def run_live(
         exporter, notices = Exporter(features, HEALTHY), Notices()
         first, second, controller = stack.enter_context(serving(exporter))
         alertmanager = start_alertmanager(processes, stack.enter_context(receiving(notices)))
-        files = {file.name: file for file in rule_files(features, SCALE)}
+        files = rule_files(features, SCALE)
         ports = Ports((first, second), controller, alertmanager)
         running = BACKENDS[backend](processes, files, SCALE, ports)
         flags = _start_controller(stack, processes, running, features)
@@ -159,7 +158,7 @@ def run_live(
         results = [_all_well(watch, exporter)]
         for fault in faults(features):
             results += _walk_through(fault, exporter, notices, watch, progress, flags, features)
-        rules = [rule for file in files.values() for rule in file.alerts]
+        rules = [rule for file in files for rule in file.alerts]
         watch.until(lambda: all(_told(notices, rule) for rule in rules), within_s=15)
         results += [_result(rule, watch, notices) for rule in rules]
         drawings = pictures(client, running.query_url, drawn, started, time.time()) if drawn else {}

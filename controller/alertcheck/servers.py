@@ -1,48 +1,15 @@
-"""The servers of a live validation: Prometheus, Alertmanager, Redis and the daemon, on loopback."""
+"""The further servers of a live validation: Alertmanager, VictoriaMetrics with vmalert, and the daemon."""
 
-import json
-import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-from controller.contract import SENDER_JOB
 from controller.demo.processes import Processes, answers, free_port
+from controller.demo.servers import Ports, program, scrape_config, start_prometheus, write_rules
 from controller.rules.alertmanager import Notices as Routing
 from controller.rules.alertmanager import alertmanager_text
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale, duration
-from controller.rules.text import yaml_text
-
-_SCRAPES = """\
-global:
-  scrape_interval: {scrape}
-  scrape_timeout: {scrape}
-scrape_configs:
-  - job_name: {job}
-    static_configs: [{{targets: {senders}}}]
-  - job_name: rollout-controller
-    static_configs: [{{targets: ["127.0.0.1:{controller}"]}}]
-"""
-_ALERTING = """\
-rule_files: ["rules/*.yml"]
-alerting:
-  alertmanagers:
-    - static_configs: [{{targets: ["127.0.0.1:{alertmanager}"]}}]
-"""
-
-
-class MissingServerError(Exception):
-    """A server that a live validation needs is not installed; the message says how to get it."""
-
-
-def program(*names: str, package: str) -> str:
-    """Find a program under one of its names; raises MissingServerError with the package that has it."""
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    if found is None:
-        raise MissingServerError(f"{names[0]} is not on PATH; install it: apt-get install {package}")
-    return found
 
 
 def start_alertmanager(processes: Processes, webhook: int) -> int:
@@ -75,50 +42,20 @@ class Backend:
     rules_url: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The loopback ports that a backend scrapes and notifies."""
-
-    senders: tuple[int, ...]
-    controller: int
-    alertmanager: int
-
-
-def start_prometheus(
-    processes: Processes, files: Mapping[str, RuleFile], scale: Scale, ports: Ports
+def start_prometheus_backend(
+    processes: Processes, files: Iterable[RuleFile], scale: Scale, ports: Ports
 ) -> Backend:
-    """Start Prometheus with these rules."""
-    binary = program("prometheus", package="prometheus")
-    _write_rules(processes.folder, files)
-    config, port = processes.folder / "prometheus.yml", free_port()
-    alerting = _ALERTING.format(alertmanager=ports.alertmanager)
-    config.write_text(_scrape_config(scale, ports) + alerting, encoding="utf-8")
-    process = processes.start(
-        "prometheus",
-        port,
-        [
-            binary,
-            f"--config.file={config}",
-            f"--storage.tsdb.path={processes.folder / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--storage.tsdb.retention.time=2h",
-            "--log.level=warn",
-        ],
-    )
-    url = f"http://127.0.0.1:{port}"
-    processes.wait_for(process, answers(f"{url}/-/ready"))
+    url = start_prometheus(processes, files, scale, ports)
     return Backend(url, url)
 
 
-def start_victoria(
-    processes: Processes, files: Mapping[str, RuleFile], scale: Scale, ports: Ports
-) -> Backend:
+def start_victoria(processes: Processes, files: Iterable[RuleFile], scale: Scale, ports: Ports) -> Backend:
     """Start VictoriaMetrics, and vmalert with these rules."""
     storage = program("victoria-metrics", "victoria-metrics-prod", package="victoria-metrics")
     evaluator = program("vmalert", "vmalert-prod", package="victoria-metrics")
-    _write_rules(processes.folder, files)
+    write_rules(processes.folder, files)
     config, port = processes.folder / "scrape.yml", free_port()
-    config.write_text(_scrape_config(scale, ports), encoding="utf-8")
+    config.write_text(scrape_config(scale, ports), encoding="utf-8")
     process = processes.start(
         "victoria-metrics",
         port,
@@ -155,36 +92,7 @@ def start_victoria(
     return Backend(url, rules_url)
 
 
-BACKENDS = {"prometheus": start_prometheus, "victoria": start_victoria}
-
-
-def _write_rules(folder: Path, files: Mapping[str, RuleFile]) -> None:
-    (folder / "rules").mkdir()
-    for name, file in files.items():
-        (folder / "rules" / name).write_text(yaml_text(file), encoding="utf-8")
-
-
-def _scrape_config(scale: Scale, ports: Ports) -> str:
-    return _SCRAPES.format(
-        scrape=duration(scale.scrape_s),
-        job=SENDER_JOB,
-        senders=json.dumps([f"127.0.0.1:{port}" for port in ports.senders]),
-        controller=ports.controller,
-    )
-
-
-def start_redis(processes: Processes) -> str:
-    """Start a redis-server that keeps nothing; gives its URL."""
-    binary, port = program("redis-server", package="redis-server"), free_port()
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = processes.start("redis", port, [*command, "--dir", str(processes.folder)])
-    log = process.log
-
-    def ready() -> bool:
-        return "Ready to accept connections" in log.read_text(encoding="utf-8", errors="replace")
-
-    processes.wait_for(process, ready)
-    return f"redis://127.0.0.1:{port}/0"
+BACKENDS = {"prometheus": start_prometheus_backend, "victoria": start_victoria}
 
 
 def start_daemon(processes: Processes, backend: Backend, redis: str, scale: Scale, features: str) -> None:

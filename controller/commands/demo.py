@@ -14,9 +14,10 @@ from rich.console import Console
 
 from controller.console import NO, UNREACHABLE, examples, fail, print_table
 from controller.demo.processes import Processes, StartError
+from controller.demo.servers import MissingServerError
 from controller.demo.story import SCENARIOS, Seen, StoryError, look, tell
 from controller.demo.view import View
-from controller.demo.world import MissingServerError, World, build
+from controller.demo.world import World, build
 from controller.flagstore import StoreError
 
 _PULSE_S = 0.25

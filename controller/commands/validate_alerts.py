@@ -12,11 +12,12 @@ from controller.alertcheck.live import run_live
 from controller.alertcheck.offline import Setting, as_rendered, run_all
 from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.result import Result, failures, write_junit
-from controller.alertcheck.servers import BACKENDS, MissingServerError
+from controller.alertcheck.servers import BACKENDS
 from controller.commands.common import config_option
 from controller.commands.scale import find_folder, scale_options, settings_and_scale
 from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.demo.processes import StartError
+from controller.demo.servers import MissingServerError
 from controller.rules.book import rule_files
 from controller.rules.check import promtool_path
 from controller.rules.scale import Scale

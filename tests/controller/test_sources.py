@@ -14,13 +14,14 @@ from servers import PrometheusServer, free_port
 from snapshots import FEATURE, at_step, changed
 from waiting import wait_until
 
-from controller.alertcheck.servers import BACKENDS, Backend, Ports
+from controller.alertcheck.servers import BACKENDS, Backend
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS
 from controller.decision.decide import decide
 from controller.decision.judge import feature_tests
 from controller.decision.model import METRICS_PROBLEMS, Decision, Evidence, Kind, Reason, SloState, State
 from controller.decision.sequential import with_window
 from controller.demo.processes import Process, Processes
+from controller.demo.servers import Ports
 from controller.evidence import Lengths, Question
 from controller.prometheus import PrometheusSource
 from controller.rules.book import rule_files
@@ -113,8 +114,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         for name, port in zip(SENDERS, ports.senders, strict=True):
             script = str(Path(__file__).parents[1] / "metricsender.py")
             processes.start(name, port, [sys.executable, script, str(port)])
-        files = {file.name: file for file in rule_files([FEATURE], SCALE)}
-        backend = BACKENDS[request.param](processes, files, SCALE, ports)
+        backend = BACKENDS[request.param](processes, rule_files([FEATURE], SCALE), SCALE, ports)
         lengths = Lengths(SCALE.window_s, SCALE.scrape_s)
         source = PrometheusSource(backend.query_url, lengths, rules_url=backend.rules_url)
         yield World(request.param, processes, backend, source)

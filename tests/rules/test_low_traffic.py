@@ -14,10 +14,11 @@ from waiting import wait_until
 from controller.alertcheck.exporter import Exporter, serving
 from controller.alertcheck.load import Phase, traffic
 from controller.alertcheck.promtool import input_series, run
-from controller.alertcheck.servers import Ports, start_daemon, start_prometheus, start_redis
+from controller.alertcheck.servers import Backend, start_daemon
 from controller.cli import rollout
 from controller.contract import flag_key
-from controller.demo.processes import Processes, free_port
+from controller.demo.processes import Processes
+from controller.demo.servers import Ports, start_prometheus, start_redis
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.book import rule_files
 from controller.rules.scale import Scale
@@ -69,18 +70,18 @@ def test_in_production_the_controller_pauses_within_five_ticks_of_the_first_fail
 @pytest.mark.timeout(300)
 def test_on_real_servers_the_alert_fires_and_the_controller_pauses(tmp_path: Path) -> None:
     scale = Scale.of(window_s=6)
-    files = {file.name: file for file in rule_files([MICROSOFT], scale)}
+    files = rule_files([MICROSOFT], scale)
     with ExitStack() as stack:
         processes = stack.enter_context(Processes(tmp_path))
         first, second, controller = stack.enter_context(serving(Exporter([MICROSOFT], FAILING)))
-        ports = Ports((first, second), controller, alertmanager=free_port())
-        backend, redis_url = start_prometheus(processes, files, scale, ports), start_redis(processes)
+        url = start_prometheus(processes, files, scale, Ports((first, second), controller))
+        redis_url = start_redis(processes)
         flags = redis.Redis.from_url(redis_url, decode_responses=True)
         stack.callback(flags.close)
         for flag, text in (("enabled", "true"), ("internal_only", "false"), ("rollout_percent", "1")):
             flags.set(flag_key("microsoft", flag), text)
-        start_daemon(processes, backend, redis_url, scale, "[features.microsoft]\n")
-        client = stack.enter_context(httpx.Client(base_url=backend.query_url, trust_env=False, timeout=10))
+        start_daemon(processes, Backend(url, url), redis_url, scale, "[features.microsoft]\n")
+        client = stack.enter_context(httpx.Client(base_url=url, trust_env=False, timeout=10))
 
         def value(query: str) -> float | None:
             found = client.get("/api/v1/query", params={"query": query}).json()["data"]["result"]
