@@ -52,13 +52,13 @@ def with_only(samples: Samples, *names: str) -> Samples:
 
 
 def strangers(feature: RolloutFeature, scale: Scale) -> "Noise":
-    """Give the traffic of others: same provider, same action, neither; all of it slow and failing."""
+    """Give the traffic of others, all of it slow and failing; no feature can have names with a dash."""
     return Noise(
         tuple(
             replace(feature, name=f"{feature.name}-x", provider=provider, action=action)
             for provider, action in (
-                (feature.provider, "other.send"),
-                ("elsewhere", feature.action),
+                (feature.provider, "another-action.send"),
+                ("another-provider", feature.action),
             )
         ),
         scale,

@@ -1,80 +1,72 @@
-"""Eventful worlds in which every recorded series of a feature has a value of its own."""
+"""Every recorded series on trial: its value at the end of eventful worlds, against the oracle."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Mapping
 
-from controller.alertcheck.cases import HOUR_S, strangers
-from controller.alertcheck.load import Phase, Samples, traffic
+from controller.alertcheck.load import Samples
+from controller.alertcheck.oracle import Values, Vector, View
+from controller.alertcheck.promtool import PromtoolError
+from controller.alertcheck.result import Result
+from controller.alertcheck.setting import Setting, complaints_of, files_of, matchers, milliseconds, one_test
+from controller.alertcheck.worlds import recorded_worlds
 from controller.decision.model import RolloutFeature
-from controller.rules.scale import Scale
+
+TOLERANCE = 1e-6
 
 
-def recorded_worlds(feature: RolloutFeature, scale: Scale) -> dict[str, Samples]:
-    """Give one world with much traffic, one with so little that floors and guards show, and silence."""
-    before = Phase(
-        600, sends_per_s=1, gate_per_s={("open", "open"): 1}, refreshes_per_s={"ok": 1, "expired": 1}
-    )
-    silence = [before, replace(before, length_s=7 * HOUR_S, sends_per_s=0, gate_per_s={}, refreshes_per_s={})]
-    return {
-        "much traffic": _world(feature, scale, 1.0),
-        "little traffic": _world(feature, scale, 0.01),
-        "no traffic": _beside_strangers(feature, silence, scale),
-    }
-
-
-def _world(feature: RolloutFeature, scale: Scale, times: float) -> Samples:
-    """Give a steady stretch that ends with bursts inside the shortest window.
-
-    The bursts make each rate and ratio depend on its window's length: a wrong window gives a wrong value.
-    """
-    steady = Phase(
-        0,
-        sends_per_s=4,
-        error_share=0.02,
-        slow_share=0.01,
-        very_slow_share=0.01,
-        errors_per_s={("MS_AUTH_EXPIRED", "auth"): 0.01, ("INVALID_RECIPIENT", "caller"): 0.02},
-        gate_per_s={("open", "open"): 3, ("closed", "percentage"): 5},
-        refreshes_per_s={"ok": 0.1, "unavailable": 0.01, "expired": 0.005},
-    )
-    burst = replace(
-        steady,
-        sends_per_s=30,
-        error_share=0.3,
-        slow_share=0.2,
-        barely_slow_share=0.05,
-        very_slow_share=0.1,
-        errors_per_s={
-            ("MS_AUTH_EXPIRED", "auth"): 0.9,
-            ("GM_AUTH_INVALID", "auth"): 0.3,
-            ("MS_API_THROTTLED_429", "provider"): 0.7,
-            ("MS_SEND_UNKNOWN", "provider"): 0.5,
-            ("INVALID_RECIPIENT", "caller"): 1.1,
-            ("ORPHAN_CID", "caller"): 0.2,
-        },
-        gate_per_s={("open", "open"): 30, ("closed", "percentage"): 7, ("closed", "paused"): 1},
-        refreshes_per_s={"ok": 0.5, "unavailable": 0.3, "expired": 0.2},
-    )
-    phases = [
-        replace(steady, length_s=7 * HOUR_S),
-        replace(burst, length_s=60),
-        replace(steady, length_s=90),
-        replace(burst, length_s=30, error_share=0.6),
-        replace(steady, length_s=60),
+def recorded_results(
+    setting: Setting, feature: RolloutFeature, expected: Mapping[str, Vector]
+) -> list[Result]:
+    """Compare every recorded series of a feature with the oracle, at the end of eventful worlds."""
+    return [
+        result
+        for world, samples in recorded_worlds(feature, setting.scale).items()
+        for result in _in_world(setting, feature, expected, world, samples)
     ]
-    return _beside_strangers(feature, [_scaled(phase, times) for phase in phases], scale)
 
 
-def _beside_strangers(feature: RolloutFeature, phases: Sequence[Phase], scale: Scale) -> Samples:
-    own = traffic(feature, phases, scale)
-    return own + strangers(feature, scale)(max(len(one.values) for one in own.series))
+def _in_world(
+    setting: Setting, feature: RolloutFeature, expected: Mapping[str, Vector], world: str, samples: Samples
+) -> list[Result]:
+    at_s = samples.end_s - setting.scale.window_s / 2
+    view = View(samples, samples.end_s - setting.scale.window_s, setting.closed)
+    wanted = {name: vector(view) for name, vector in expected.items()}
+    checks = [
+        {"expr": expr, "eval_time": milliseconds(at_s), "exp_samples": [{"labels": "{}", "value": 1}]}
+        for expr in (_agrees(name, values) for name, values in wanted.items())
+    ]
+    # One evaluation right before the question will do: rules look back on raw samples by themselves.
+    tests = [one_test(samples, promql_expr_test=checks)]
+    try:
+        complaints = {
+            complaint.subject
+            for complaint in complaints_of(setting, files_of(feature)[:1], tests, view.now_s)
+        }
+    except PromtoolError as error:
+        return [
+            Result(f"{feature.name} recorded series", "can be evaluated", passed=False, detail=str(error))
+        ]
+    return [
+        Result(name, f"its value with {world}", passed, "" if passed else f"must be {_shown(values)}")
+        for name, values in wanted.items()
+        for passed in (_agrees(name, values) not in complaints,)
+    ]
 
 
-def _scaled(phase: Phase, times: float) -> Phase:
-    return replace(
-        phase,
-        sends_per_s=phase.sends_per_s * times,
-        errors_per_s={key: per_s * times for key, per_s in phase.errors_per_s.items()},
-        gate_per_s={key: per_s * times for key, per_s in phase.gate_per_s.items()},
-        refreshes_per_s={key: per_s * times for key, per_s in phase.refreshes_per_s.items()},
-    )
+def _agrees(name: str, values: Values) -> str:
+    """Ask whether a series has exactly these labels, and these values up to rounding; 1 when it does."""
+    if not values:
+        return f"absent({name})"
+    agreeing = " or ".join(_close(f"{name}{matchers(labels)}", value) for labels, value in values.items())
+    return f"(count({agreeing}) == {len(values)} and count({name}) == {len(values)}) * 0 + 1"
+
+
+def _close(selector: str, value: float) -> str:
+    if math.isnan(value):
+        return f"({selector} != {selector})"
+    return f"(abs({selector} - {value!r}) <= {max(abs(value), 1e-3) * TOLERANCE!r})"
+
+
+def _shown(values: Values) -> str:
+    shown = (f"{matchers(labels)} {value:.6g}" for labels, value in list(values.items())[:3])
+    return ", ".join(shown) + (" ..." if len(values) > 3 else "")

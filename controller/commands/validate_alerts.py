@@ -9,10 +9,11 @@ import click
 from controller.alertcheck.completion import write_completion
 from controller.alertcheck.installed import NotThereError, look_at
 from controller.alertcheck.live import run_live
-from controller.alertcheck.offline import Setting, as_rendered, run_all
+from controller.alertcheck.offline import as_rendered, run_all
 from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.result import Result, failures, write_junit
 from controller.alertcheck.servers import BACKENDS
+from controller.alertcheck.setting import Setting
 from controller.commands.common import config_option
 from controller.commands.scale import find_folder, scale_options, settings_and_scale
 from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
+from controller.alertcheck.counted import evidence_results
 from controller.alertcheck.counts import count_checks
-from controller.alertcheck.offline import Setting, as_rendered, evidence_results, jobs
+from controller.alertcheck.offline import as_rendered, jobs
 from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.result import failures
+from controller.alertcheck.setting import Setting
 from controller.contract import EVIDENCE_GATE_REVISION, EVIDENCE_SENDS
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.book import rule_files
