@@ -126,11 +126,11 @@ def _unsound(records: Iterable[Record]) -> Iterator[str]:
             yield f"{record['id']} stepped up without fresh healthy evidence"
         if evidence["problem"] == "metrics_unreachable":
             yield f"{record['id']} stepped up without Prometheus"
-        if record["to"]["rollout_percent"] != _next_step(record):
+        if record["to"]["rollout_percent"] != next_step(record):
             yield f"{record['id']} skipped a step"
 
 
-def _next_step(record: Record) -> float:
+def next_step(record: Record) -> float:
     steps: list[float] = record["config"]["steps"]
     return min(step for step in steps if step > record["from"]["rollout_percent"])
 

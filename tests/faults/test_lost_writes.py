@@ -114,6 +114,28 @@ def test_changes_that_the_stream_lost_are_given_back_from_the_file(rig: Rig) -> 
     assert revisions == list(range(1, len(revisions) + 1))
 
 
+def test_a_controller_that_starts_after_redis_was_emptied_gives_every_change_back(rig: Rig) -> None:
+    controller = climbing(rig)
+    rig.tick(controller, 60)
+    changes = [record["id"] for record in rig.stream() if record["kind"] != "hold"]
+    assert len(changes) >= 4
+    rig.client.flushall()
+    rig.tick(rig.controller())
+    assert [record["id"] for record in rig.stream() if record["id"] in changes] == changes
+
+
+def test_a_redis_emptied_after_a_refused_write_gets_every_change_back(rig: Rig) -> None:
+    controller = climbing(rig)
+    rig.tick(controller, 60)
+    changes = [record["id"] for record in rig.stream() if record["kind"] != "hold"]
+    rig.weather.meanwhile = lambda: rig.edit(internal_only="false")
+    assert rig.tick(controller).records[0]["applied"] == "conflict"
+    rig.weather.meanwhile = lambda: None
+    rig.client.flushall()
+    rig.tick(controller, 2)
+    assert {record["id"] for record in rig.stream()} >= set(changes)
+
+
 def test_a_decision_whose_answer_was_lost_for_good_is_in_the_file_after_the_next_tick(rig: Rig) -> None:
     class Deaf(RedisFlagStore):
         """Loses the answers to both tries of every write that changes flags."""
