@@ -94,5 +94,5 @@ def token_keys(env: Environment) -> tuple[str, ...]:
 
 def _needed(value: str, name: str) -> str:
     if not value:
-        raise SettingsError(f"{name} is not set; docs/MS-OAUTH-SETUP-GUIDE.md says where to find it")
+        raise SettingsError(f"{name} is not set")
     return value

@@ -80,7 +80,7 @@ class MicrosoftTokenManager:
             return cls(SignInSettings.from_environment(environment), ahead=ahead)
         except SettingsError as error:
             why = str(error)
-        raise client_config(why)
+        raise client_config(why, act="Part 5 of docs/MS-OAUTH-SETUP-GUIDE.md says how.")
 
     async def get_access_token(self, user_id: str) -> str:
         """Give a valid token, refreshed if need be."""

@@ -94,6 +94,7 @@ async def test_a_missing_setting_is_named(env: dict[str, str], missing: str) -> 
     ("name", "value"),
     [
         ("ROLLOUT_TOKEN_KEYS", "short"),
+        ("ROLLOUT_TOKEN_KEYS", "not-ascii-\u00e4"),
         ("MS_TENANT_ID", "common"),
         ("MS_AUTHORITY", "http://localhost/tenant"),
         ("MS_CA_FILE", "/no/such/file"),
@@ -103,6 +104,8 @@ async def test_a_bad_setting_is_named(env: dict[str, str], name: str, value: str
     result = await ask({**env, name: value}, "status", "user-1")
     assert result.exit_code == 2
     assert name in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert value not in result.stderr or name != "ROLLOUT_TOKEN_KEYS"
 
 
 async def test_a_bad_listen_address_is_usage(env: dict[str, str]) -> None:
