@@ -5,15 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from controller.evidence import Lengths
-from controller.flagstore import DryRunStore, FlagStore, RedisFlagStore, connect
+from controller.flagstore import FlagStore, connect
 from controller.journal import FileJournal, Journal, Journals, LogJournal
 from controller.lease import Lease, NoLease, RedisLease
 from controller.prometheus import PrometheusSource
 from controller.reconcile import Reconciler
 from controller.settings import Settings
+from controller.storage import open_store, redis_timeout_s
 from controller.tick import Controller
-
-_REDIS_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +23,6 @@ class Parts:
     journal: Journal
     journal_trouble: Callable[[], str]
     disagreements: Callable[[], Mapping[str, int]]
-
-
-def redis_timeout_s(settings: Settings) -> float:
-    """Give how long one answer of Redis is waited for; a tick waits for several."""
-    return min(_REDIS_TIMEOUT_S, settings.tick_deadline_s / 3)
-
-
-def open_store(settings: Settings, *, dry_run: bool = False) -> FlagStore:
-    """Open the flag store of the settings; a dry run's changes nothing."""
-    client = connect(settings.redis_url, redis_timeout_s(settings))
-    store = RedisFlagStore(client, decisions_kept=settings.decisions_kept)
-    return DryRunStore(store) if dry_run else store
 
 
 def open_source(settings: Settings) -> PrometheusSource:

@@ -19,10 +19,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import REGISTRY
 from starlette.routing import BaseRoute
 
-from controller.assembly import Parts, assemble, open_store
+from controller.assembly import Parts, assemble
 from controller.decision.model import Kind
 from controller.features import ConfigError
 from controller.settings import Settings, load_settings
+from controller.storage import open_store
 from controller.systemd import notify
 from controller.telemetry import Telemetry
 from controller.tick import Report

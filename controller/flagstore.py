@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, Protocol, cast
 
 import redis
-import structlog
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
@@ -193,7 +192,6 @@ class RedisFlagStore:
         self._kept = decisions_kept
         self._sha = ""
         self._refusal = ""
-        self._log = structlog.get_logger("flagstore")
 
     def read(self, features: Sequence[str]) -> list[Stored]:
         keys = [key for name in features for key in (*flag_keys(name), revision_key(name), state_key(name))]
@@ -262,7 +260,7 @@ class RedisFlagStore:
         errors = [answer for answer in answers if isinstance(answer, Exception)]
         refusal = str(errors[0]) if errors else ""
         if refusal and refusal != self._refusal:
-            self._log.error("write_refused", error=refusal)
+            _log().error("write_refused", error=refusal)
         self._refusal = refusal
         return [Outcome.FAILED if isinstance(one, Exception) else Outcome(one[0]) for one in answers]
 
@@ -331,7 +329,7 @@ def write_surely(store: FlagStore, writes: Sequence[Write]) -> list[Outcome]:
     try:
         return store.write(writes)
     except StoreError as error:
-        structlog.get_logger("flagstore").warning("write_sent_again", error=str(error))
+        _log().warning("write_sent_again", error=str(error))
         return store.write(writes)
 
 
@@ -412,3 +410,9 @@ def _records(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(record, dict) and "id" in record:
             yield record
+
+
+def _log() -> Any:
+    import structlog  # noqa: PLC0415 - slow to import, and seldom needed
+
+    return structlog.get_logger("flagstore")

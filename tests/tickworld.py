@@ -29,7 +29,6 @@ from controller.rules.text import yaml_text
 from controller.settings import Settings
 from controller.tick import Controller, Report
 
-WINDOW_S = 2.0
 SENDS, SLOW = 300, 3
 _TICKS_UNTIL_STEADY = 15
 _PAGE = "metrics.txt"
@@ -43,7 +42,7 @@ def features_of(count: int) -> dict[str, RolloutFeature]:
 
 @dataclass(frozen=True, slots=True)
 class TickWorld:
-    """The servers behind one controller."""
+    """The servers behind one controller; every `window_s` there is something new to judge."""
 
     prometheus: PrometheusServer
     redis: RedisServer
@@ -61,7 +60,7 @@ class TickWorld:
 
     def tick(self, controller: Controller) -> Report:
         """Tick once there is a new window to judge."""
-        time.sleep(1.1 * WINDOW_S)
+        time.sleep(1.1 * self.settings.window_s)
         return controller.tick()
 
     def turns(self, controller: Controller) -> tuple[int, int]:
@@ -80,13 +79,15 @@ class TickWorld:
 
 
 @contextmanager
-def tick_world(folder: Path, count: int, journal: Path | None = None) -> Iterator[TickWorld]:
+def tick_world(
+    folder: Path, count: int, journal: Path | None = None, window_s: float = 2.0
+) -> Iterator[TickWorld]:
     """Run everything until the block ends; the flags are open at 5 % and evidence has begun to come in."""
     features = features_of(count)
     with ExitStack() as stack:
         page = stack.enter_context(_page(folder, _recorded(features)))
-        (folder / "rules.yml").write_text(_rules(), encoding="utf-8")
-        prometheus = stack.enter_context(PrometheusServer(folder, _configuration(page, folder)))
+        (folder / "rules.yml").write_text(_rules(window_s), encoding="utf-8")
+        prometheus = stack.enter_context(PrometheusServer(folder, _configuration(page, folder, window_s)))
         server = stack.enter_context(RedisServer(folder))
         with server.client() as client:
             _open(client, features)
@@ -94,12 +95,12 @@ def tick_world(folder: Path, count: int, journal: Path | None = None) -> Iterato
             features=features,
             redis_url=server.url,
             prometheus_url=prometheus.url,
-            window_s=WINDOW_S,
-            scrape_s=WINDOW_S,
+            window_s=window_s,
+            scrape_s=window_s,
             journal=journal,
             log_unchanged_holds=False,
         )
-        time.sleep(5 * WINDOW_S)
+        time.sleep(4 * window_s)
         yield TickWorld(prometheus, server, settings)
 
 
@@ -118,15 +119,14 @@ def _recorded(features: Mapping[str, RolloutFeature]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rules() -> str:
-    return yaml_text(
-        RuleFile("rules.yml", "Evidence.", (evidence_group(Scale(WINDOW_S, WINDOW_S, WINDOW_S)),))
-    )
+def _rules(window_s: float) -> str:
+    scale = Scale(window_s, window_s, window_s)
+    return yaml_text(RuleFile("rules.yml", "Evidence.", (evidence_group(scale),)))
 
 
-def _configuration(page_port: int, folder: Path) -> str:
+def _configuration(page_port: int, folder: Path, window_s: float) -> str:
     return f"""
-global: {{scrape_interval: {WINDOW_S:g}s, evaluation_interval: 30s}}
+global: {{scrape_interval: {window_s:g}s, evaluation_interval: 30s}}
 rule_files: [{folder}/rules.yml]
 scrape_configs:
   - job_name: {contract.SENDER_JOB}

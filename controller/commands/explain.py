@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from controller.assembly import open_store
 from controller.commands.common import config_option, settings_from
 from controller.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
 from controller.contract import format_percent
@@ -18,6 +17,7 @@ from controller.decision.words import count_text, duration_text, finding_text
 from controller.flagstore import StoreError, find_record
 from controller.journal import read_file
 from controller.settings import Settings
+from controller.storage import open_store
 
 Record = Mapping[str, Any]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
@@ -16,6 +15,7 @@ from controller.contract import format_percent
 from controller.flagstore import StoreError
 from controller.journal import read_file, rotated_files
 from controller.settings import Settings
+from controller.storage import open_store
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from controller.assembly import open_store
 from controller.chain import broken_links, differences
 from controller.commands.common import config_option, features_named, settings_from
 from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
@@ -15,6 +14,7 @@ from controller.decision.record import verify as recompute
 from controller.flagstore import Stored, StoreError
 from controller.journal import read_file, rotated_files
 from controller.settings import Settings
+from controller.storage import open_store
 
 
 @click.group(epilog=examples("rollout journal verify"))

@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from controller.assembly import open_store
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json
@@ -21,6 +20,7 @@ from controller.flagstore import StoreError
 from controller.journal import FileJournal, Journals
 from controller.operate import operate
 from controller.settings import Settings, load_settings
+from controller.storage import open_store
 
 
 class Percent(click.ParamType[float]):

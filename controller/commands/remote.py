@@ -3,12 +3,15 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
-from controller.client import Client, ClientError
 from controller.console import NO, UNREACHABLE, USAGE, fail
+
+if TYPE_CHECKING:
+    from controller.client import Client
 
 server_option = click.option(
     "--server",
@@ -23,8 +26,10 @@ _ADVICE = dict.fromkeys((401, 403), "; put yours into ROLLOUT_API_TOKEN")
 
 
 @contextmanager
-def daemon_at(server: str) -> Iterator[Client]:
+def daemon_at(server: str) -> "Iterator[Client]":
     """Open a client; what the daemon refuses ends the command with one line and the fitting exit code."""
+    from controller.client import Client, ClientError  # noqa: PLC0415 - httpx is slow to import
+
     try:
         with Client(_url(server), os.environ.get("ROLLOUT_API_TOKEN", "")) as client:
             yield client

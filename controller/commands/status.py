@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from controller.assembly import open_store
 from controller.commands.common import config_option, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.console import (
@@ -24,6 +23,7 @@ from controller.contract import format_percent
 from controller.flagstore import FlagStore, StoreError
 from controller.settings import Settings
 from controller.standing import standing
+from controller.storage import open_store
 
 Standings = list[dict[str, Any]]
 
