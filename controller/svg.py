@@ -23,8 +23,10 @@ svg { width: 100%; height: auto; display: block; } svg text { fill: var(--soft);
 .one { stroke: var(--one); } .two { stroke: var(--two); } .three { stroke: var(--three); }
 .key-one { color: var(--one); } .key-two { color: var(--two); } .key-three { color: var(--three); }
 .step_up { fill: var(--good); } .pause, .step_back { fill: var(--bad); }
+.key-step_up { color: var(--good); } .key-pause, .key-step_back { color: var(--bad); }
 table { border-collapse: collapse; font-size: .9rem; } td, th { padding: .15rem .8rem .15rem 0;
-  text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+  text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td:last-child { white-space: normal; }
 """.strip()
 
 
@@ -71,6 +73,10 @@ def figure(panel: Panel, start: float, end: float, x_label: str = "") -> str:
     keys = " ".join(
         f'<span class="key-{line.colour}">{"╌" if line.dashed else "━"} {escape(line.label)}</span>'
         for line in panel.lines
+    )
+    kinds = dict.fromkeys(mark.kind for mark in panel.marks)
+    keys += "".join(
+        f' <span class="key-{escape(kind)}">● {escape(kind.replace("_", " "))}</span>' for kind in kinds
     )
     drawing = "\n".join(parts)
     return (

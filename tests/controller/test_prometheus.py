@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from controller import prometheus
 from controller.contract import EVIDENCE_SERIES
 from controller.decision.model import Evidence, Reason, State
 from controller.evidence import Lengths, Question
@@ -201,6 +202,71 @@ def test_age_is_measured_on_prometheus_own_clock(server: Server) -> None:
 
     server.answer = ahead
     assert read(server).now == pytest.approx(time.time() + 3600, abs=60)
+
+
+def test_an_answer_without_end_is_given_up_at_a_bounded_size(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prometheus, "LARGEST_ANSWER_BYTES", 2**20)
+    sent = 0
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal sent
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(2**10):
+            try:
+                sent += handler.wfile.write(b" " * 2**16)
+            except OSError:
+                return
+
+    server.answer = endless
+    evidence = read(server)
+    assert evidence.problem is Reason.METRICS_UNREACHABLE
+    assert "larger than 1 MiB" in evidence.detail
+    assert sent < 2**26
+
+
+def test_two_series_where_one_is_expected_are_incomplete_and_not_added_up(server: Server) -> None:
+    now = time.time()
+
+    def doubled(handler: BaseHTTPRequestHandler) -> None:
+        query = parse_qs(urlsplit(handler.path).query).get("query", [""])[0]
+        if "what" in query:
+            clock = [
+                {"metric": {"what": what, "instance": "a:1"}, "value": [0, str(value)]}
+                for what, value in (("up", 1), ("scraped_at", now))
+            ]
+            send(handler, said([{"metric": {"what": "now"}, "value": [0, str(now)]}, *clock]))
+        elif "rollout:evidence" in query:
+            labels = {"provider": "microsoft", "action": "outlook.send"}
+            values = [[now - 60, "9"], [now - 30, "9"]]
+            series = [
+                ("sends", {"region": "a"}),
+                ("sends", {"region": "b"}),
+                ("errors", {}),
+                ("latency_bucket", {"le": "0.5"}),
+                ("latency_bucket", {"le": "+Inf"}),
+            ]
+            send(
+                handler,
+                said(
+                    [
+                        {
+                            "metric": {"__name__": f"rollout:evidence_{name}", **labels, **more},
+                            "values": values,
+                        }
+                        for name, more in series
+                    ]
+                ),
+            )
+        else:
+            healthy(handler)
+
+    server.answer = doubled
+    evidence = read(server)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert evidence.detail == "several series where one is expected for microsoft outlook.send"
 
 
 def test_the_mark_of_a_gap_that_is_over_is_no_sample() -> None:

@@ -185,6 +185,16 @@ def test_an_emptied_disk_holds_until_it_has_measured_anew_and_nothing_is_counted
     assert sum(one.unmeasured_s for one in seen) >= 3 * SCALE.window_s
 
 
+def test_an_alert_of_the_feature_holds_while_it_is_only_pending(world: World) -> None:
+    labels = "{provider: microsoft, action: outlook.send}"
+    rule = f"{{alert: OwnAlert, expr: vector(time()) < {time.time() + 8:.0f}, for: 1h, labels: {labels}}}"
+    text = f"groups: [{{name: own, interval: 1s, rules: [{rule}]}}]\n"
+    (world.rules / "own.yml").write_text(text, encoding="utf-8")
+    world.evaluator.signal(signal.SIGHUP)
+    wait_until(world.holds(Reason.ALERT_FIRING, "OwnAlert"), SOON_S, "the hold")
+    wait_until(world.steps_up, SOON_S, "a step without the alert")
+
+
 def test_a_judged_instant_from_a_clock_that_was_ahead_is_given_up_where_no_sample_is(world: World) -> None:
     world.judged_to = time.time() + 3600
     evidence = world.read()
