@@ -12,6 +12,9 @@ from typing import Protocol
 from controller.contract import SENDER_JOB, evidence_reach_s, evidence_step_ms
 from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
 
+_WHOLE_SHARE = 0.9
+"""Windows end at least so much of their length apart: an evaluation may come a little early."""
+
 Series = Mapping[float, float]
 """Values by their own timestamp, unix seconds of the source's clock, in rising order."""
 Pair = tuple[str, str]
@@ -116,7 +119,7 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
     """Cut one feature's evidence out of a reading."""
     pair = (question.feature.provider, question.feature.action)
     stamps = _stamps(question, measured, pair)
-    behind = _windows(question, measured, lengths, [at for at in stamps if at > question.state.judged_to])
+    behind = _windows(question, measured, lengths, _disjoint(stamps, question.state.judged_to, lengths))
     progress = _progress(question.state, stamps, behind, measured, lengths)
     sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
@@ -198,6 +201,20 @@ def _stamps(question: Question, measured: Measured, pair: Pair) -> list[float]:
     return [at for at in measured.sends.get(pair, {}) if at in errors and at in timed and at in fast]
 
 
+def _disjoint(stamps: Sequence[float], judged_to: float, lengths: Lengths) -> list[float]:
+    """Give the moments behind an instant whose windows share no time with each other nor with what was before.
+
+    One server evaluates them so; another one behind the same address, or a rule that is evaluated too
+    often, does not.
+    """
+    behind: list[float] = []
+    for at in stamps:
+        if at - judged_to > _WHOLE_SHARE * lengths.window_s:
+            behind.append(at)
+            judged_to = at
+    return behind
+
+
 def _windows(
     question: Question, measured: Measured, lengths: Lengths, stamps: Sequence[float]
 ) -> list[Window]:
@@ -258,7 +275,7 @@ def _progress(
     counted = tuple(window for window in behind if window.at - lengths.reach_s >= state.counted_from)
     return _Progress(
         counted,
-        max(newest, state.judged_to),
+        behind[-1].at if behind else state.judged_to,
         _unmeasured_s(state, behind, lengths),
         math.fsum(window.sends for window in behind) - math.fsum(window.sends for window in counted),
     )

@@ -30,6 +30,7 @@ from controller.decision.sequential import (
     STEPS_SHARE,
     slo_test,
 )
+from controller.decision.words import duration_text
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "decisions.md"
 
@@ -178,12 +179,13 @@ def figures() -> str:
 def example() -> str:
     """Give the forecast at 5 sends/s as a table."""
     rows = [
-        f"| {format_percent(step.percent)} % | {step.sends_per_s:g} | {step.lasts_s / 60:.0f} min "
+        f"| {format_percent(step.percent)} % | {step.sends_per_s:g} "
+        f"| {'stays' if step.percent == FEATURE.steps[-1] else duration_text(step.lasts_s)} "
         f"| {step.smallest.error_rate:.1%} | {step.smallest.failed:.0f} |"
         for step in forecast(FEATURE, 5.0, 30.0).steps
         if step.smallest is not None
     ]
-    head = "| step | sends/s | lasts at least | smallest breach it can prove | failed until then |"
+    head = "| step | sends/s | lasts | smallest breach it can prove in that time | failed until then |"
     return "\n".join([head, "| ---: | ---: | ---: | ---: | ---: |", *rows])
 
 

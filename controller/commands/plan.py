@@ -132,7 +132,14 @@ def _length(seconds: float) -> str:
 def _sentences(feature: RolloutFeature, foretold: Forecast) -> list[str]:
     first = format_percent(feature.steps[0])
     ends = isfinite(foretold.total_s)
+    proven = share_text(feature.margin * feature.slo_error_rate_threshold)
+    last, day = format_percent(feature.steps[-1]), duration_text(feature.longest_hold_s)
     said = [f"A healthy ramp takes about {_length(foretold.total_s)}." if ends else "No ramp would ever end."]
+    said.append(
+        f"A step is taken once the rate is proven below {proven} ({feature.margin:g}x); a worse one that is "
+        "too small to be seen in that time holds the step."
+    )
+    said.append(f"{last} % stays: its smallest breach is what shows within {day}.")
     saved_s = foretold.total_s - foretold.without_first_s
     if isfinite(saved_s) and len(feature.steps) > 2 and saved_s > 2 * feature.bake_s:
         second = format_percent(feature.steps[1])

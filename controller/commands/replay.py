@@ -75,6 +75,8 @@ def replay(
     without data. The feature is taken as enabled and not paused, and begins at its initial percentage.
     With --json each tick's record is one line.
     """
+    if plot is not None and plot.suffix not in {"", ".html", ".htm"}:
+        fail(f"{plot}: a timeline is written as HTML; name it .html", USAGE)
     settings = settings_from(config)
     chosen = feature_named(settings, feature)
     if trace is not None and since is None:

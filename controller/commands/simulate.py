@@ -110,12 +110,12 @@ def _print(told: dict[str, Any]) -> None:
             ("completed", told["completed"], _time(told["complete_after_s"])),
             ("paused", told["paused"], _time(told["paused_after_s"])),
             ("of these falsely", told["paused_falsely"], ""),
-            ("neither so far", told["unfinished"], ""),
+            ("neither in that time", told["unfinished"], ""),
         ],
     )
     until = told["failed_sends_until_pause"]
     click.echo(
-        f"A ramp sent {count_text(told['sends'])} times on average, {count_text(told['failed_sends'])} failed"
+        f"A ramp sent {told['sends']:,.0f} times on average, {count_text(told['failed_sends'])} failed"
         + ("." if until is None else f"; {count_text(until)} before a pause.")
     )
 

@@ -26,12 +26,13 @@ def by_hand(
     if kind is Kind.APPROVE:
         return _approved(flags, feature, state, percent)
     after = _flags_after(kind, flags, percent)
+    left = with_flags(with_flags(state, feature, flags, now), feature, after, now)
     return Decision(
         kind=kind,
         reason=Reason.MANUAL,
         flags=after,
-        state=with_flags(with_flags(state, feature, flags, now), feature, after, now),
-        detail=_detail(kind, flags, after),
+        state=left,
+        detail=_detail(kind, flags, after) + _spent(feature, state, left),
     )
 
 
@@ -97,6 +98,13 @@ def _detail(kind: Kind, before: Flags, after: Flags) -> str:
     if same_flags(before, after):
         return f"Nothing to {kind}: it was so already."
     return f"By hand: {_differences(before, after)}."
+
+
+def _spent(feature: RolloutFeature, before: State, left: State) -> str:
+    """Say what the tests that begin anew cost."""
+    if left.alpha_spent <= before.alpha_spent:
+        return ""
+    return f" The tests begin anew; with them {left.alpha_spent:.3g} of alpha {feature.alpha:g} is spent."
 
 
 def _differences(before: Flags, after: Flags) -> str:

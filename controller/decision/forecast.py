@@ -37,7 +37,8 @@ class StepForecast:
     lasts_s: float
     """Until the next step up; at the last step, where none follows, until health is proven."""
     smallest: Breach | None
-    """The smallest error rate that this step would prove before it ends."""
+    """The smallest error rate that this step would prove before it ends; the last step, which does not end,
+    within the longest hold."""
     tenfold: Breach | None
     """Ten times the limit."""
     blind: bool
@@ -72,7 +73,8 @@ def _step(feature: RolloutFeature, percent: float, sends_per_s: float, window_s:
     # The window during which the step is taken is left out, and a decision waits for a window's end.
     measuring_s = (ceil(needed / a_window) + 1) * window_s if a_window > 0 else inf
     lasts_s = max(feature.bake_s, measuring_s)
-    horizon_s = min(lasts_s, feature.longest_hold_s)
+    stays = percent == feature.steps[-1]
+    horizon_s = feature.longest_hold_s if stays else min(lasts_s, feature.longest_hold_s)
     limit = feature.slo_error_rate_threshold
 
     def proof(rate: float) -> Breach | None:

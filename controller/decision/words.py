@@ -69,7 +69,7 @@ def sends_per_s(snapshot: Snapshot, state: State) -> float:
 def duration_text(seconds: float) -> str:
     """Write a length of time as a person says it: two figures and one unit."""
     for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 1.5 * length_s:
+        if seconds >= 2 * length_s:
             return f"{_two_figures(seconds / length_s)} {unit}"
     return f"{seconds:.0f} s"
 
@@ -134,7 +134,8 @@ def _paused(telling: Telling) -> str:
 
 
 def _metrics(telling: Telling) -> str:
-    return telling.snapshot.evidence.detail or REASONS[telling.decision.reason]
+    said, detail = REASONS[telling.decision.reason], telling.snapshot.evidence.detail
+    return f"{said.removesuffix('.')}: {detail}." if detail else said
 
 
 def _complete(telling: Telling) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -92,6 +93,38 @@ def test_an_answer_that_lags_behind_what_was_judged_takes_nothing_back() -> None
     """As from another replica, or after a clock was set back by less than a window."""
     evidence = evidence_of(question(judged_to=NOW + 10), measured(), LENGTHS)
     assert (evidence.windows, evidence.judged_to, evidence.unmeasured_s) == ((), NOW + 10, 0)
+
+
+def test_windows_that_share_time_are_not_both_counted() -> None:
+    """As from two servers behind one address, which evaluate at other times."""
+    first, other = (
+        measured(),
+        measured(
+            sends={PAIR: {at + 13: 100.0 for at in STAMPS}},
+            errors={PAIR: {at + 13: 0.0 for at in STAMPS}},
+            buckets={PAIR: {edge: {at + 13: 100.0 for at in STAMPS} for edge in (0.5, math.inf)}},
+            now=NOW + 13,
+        ),
+    )
+    judged_to, counted = STAMPS[0], []
+    for newest, server in enumerate((first, other, first, other, first), start=1):
+        ends = {at for at in server.sends[PAIR] if at <= STAMPS[newest]}
+        seen = replace(server, sends={PAIR: {at: server.sends[PAIR][at] for at in sorted(ends)}})
+        evidence = evidence_of(question(judged_to=judged_to), seen, LENGTHS)
+        counted += [window.at for window in evidence.windows]
+        judged_to = evidence.judged_to
+    assert len(counted) >= 4
+    assert all(later - sooner >= 30 for sooner, later in pairwise(counted))
+
+
+def test_a_rule_that_is_evaluated_twice_as_often_counts_nothing_twice() -> None:
+    often = sorted({*STAMPS, *(at + 15 for at in STAMPS[:-1])})
+    twice = measured(
+        sends={PAIR: dict.fromkeys(often, 100.0)},
+        errors={PAIR: dict.fromkeys(often, 0.0)},
+        buckets={PAIR: {edge: dict.fromkeys(often, 100.0) for edge in (0.5, math.inf)}},
+    )
+    assert [window.at for window in evidence_of(question(), twice, LENGTHS).windows] == list(STAMPS[1:])
 
 
 HOLES: list[tuple[float, float, float]] = [

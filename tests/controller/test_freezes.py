@@ -1,4 +1,4 @@
-"""When a freeze window is open: on the clocks of its own time zone, through the nights when those are changed."""
+"""When a freeze window is open: on the clocks of its time zone, through the nights when they are changed."""
 
 from dataclasses import replace
 from datetime import datetime

@@ -241,25 +241,13 @@ def test_two_series_where_one_is_expected_are_incomplete_and_not_added_up(server
         elif "rollout:evidence" in query:
             labels = {"provider": "microsoft", "action": "outlook.send"}
             values = [[now - 60, "9"], [now - 30, "9"]]
-            series = [
-                ("sends", {"region": "a"}),
-                ("sends", {"region": "b"}),
-                ("errors", {}),
-                ("latency_bucket", {"le": "0.5"}),
-                ("latency_bucket", {"le": "+Inf"}),
+            names = ("sends", "sends", "errors", "latency_bucket", "latency_bucket")
+            more = ({"region": "a"}, {"region": "b"}, {"le": "1"}, {"le": "0.5"}, {"le": "+Inf"})
+            metrics = [
+                {"__name__": f"rollout:evidence_{name}"} | labels | others
+                for name, others in zip(names, more, strict=True)
             ]
-            send(
-                handler,
-                said(
-                    [
-                        {
-                            "metric": {"__name__": f"rollout:evidence_{name}", **labels, **more},
-                            "values": values,
-                        }
-                        for name, more in series
-                    ]
-                ),
-            )
+            send(handler, said([{"metric": metric, "values": values} for metric in metrics]))
         else:
             healthy(handler)
 

@@ -30,7 +30,7 @@ from controller.rules.text import yaml_text
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 SCALE = Scale.of(window_s=1, scrape_s=0.5)
-SOON_S = 30.0
+SOON_S = 60.0
 SENDERS = ("sender-0", "sender-1")
 HERE = {
     "prometheus": ("prometheus", "prometheus", "tsdb"),

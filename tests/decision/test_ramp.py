@@ -181,6 +181,17 @@ def test_a_person_changes_just_what_was_asked_for(
     assert (decision.state.error_rate == USED) is not (kind in {Kind.SET, Kind.DISABLE})
 
 
+def test_a_resume_begins_the_tests_anew_and_says_how_much_of_alpha_is_spent_with_them() -> None:
+    snapshot = at_step(**WITH_TESTS)
+    paused = by_hand(Kind.PAUSE, snapshot.flags, FEATURE, snapshot.state, NOW)
+    assert paused.detail == "By hand: paused false -> true."
+    resumed = by_hand(Kind.RESUME, paused.flags, FEATURE, paused.state, NOW)
+    assert resumed.detail == (
+        "By hand: paused true -> false. The tests begin anew; with them 0.0325 of alpha 0.05 is spent."
+    )
+    assert (resumed.state.error_rate, resumed.state.unplaced) == (SloState(), True)
+
+
 @pytest.mark.parametrize("percent", [None, -1.0, 100.5, 1.2345, float("nan")])
 def test_a_percentage_that_is_none_is_refused(percent: float | None) -> None:
     with pytest.raises(ValueError, match="percentage"):

@@ -177,6 +177,13 @@ def test_a_plot_is_one_file_that_needs_no_other(tmp_path: Path) -> None:
     assert len(html) < 300_000
 
 
+def test_a_timeline_is_not_written_under_the_name_of_a_picture(tmp_path: Path) -> None:
+    result = replayed(tmp_path, healthy(3), "--plot", str(tmp_path / "timeline.png"))
+    assert result.exit_code == 2
+    assert "name it .html" in result.stderr
+    assert not (tmp_path / "timeline.png").exists()
+
+
 def test_samples_that_are_missing_become_ticks_without_data() -> None:
     counts = dict.fromkeys((0.0, 30.0, 150.0), 10.0)
     series = {"sends": counts, "errors": counts, "timed": counts, "fast": {**counts, 30.0: 4.0}}
