@@ -202,7 +202,7 @@ def _stamps(question: Question, measured: Measured, pair: Pair) -> list[float]:
 
 
 def _disjoint(stamps: Sequence[float], judged_to: float, lengths: Lengths) -> list[float]:
-    """Give the moments behind an instant whose windows share no time with each other nor with what was before.
+    """Give the moments behind an instant whose windows share no time, neither with each other nor with it.
 
     One server evaluates them so; another one behind the same address, or a rule that is evaluated too
     often, does not.
