@@ -46,6 +46,8 @@ class SandboxSignIn:
         self.auto_consent = auto_consent
         """Answer at once for DEFAULT_ACCOUNT instead of showing the page."""
         self.issuer = Issuer(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, tenant=TENANT)
+        self.discoveries = 0
+        """How often the discovery document was asked for."""
         self._name = name
         self._server = Server(self._answer, host=host, port=port, tls=certificates.server_context())
 
@@ -98,6 +100,7 @@ class SandboxSignIn:
         return answer
 
     def _discovery(self) -> dict[str, Any]:
+        self.discoveries += 1
         endpoints = f"{self.authority}/oauth2/v2.0"
         return {
             "issuer": self.issuer.issuer,

@@ -1,12 +1,15 @@
 """What signing in tells Prometheus and the access log."""
 
 import logging
+import os
 import subprocess
 import sys
 
 import pytest
+from cryptography.fernet import Fernet
 from prometheus_client import CollectorRegistry, generate_latest
 from secretsearch import Notes
+from servers import free_port
 
 from adapter.signin.metrics import OUTCOMES, SignInMetrics
 from adapter.signin.oauth import PATH, routes
@@ -48,3 +51,23 @@ def test_the_access_log_shows_the_path_alone(target: str) -> None:
 def test_a_sender_that_brings_its_own_tokens_does_not_load_msal() -> None:
     asked = "import sys, adapter.runtime, adapter.signin.metrics; sys.exit('msal' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
+
+
+def test_a_sender_whose_provider_is_on_has_msal_before_its_first_send() -> None:
+    asked = (
+        "import asyncio, sys\n"
+        "from adapter.runtime import Runtime\n"
+        "async def start():\n"
+        "    async with Runtime.open() as runtime:\n"
+        "        return 'msal' in sys.modules, list(runtime.tokens)\n"
+        "print(asyncio.run(start()))"
+    )
+    told = {"MS_CLIENT_ID": "a", "MS_CLIENT_SECRET": "b", "MS_TENANT_ID": "c"}
+    keys = {"ROLLOUT_TOKEN_KEYS": Fernet.generate_key().decode()}
+    nowhere = f"https://localhost:{free_port()}/c"
+    on = {"PROVIDER_MICROSOFT_ENABLED": "true", "MS_AUTHORITY": nowhere, **os.environ}
+    for settings, expected in (({**told, **keys}, "(True, ['microsoft'])"), (told, "(True, [])")):
+        done = subprocess.run(
+            [sys.executable, "-c", asked], env={**on, **settings}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected

@@ -55,6 +55,34 @@ async def test_a_server_that_does_not_rotate_keeps_the_old_refresh_token(
     assert await linked.refresh_access_token("user-1") != first
 
 
+async def test_the_way_to_the_sign_in_server_is_prepared_before_the_first_refresh(
+    linked: MicrosoftTokenManager, sandbox: SandboxSignIn
+) -> None:
+    before = sandbox.discoveries
+    async with MicrosoftTokenManager(linked.settings, registry=CollectorRegistry()) as fresh:
+        await until(lambda: fresh._made and fresh._made._http._discovered)
+        for _ in range(3):
+            await fresh.refresh_access_token("user-1")
+    assert sandbox.discoveries == before + 1
+
+
+async def test_who_only_looks_asks_the_sign_in_server_nothing(
+    linked: MicrosoftTokenManager, env: dict[str, str], sandbox: SandboxSignIn
+) -> None:
+    before = sandbox.discoveries
+    async with MicrosoftTokenManager.from_env(env, ahead=False) as idle:
+        assert (await idle.status("user-1")).linked
+        assert (await idle.revoke_tokens("user-1")).revoked
+    assert sandbox.discoveries == before
+
+
+@pytest.mark.parametrize("waited_s", [0.0, 0.01, 0.04, 0.1, 0.3, 1.0, 20.0])
+def test_who_waits_looks_again_soon_and_seldom_enough(env: dict[str, str], waited_s: float) -> None:
+    pause_s = SignInSettings.from_environment(env).poll_after_s(waited_s)
+    assert 0.005 <= pause_s <= 0.05
+    assert pause_s <= max(0.005, waited_s / 8)
+
+
 async def test_a_hundred_callers_of_one_process_make_one_request(
     linked: MicrosoftTokenManager, sandbox: SandboxSignIn, redis_client: redis.Redis
 ) -> None:
