@@ -17,7 +17,7 @@ def parse_send(given: Any) -> dict[str, Any]:
         if name not in _READERS:
             raise _invalid(f"unknown field; known are {', '.join(_READERS)}", name)
     for name in ("to", "user_id"):
-        if name not in fields:
+        if fields.get(name) is None:
             raise _invalid("this field is needed", name)
     read = {name: _READERS[name](value, name) for name, value in fields.items() if value is not None}
     return {"to": [], "subject": "", **read}

@@ -12,8 +12,9 @@ from starlette.routing import Route
 
 from adapter.actions import Action
 from adapter.callers import Caller, PlainToken
-from adapter.errors import FAILURES, REFUSALS, MessageRefusedError, StructuredError
+from adapter.errors import FAILURES, REFUSALS, Code, MessageRefusedError, StructuredError
 from adapter.message import SendResult
+from adapter.openapi import DENIED, SEND, SENT, DescribedRoute, Schema, answer, failures, operation
 from adapter.payload import parse_send
 from adapter.runtime import Runtime, default_runtime
 from adapter.sends import ACTIONS
@@ -31,9 +32,26 @@ def routes(runtime: Runtime | None = None, *, caller: Caller | None = None) -> l
     """
     asked = caller or PlainToken((runtime.settings if runtime else Settings.from_environment()).api_token)
     return [
-        Route(f"/actions/{name}", partial(_send, action, runtime, asked), methods=["POST"])
+        DescribedRoute(
+            f"/actions/{name}", partial(_send, action, runtime, asked), {"post": _described(action)}
+        )
         for name, action in ACTIONS.items()
     ]
+
+
+def _codes(action: Action) -> dict[str, Code]:
+    return {**REFUSALS, **FAILURES, **action.provider.codes}
+
+
+def _described(action: Action) -> Schema:
+    return operation(
+        f"send_{action.name.replace('.', '_')}",
+        f"Run the action `{action.name}`.",
+        "sending",
+        {200: answer("sent", SENT), **failures(_codes(action), DENIED)},
+        body={"application/json": {"schema": SEND}},
+        secured=True,
+    )
 
 
 async def _send(action: Action, runtime: Runtime | None, caller: Caller, request: Request) -> Response:
@@ -88,7 +106,7 @@ def _sent(result: SendResult) -> dict[str, Any]:
 
 
 def _failed(action: Action, error: StructuredError) -> Response:
-    codes = {**REFUSALS, **FAILURES, **action.provider.codes}
+    codes = _codes(action)
     status = codes[error.code].http if error.code in codes else 502
     wait_s = error.retry_after_s
     headers = {} if wait_s is None else {"Retry-After": str(math.ceil(wait_s))}

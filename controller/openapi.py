@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from starlette.routing import BaseRoute, Route
+
 from controller import __version__
 from controller.operations import Answer, Operation
 from controller.problems import MEDIA_TYPE
@@ -16,11 +18,14 @@ _SECURED = {
 _EVERY = {429: "this address asks too often; Retry-After says when to come back"}
 
 
-def document(operations: Iterable[Operation]) -> dict[str, Any]:
-    """Describe these operations."""
+def document(operations: Iterable[Operation], embedded: Iterable[BaseRoute] = ()) -> dict[str, Any]:
+    """Describe these operations, and embedded routes that bring a description (`described`, by method)."""
     paths: dict[str, dict[str, Any]] = defaultdict(dict)
     for operation in operations:
         paths[operation.path][operation.method.lower()] = _operation(operation)
+    for route in embedded:
+        if isinstance(route, Route):
+            paths[route.path].update(getattr(route, "described", {}))
     return {
         "openapi": "3.1.0",
         "info": {

@@ -36,7 +36,10 @@ _REDIS_TIMEOUT_S = 2.0
 
 
 def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """Give the application that the daemon serves; `routes` are embedded as they are."""
+    """Give the application that the daemon serves.
+
+    `routes` are embedded as they are, and stand in the document as they describe themselves.
+    """
     settings = face.settings()
     tokens = Tokens.parse(settings.api_token)
     client = aconnect(settings.redis_url, _REDIS_TIMEOUT_S)
@@ -69,7 +72,7 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
             await readiness.aclose()
             await client.aclose()
 
-    described = _with_document(operations)
+    described = _with_document(operations, routes)
     app = Starlette(
         routes=[*(operation.route for operation in described), *shown.routes, *routes],
         lifespan=lifespan,
@@ -85,7 +88,7 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     return app
 
 
-def _with_document(operations: list[Operation]) -> list[Operation]:
+def _with_document(operations: list[Operation], embedded: Sequence[BaseRoute]) -> list[Operation]:
     """Add the operation that gives the document of all of them, itself included."""
 
     async def openapi(request: Request) -> Response:
@@ -95,7 +98,7 @@ def _with_document(operations: list[Operation]) -> list[Operation]:
     about = Operation(
         "GET", "/openapi.json", openapi, "What is served, as OpenAPI 3.1.", "health", json_document
     )
-    described = document([*operations, about])
+    described = document([*operations, about], embedded)
     return [*operations, about]
 
 

@@ -32,6 +32,7 @@ class Refusal(StrEnum):
     CALLBACK_MALFORMED = "CALLBACK_MALFORMED"
     STATE_UNKNOWN = "STATE_UNKNOWN"
     OTHER_BROWSER = "OTHER_BROWSER"
+    USER_ID_UNUSABLE = "USER_ID_UNUSABLE"
 
 
 REFUSALS: dict[Refusal, str] = {
@@ -41,6 +42,7 @@ REFUSALS: dict[Refusal, str] = {
     Refusal.CALLBACK_MALFORMED: "Microsoft's answer is not complete.",
     Refusal.STATE_UNKNOWN: "This sign-in was already finished, or it took longer than ten minutes.",
     Refusal.OTHER_BROWSER: "This sign-in was begun in another browser, and can only be finished there.",
+    Refusal.USER_ID_UNUSABLE: "user_id must be a text of 1 to 256 printable characters.",
 }
 
 

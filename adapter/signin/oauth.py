@@ -13,13 +13,15 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from adapter.callers import Caller, PlainToken
+from adapter.openapi import DescribedRoute
 from adapter.settings import Environment
 from adapter.signin import pages
+from adapter.signin.described import DESCRIBED
 from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
 from adapter.signin.handshake import Begun, Handshake, Refusal, RefusedError
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.settings import LINK_TTL_S
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.tokens import MicrosoftTokenManager, is_user_id
 
 PATH = "/oauth/microsoft"
 _MAX_BODY_BYTES = 64 * 1024
@@ -39,10 +41,8 @@ def routes(manager: Manager = MicrosoftTokenManager.from_env, *, caller: Caller 
     SignInMetrics.of()
     face = _Face(manager, caller or PlainToken(Environment(os.environ).secret("ROLLOUT_API_TOKEN")))
     return [
-        Route(f"{PATH}/authorize", _answered(face.authorize), methods=["GET"]),
-        Route(f"{PATH}/callback", _answered(face.callback), methods=["GET", "POST"]),
-        Route(f"{PATH}/refresh", _answered(face.refresh), methods=["POST"]),
-        Route(f"{PATH}/revoke", _answered(face.revoke), methods=["POST"]),
+        DescribedRoute(f"{PATH}/{name}", _answered(getattr(face, name)), described)
+        for name, described in DESCRIBED.items()
     ]
 
 
@@ -130,9 +130,9 @@ class _Face:
         except (ValueError, RecursionError):
             body = None
         user_id = body.get("user_id") if isinstance(body, Mapping) else None
-        if not isinstance(user_id, str) or not user_id:
-            raise RefusedError(Refusal.CALLBACK_MALFORMED)
-        return user_id
+        if not is_user_id(user_id):
+            raise RefusedError(Refusal.USER_ID_UNUSABLE)
+        return str(user_id)
 
     def _check_bearer(self, request: Request) -> None:
         found = self._caller(request.headers.get("authorization"))

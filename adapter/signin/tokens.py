@@ -28,6 +28,8 @@ Flight = tuple[str, str | None, bool]
 THREADS = 16
 """Refreshes of different users that one process makes at once; MSAL blocks a thread each."""
 
+LONGEST_USER_ID = 256
+
 log = structlog.get_logger(__name__)
 
 
@@ -193,8 +195,13 @@ def _seen(task: "asyncio.Task[AccessToken]") -> None:
         task.exception()
 
 
+def is_user_id(value: object) -> bool:
+    """Whether tokens can be kept for this id."""
+    return isinstance(value, str) and 1 <= len(value) <= LONGEST_USER_ID and value.isprintable()
+
+
 def _checked_id(user_id: str) -> None:
-    if not user_id or len(user_id) > 256 or not user_id.isprintable():
+    if not is_user_id(user_id):
         raise client_config(
             "The user id must be 1 to 256 printable characters",
             act="Pass the id that the mailbox was linked with.",

@@ -105,6 +105,8 @@ async def test_an_answer_of_graph_has_its_status(
         ({"to": [{"adress": "a@b.com"}]}, 422, "INVALID_REQUEST"),
         ({"subjekt": "x"}, 422, "INVALID_REQUEST"),
         ({"user_id": 1}, 422, "INVALID_REQUEST"),
+        ({"user_id": None}, 422, "INVALID_REQUEST"),
+        ({"to": None}, 422, "INVALID_REQUEST"),
         ({"attachments": [{"name": "a", "content_base64": "*"}]}, 422, "INVALID_REQUEST"),
         ({"resend_unknown": "yes"}, 422, "INVALID_REQUEST"),
         (

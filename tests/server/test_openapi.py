@@ -8,7 +8,10 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from serving import Served
 
+from adapter import payload
+from controller.cli import adapter_routes
 from controller.decision.model import Kind
+from controller.openapi import document
 
 
 @pytest.fixture
@@ -45,6 +48,19 @@ def test_what_is_secured_is_refused_without_a_token(served: Served, described: d
     assert len(secured) >= 6
     for method, path in secured:
         assert served.http.request(method, re.sub(r"{[a-z]+}", "microsoft", path)).status_code == 401
+
+
+def test_sending_and_signing_in_stand_in_the_document_too() -> None:
+    told = document((), adapter_routes(lambda _: "ann"))
+    assert [str(error) for error in OpenAPIV31SpecValidator(told).iter_errors()] == []
+    assert sorted(told["paths"]) == [
+        "/actions/outlook.send",
+        *(f"/oauth/microsoft/{name}" for name in ("authorize", "callback", "refresh", "revoke")),
+    ]
+    send = told["paths"]["/actions/outlook.send"]["post"]
+    assert {"200", "401", "403", "409", "413", "422", "429", "502", "504"} <= set(send["responses"])
+    reads = send["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert set(reads) == set(payload._READERS)
 
 
 def checked(described: dict[str, Any], name: str) -> OAS31Validator:

@@ -99,6 +99,16 @@ async def test_without_the_bearer_token_nothing_opens(
     assert (await call(url, headers=headers)).status_code == status
 
 
+@pytest.mark.parametrize("route", ["refresh", "revoke"])
+@pytest.mark.parametrize("user_id", ["", "a\nb", "x" * 257, "\ud8f9", 1, None])
+async def test_a_user_id_that_cannot_be_kept_is_the_callers_mistake(
+    browser: Browser, route: str, user_id: object
+) -> None:
+    body = json.dumps({"user_id": user_id}).encode()
+    answer = await browser.post(f"http://localhost:8003{PATH}/{route}", content=body, headers=BEARER)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "USER_ID_UNUSABLE")
+
+
 async def test_refresh_and_revoke_answer_without_any_token(
     browser: Browser, manager: MicrosoftTokenManager, redis_client: redis.Redis
 ) -> None:
