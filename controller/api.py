@@ -45,7 +45,8 @@ class Api:
         return [standing(features[one.feature], one, last[one.feature]) for one in stored]
 
     async def features(self, request: Request) -> Response:
-        return answer(request, {"features": await self.standings()})
+        told, leader = await asyncio.gather(self.standings(), self._streams.leader())
+        return answer(request, {"features": told, "leader": leader})
 
     async def feature(self, request: Request) -> Response:
         name = self._face.feature(request.path_params["name"]).name
@@ -119,7 +120,8 @@ class Api:
         base = "/api/v1/features"
         unknown = {404: "no such feature", 503: "Redis does not answer"}
         page = record_like({"decisions": listed(ref("Record")), "next": maybe(TEXT)})
-        every = record_like({"features": listed(ref("Feature"))})
+        leader = {**maybe(TEXT), "description": "the controller that leads, host:pid:number; null for none"}
+        every = record_like({"features": listed(ref("Feature")), "leader": leader})
         return [
             Operation(
                 "GET",

@@ -33,9 +33,13 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
+    def overview(self) -> dict[str, Any]:
+        """Give where every feature stands (`features`), and who leads (`leader`)."""
+        return self._ask("GET", "/api/v1/features")
+
     def features(self) -> list[dict[str, Any]]:
         """Give where every feature stands."""
-        return cast("list[dict[str, Any]]", self._ask("GET", "/api/v1/features")["features"])
+        return cast("list[dict[str, Any]]", self.overview()["features"])
 
     def feature(self, name: str) -> dict[str, Any]:
         return self._ask("GET", _path(name))

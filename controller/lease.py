@@ -1,5 +1,7 @@
 """One controller acts at a time: a lease in Redis, and the epoch that every step up carries."""
 
+import os
+import socket
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,7 +75,8 @@ class RedisLease:
         self._told: str | None = None
         self._held = False
         self._log = structlog.get_logger("lease")
-        self.owner = uuid.uuid4().hex
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:12]}"
+        """Says to people who leads, too."""
 
     def acquire(self) -> Leadership | None:
         asked_at = self._monotonic()
@@ -106,6 +109,14 @@ class RedisLease:
             self._log.error("epoch_lost", known=self._known_epoch, stored=stored or None)
         elif not stored:
             self._log.warning("epoch_missing", meaning="this Redis is new, or it was emptied")
+
+
+def leader(client: "redis.Redis") -> str | None:
+    """Give who holds the lease now (host:pid:number), None while nobody does. Raises StoreError."""
+    try:
+        return cast("str | None", client.get(LEASE_KEY))
+    except (redis.RedisError, OSError) as error:
+        raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
 
 
 class NoLease:

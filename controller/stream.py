@@ -15,7 +15,7 @@ import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from controller.contract import decisions_key
+from controller.contract import LEASE_KEY, decisions_key
 from controller.flagstore import StoreError
 
 _ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
@@ -153,6 +153,11 @@ class Streams:
             )
         found = [entry for key, chunk in answer or [] for entry in _entries(keys[key], chunk)]
         return sorted(found, key=lambda entry: entry.place)
+
+    async def leader(self) -> str | None:
+        """Give who holds the lease now, as lease.leader does."""
+        with _store_errors():
+            return cast("str | None", await self._redis.get(LEASE_KEY))
 
     async def ping(self) -> None:
         """Raise StoreError unless Redis answers."""

@@ -1,4 +1,4 @@
-"""`rollout status`: where each feature stands, from the flags and its last decision."""
+"""`rollout status`: where each feature stands, from the flags and its last decision, and who leads."""
 
 import sys
 import time
@@ -20,12 +20,14 @@ from controller.console import (
     terminal_width,
 )
 from controller.contract import format_percent
-from controller.flagstore import FlagStore, StoreError
+from controller.flagstore import FlagStore, StoreError, connect
+from controller.lease import leader
 from controller.settings import Settings
 from controller.standing import standing
-from controller.storage import open_store
+from controller.storage import open_store, redis_timeout_s
 
-Standings = list[dict[str, Any]]
+Overview = dict[str, Any]
+"""As GET /api/v1/features tells it."""
 
 _WATCH_S = 2.0
 _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -41,21 +43,24 @@ _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @json_option
 def status(config: Path | None, server: str | None, watch: bool, as_json: bool) -> None:
-    """Show each feature's flags and what was decided last, with the reason."""
+    """Show each feature's flags and what was decided last, with the reason, and which controller leads."""
     if server:
         with daemon_at(server) as daemon:
-            _show(daemon.features, watch=watch, as_json=as_json)
+            _show(daemon.overview, watch=watch, as_json=as_json)
         return
     settings = settings_from(config)
-    store = open_store(settings)
+    store, client = open_store(settings), connect(settings.redis_url, redis_timeout_s(settings))
     try:
-        _show(lambda: _standings(store, settings), watch=watch, as_json=as_json)
+        _show(
+            lambda: {"features": _standings(store, settings), "leader": leader(client)},
+            watch=watch,
+            as_json=as_json,
+        )
     except StoreError as error:
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
 
 
-def _standings(store: FlagStore, settings: Settings) -> Standings:
-    """Give the same as GET /api/v1/features."""
+def _standings(store: FlagStore, settings: Settings) -> list[dict[str, Any]]:
     return [
         standing(
             settings.features[stored.feature],
@@ -66,7 +71,7 @@ def _standings(store: FlagStore, settings: Settings) -> Standings:
     ]
 
 
-def _show(ask: Callable[[], Standings], *, watch: bool, as_json: bool) -> None:
+def _show(ask: Callable[[], Overview], *, watch: bool, as_json: bool) -> None:
     on_terminal = watch and sys.stdout.isatty()
     if on_terminal:
         click.clear()
@@ -76,9 +81,9 @@ def _show(ask: Callable[[], Standings], *, watch: bool, as_json: bool) -> None:
         _print(ask(), as_json, over=on_terminal)
 
 
-def _print(standings: Standings, as_json: bool, *, over: bool) -> None:
+def _print(overview: Overview, as_json: bool, *, over: bool) -> None:
     """Print; or write over what stands on the terminal, line by line, because clearing it first flickers."""
-    lines = [json_text({"features": standings})] if as_json else _lines(standings)
+    lines = [json_text(overview)] if as_json else _lines(overview)
     if over:
         written = "".join(f"{line}{_TO_LINE_END}\n" for line in "\n".join(lines).splitlines())
         click.echo(f"{_HOME}{written}{_TO_SCREEN_END}", nl=False, color=True)
@@ -86,7 +91,7 @@ def _print(standings: Standings, as_json: bool, *, over: bool) -> None:
         click.echo("\n".join(lines))
 
 
-def _lines(standings: Standings) -> list[str]:
+def _lines(overview: Overview) -> list[str]:
     headers = ("feature", "%", "on", "paused", "internal", "decided", "in words")
     rows = [
         (
@@ -98,9 +103,10 @@ def _lines(standings: Standings) -> list[str]:
             f"{stand['kind']} {stand['reason']}".strip() or "-",
             stand["detail"],
         )
-        for stand in standings
+        for stand in overview["features"]
     ]
-    return table_lines(headers, rows, terminal_width())
+    leads = f"Led by {overview['leader']}." if overview["leader"] else "No controller leads."
+    return [*table_lines(headers, rows, terminal_width()), "", leads]
 
 
 def _yes(value: bool) -> str:

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from serving import TOKEN, Served
 
 from controller.client import Client, ClientError
 from controller.decision.model import Kind
+from controller.lease import RedisLease
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
 
@@ -76,6 +79,16 @@ def test_status_says_the_same_with_and_without_a_server(served: Served) -> None:
         check=True,
     )
     assert json.loads(over_http.stdout) == json.loads(direct.stdout)
+    assert "No controller leads." in rollout(served, "status").stdout
+
+
+def test_status_says_who_leads(served: Served, redis_client: redis.Redis) -> None:
+    lease = RedisLease(redis_client, lease_s=60, monotonic=time.monotonic)
+    lease.acquire()
+    assert f"Led by {lease.owner}." in rollout(served, "status").stdout
+    assert str(os.getpid()) in lease.owner
+    lease.release()
+    assert json.loads(rollout(served, "status", "--json").stdout)["leader"] is None
 
 
 def test_a_person_pauses_through_the_server_and_reads_the_history_there(served: Served) -> None:
