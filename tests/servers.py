@@ -1,6 +1,7 @@
 """Real servers for tests, on free loopback ports: Redis, Prometheus, and a Proxy that spoils the weather."""
 
 import contextlib
+import random
 import signal
 import socket
 import subprocess
@@ -17,13 +18,16 @@ from redis.retry import Retry
 
 START_WITHIN_S = 10.0
 STOP_WITHIN_S = 5.0
+_ANY = random.SystemRandom()
 
 
 def free_port() -> int:
-    """Give a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Give a loopback port that nobody listens on now, and that no client's connection is given."""
+    while True:
+        port = _ANY.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:
