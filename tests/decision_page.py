@@ -181,7 +181,7 @@ def example() -> str:
     rows = [
         f"| {format_percent(step.percent)} % | {step.sends_per_s:g} "
         f"| {'stays' if step.percent == FEATURE.steps[-1] else duration_text(step.lasts_s)} "
-        f"| {step.smallest.error_rate:.1%} | {step.smallest.failed:.0f} |"
+        f"| {step.smallest.error_rate:.1%} | {step.smallest.failed:,.0f} |"
         for step in forecast(FEATURE, 5.0, 30.0).steps
         if step.smallest is not None
     ]

@@ -51,6 +51,18 @@ def test_a_plan_says_which_steps_are_blind_and_what_would_help() -> None:
     assert "beginning at 5 % instead saves" in text
 
 
+def test_a_plan_says_what_a_step_proves_and_what_the_last_one_sees() -> None:
+    text = run("plan", "microsoft", "--rps", "5").stdout
+    assert "114 min" in text
+    assert "proven below 2 % (2x)" in text
+    assert "100 % stays: its smallest breach is what shows within 24 h." in text
+    day = as_json("plan", "microsoft", "--rps", "5")["steps"][-1]["smallest"]
+    assert day["after_s"] <= 86_400
+    assert (
+        day["error_rate"] < as_json("plan", "microsoft", "--rps", "5")["steps"][-2]["smallest"]["error_rate"]
+    )
+
+
 def test_a_plan_without_traffic_never_ends_and_is_still_json() -> None:
     plan = as_json("plan", "microsoft", "--rps", "0")
     assert plan["total_s"] is None

@@ -232,6 +232,7 @@ class Rollout(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
+        self.set_by_s = 0.0
         self.flags = Flags(enabled=True, internal_only=False, rollout_percent=0.0, paused=False)
         self.state = State()
         self.highest_by_machine = 0.0
@@ -239,12 +240,18 @@ class Rollout(RuleBasedStateMachine):
 
     def tick(self, evidence: Evidence) -> None:
         self.now += 30
-        before = self.flags
-        decision = decide(Snapshot(self.now, FEATURE, self.flags, evidence, self.state, HASH, window_s=30.0))
+        before, begun = self.flags, self.state.counted_from
+        decision = decide(Snapshot(self.here, FEATURE, self.flags, evidence, self.state, HASH, window_s=30.0))
         self.flags, self.state = decision.flags, decision.state
         if decision.kind is Kind.STEP_UP:
+            assert decision.reason is Reason.FIRST_STEP or evidence.now - begun >= FEATURE.bake_s
             assert step_above(STEPS, before.rollout_percent) == self.flags.rollout_percent
             assert self.state.error_rate.breach == ()
+
+    @property
+    def here(self) -> float:
+        """The clock of the controller's machine."""
+        return self.now + self.set_by_s
 
     def measured(self, sends: float, errors: float, problem: Reason | None) -> Evidence:
         at = self.now + 30
@@ -271,13 +278,17 @@ class Rollout(RuleBasedStateMachine):
     def time_passes(self, hours: int) -> None:
         self.now += 3600 * hours
 
+    @rule(hours=st.integers(-48, 48))
+    def the_clock_here_is_set(self, hours: int) -> None:
+        self.set_by_s = 3600.0 * hours
+
     @rule(kind=st.sampled_from((Kind.PAUSE, Kind.RESUME, Kind.ENABLE, Kind.DISABLE)))
     def person(self, kind: Kind) -> None:
-        self.by(lambda: by_hand(kind, self.flags, FEATURE, self.state, self.now))
+        self.by(lambda: by_hand(kind, self.flags, FEATURE, self.state, self.here))
 
     @rule(percent=st.sampled_from((0.0, 0.5, 1.0, 7.0, 50.0, 100.0)))
     def person_sets(self, percent: float) -> None:
-        self.by(lambda: by_hand(Kind.SET, self.flags, FEATURE, self.state, self.now, percent=percent))
+        self.by(lambda: by_hand(Kind.SET, self.flags, FEATURE, self.state, self.here, percent=percent))
 
     def by(self, act: Callable[[], Any]) -> None:
         decision = act()
