@@ -11,6 +11,20 @@ from adapter.headers import check_content_type, check_header, whole_characters
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
 from adapter.providers.provider import Limits
 
+LONGEST_USER_ID = 256
+
+
+def is_user_id(value: object) -> bool:
+    """Whether it can name a user: a text of 1 to 256 printable characters."""
+    return isinstance(value, str) and 1 <= len(value) <= LONGEST_USER_ID and value.isprintable()
+
+
+def check_user_id(user_id: str) -> str:
+    """Give the id; raises MessageRefusedError where it names nobody: the caller's mistake, no failed send."""
+    if not is_user_id(user_id):
+        raise MessageRefusedError("INVALID_REQUEST", "must be 1 to 256 printable characters", "user_id")
+    return user_id
+
 
 def check(message: OutgoingMessage, limits: Limits, *, allow_local: bool = False) -> OutgoingMessage:
     """Give the message as it may be sent: addresses in ASCII, file names safe. Raises MessageRefusedError."""

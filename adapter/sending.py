@@ -6,7 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
-from adapter.checks import check
+from adapter.checks import check, check_user_id
 from adapter.delivery import Deadline, Delivery
 from adapter.errors import (
     ADAPTER_FAILED,
@@ -69,7 +69,8 @@ class Sending:
         self, message: OutgoingMessage, key: str | None, *, resend_unknown: bool
     ) -> SendResult:
         settings = self.runtime.settings
-        ids = new_ids(self.action, self.user_id, None if key is None else check_key(key))
+        user_id = check_user_id(self.user_id)
+        ids = new_ids(self.action, user_id, None if key is None else check_key(key))
         checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
         request = self.provider.prepare(checked, ids, settings.limits)
         if key is None:

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from adapter.callers import Caller, PlainToken
+from adapter.checks import is_user_id
 from adapter.openapi import DescribedRoute
 from adapter.settings import Environment
 from adapter.signin import pages
@@ -21,7 +22,7 @@ from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
 from adapter.signin.handshake import Begun, Handshake, Refusal, RefusedError
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.settings import LINK_TTL_S
-from adapter.signin.tokens import MicrosoftTokenManager, is_user_id
+from adapter.signin.tokens import MicrosoftTokenManager
 
 PATH = "/oauth/microsoft"
 _MAX_BODY_BYTES = 64 * 1024

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from adapter.checks import is_user_id
 from adapter.settings import SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.entra import Attempt, Entra
@@ -27,8 +28,6 @@ Flight = tuple[str, str | None, bool]
 
 THREADS = 16
 """Refreshes of different users that one process makes at once; MSAL blocks a thread each."""
-
-LONGEST_USER_ID = 256
 
 log = structlog.get_logger(__name__)
 
@@ -193,11 +192,6 @@ def _seen(task: "asyncio.Task[AccessToken]") -> None:
     """Mark a failure as seen: every caller may have been cancelled, and asyncio would print it."""
     if not task.cancelled():
         task.exception()
-
-
-def is_user_id(value: object) -> bool:
-    """Whether tokens can be kept for this id."""
-    return isinstance(value, str) and 1 <= len(value) <= LONGEST_USER_ID and value.isprintable()
 
 
 def _checked_id(user_id: str) -> None:
