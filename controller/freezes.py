@@ -6,9 +6,13 @@ from zoneinfo import ZoneInfo
 from controller.decision.model import DatedFreeze, RolloutFeature, WeeklyFreeze
 
 
-def open_freeze(feature: RolloutFeature, now: float) -> str:
-    """Give the name of the first freeze window of the feature that holds `now` (unix seconds), else ""."""
-    return next((freeze.name for freeze in feature.freezes if _holds(freeze, now)), "")
+def open_freeze(feature: RolloutFeature, *clocks: float) -> str:
+    """Give the name of the feature's first freeze window that is open by any of these clocks, else "".
+
+    Clocks are unix seconds. A clock that was set must not lead out of a freeze, so the source's is asked too.
+    """
+    open_ = (freeze.name for freeze in feature.freezes if any(_holds(freeze, now) for now in clocks))
+    return next(open_, "")
 
 
 def _holds(freeze: WeeklyFreeze | DatedFreeze, now: float) -> bool:

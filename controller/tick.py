@@ -274,7 +274,7 @@ class Controller:
             state=state,
             config_hash=self._hashes[stored.feature],
             window_s=self._window_s,
-            frozen=open_freeze(feature, now),
+            frozen=open_freeze(feature, now, evidence.now),
             newer=self._newer(stored),
         )
         return _Case(stored, snapshot, decide(snapshot), external_change(snapshot))

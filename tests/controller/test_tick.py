@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from controller.contract import EPOCH_KEY, LEASE_KEY, flag_key
-from controller.decision.model import Evidence, Kind, Reason, Window
+from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Window
 from controller.decision.record import verify
 from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES, RolloutFeature
@@ -40,11 +40,13 @@ class Weather:
     sends: float = 300.0
     errors: float = 0.0
     problem: Reason | None = None
+    ahead_s: float = 0.0
+    """How far its clock is ahead of the controller's."""
     meanwhile: Callable[[], object] = lambda: None
 
     def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
         self.meanwhile()
-        return {question.feature.name: self._evidence(question, now) for question in questions}
+        return {question.feature.name: self._evidence(question, now + self.ahead_s) for question in questions}
 
     def _evidence(self, question: Question, now: float) -> Evidence:
         if self.problem is Reason.METRICS_UNREACHABLE:
@@ -112,6 +114,17 @@ class Story:
 @pytest.fixture
 def story() -> Story:
     return Story(cast("redis.Redis", fakeredis.FakeStrictRedis(decode_responses=True, version=(7, 0))))
+
+
+@pytest.mark.parametrize("ahead_s", [86_400.0, 0.0, -86_400.0])
+def test_a_clock_that_was_set_leads_out_of_no_freeze(story: Story, ahead_s: float) -> None:
+    day = DatedFreeze(story.now + ahead_s, story.now + ahead_s + 3600, "launch")
+    story.weather.ahead_s = ahead_s
+    story.features = {"microsoft": replace(FEATURE, freezes=(day,))}
+    story.person(Kind.ENABLE)
+    story.ticks(story.controller(), 3)
+    assert {record["reason"] for record in story.history() if record["kind"] == "hold"} == {"frozen"}
+    assert story.texts()[2] == "0"
 
 
 def test_a_healthy_feature_climbs_to_100_percent_one_step_at_a_time(story: Story) -> None:
