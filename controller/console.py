@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, NoReturn
 
 import click
@@ -12,8 +13,8 @@ import click
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit codes: done; a check failed or the answer is no; usage or configuration; a server is out of reach."""
 
-_NARROWEST = 24
-"""The last column of a table gets at least so much room."""
+_NARROWEST = 12
+"""No column of a table is made narrower, however little room there is."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -48,7 +49,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print columns as wide as their widest cell; on a terminal the last one is broken to fit."""
+    """Print columns as wide as their widest cell; on a terminal the widest ones are broken to fit."""
     for line in table_lines(headers, rows, terminal_width()):
         click.echo(line)
 
@@ -59,23 +60,28 @@ def terminal_width() -> int | None:
 
 
 def table_lines(headers: Sequence[str], rows: Iterable[Sequence[object]], width: int | None) -> list[str]:
-    """Lay a table out; where little room is left for the last column, it goes on lines of its own."""
+    """Lay a table out; where it is wider than `width`, the cells of its widest columns are broken."""
     cells = [[str(cell) for cell in row] for row in (headers, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
-    begin = sum(widths[:-1]) + 2 * (len(widths) - 1)
-    lines = []
-    for row in cells:
-        padded = [cell.ljust(wide) for cell, wide in zip(row[:-1], widths[:-1], strict=True)]
-        lines += _broken("  ".join(padded), row[-1], begin, width)
-    return lines
+    if width is not None:
+        widths = _fitted(widths, width - 2 * (len(widths) - 1))
+    return [line for row in cells for line in _lines(row, widths)]
 
 
-def _broken(first: str, last: str, begin: int, width: int | None) -> list[str]:
-    whole = f"{first}  {last}" if first else last
-    if width is None or len(whole) <= width:
-        return [whole.rstrip()]
-    room = width - begin
-    if room >= _NARROWEST:
-        parts = textwrap.wrap(last, room) or [""]
-        return [f"{first}  {parts[0]}".rstrip(), *(" " * begin + part for part in parts[1:])]
-    return [first.rstrip(), *("    " + part for part in textwrap.wrap(last, max(width - 4, _NARROWEST)))]
+def _fitted(widths: list[int], room: int) -> list[int]:
+    """Take from the widest column until all have room together."""
+    fitted = list(widths)
+    while sum(fitted) > room and max(fitted) > _NARROWEST:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    broken = [
+        [cell] if len(cell) <= wide else textwrap.wrap(cell, wide, break_on_hyphens=False)
+        for cell, wide in zip(row, widths, strict=True)
+    ]
+    return [
+        "  ".join(part.ljust(wide) for part, wide in zip(parts, widths, strict=True)).rstrip()
+        for parts in zip_longest(*broken, fillvalue="")
+    ]

@@ -24,8 +24,12 @@ class Prometheus:
         self._settings = settings
         self._session = BoundedSession(token=settings.prometheus_token)
 
+    @property
+    def url(self) -> str:
+        return self._settings.prometheus_url
+
     def get(self, path: str, **params: str) -> Any:
-        base = self._settings.prometheus_url
+        base = self.url
         if path == "rules" and self._settings.rules_url:
             base = self._settings.rules_url
         try:
@@ -60,6 +64,9 @@ def _server(prometheus: Prometheus) -> Iterator[Finding]:
     try:
         before = time.time()
         theirs = float(prometheus.get("query", query="time()")["result"][1])
+    except requests.ConnectionError:
+        yield away("prometheus", f"{prometheus.url} does not answer", "start it, or check prometheus_url")
+        return
     except (OSError, ValueError, LookupError) as error:
         words = " ".join(str(error).split())[:160]
         yield away("prometheus", words, "start it, or check prometheus_url")

@@ -152,6 +152,12 @@ def test_a_table_fits_eighty_columns_and_loses_no_word(rows: list[tuple[str, str
     )
 
 
+def test_two_wide_columns_share_the_room_and_stay_columns() -> None:
+    lines = table_lines(("what", "seen", "do"), [("redis", "seen " * 40, "do " * 30)], 80)
+    assert max(len(line) for line in lines) <= 80
+    assert {line.index("do") for line in lines if "do" in line} == {lines[0].index("do")}
+
+
 def test_elsewhere_than_on_a_terminal_a_row_stays_one_line() -> None:
     assert len(table_lines(("a", "b"), [("x", "word " * 100)], None)) == 2
 
