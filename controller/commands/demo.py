@@ -93,7 +93,8 @@ def _keep(world: World, console: Console) -> None:
         "status page and API": f"http://{settings.listen}/",
         "Prometheus": settings.prometheus_url,
         "Graph, what arrived": f"{world.graph_url}/sandbox/messages",
-        "try": f"rollout status --config {settings.config_path}",
+        "first": f"export ROLLOUT_CONFIG={settings.config_path}",
+        "then": "rollout status --watch",
         "or": f"redis-cli -u {settings.redis_url} set flags:microsoft:paused true",
     }
     print_table(("left running", "Ctrl-C ends it"), lines.items())
