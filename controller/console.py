@@ -77,11 +77,16 @@ def _fitted(widths: list[int], room: int) -> list[int]:
 
 
 def _lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    broken = [
-        [cell] if len(cell) <= wide else textwrap.wrap(cell, wide, break_on_hyphens=False)
-        for cell, wide in zip(row, widths, strict=True)
-    ]
+    broken = [_broken(cell, wide) for cell, wide in zip(row, widths, strict=True)]
     return [
         "  ".join(part.ljust(wide) for part, wide in zip(parts, widths, strict=True)).rstrip()
         for parts in zip_longest(*broken, fillvalue="")
     ]
+
+
+def _broken(cell: str, wide: int) -> list[str]:
+    """Break a cell between words; a number keeps its per cent sign."""
+    if len(cell) <= wide:
+        return [cell]
+    lines = textwrap.wrap(cell.replace(" %", "\N{NO-BREAK SPACE}%"), wide, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

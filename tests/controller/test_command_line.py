@@ -158,6 +158,11 @@ def test_two_wide_columns_share_the_room_and_stay_columns() -> None:
     assert {line.index("do") for line in lines if "do" in line} == {lines[0].index("do")}
 
 
+def test_a_number_keeps_its_per_cent_sign() -> None:
+    lines = table_lines(("a", "b"), [("x" * 30, "is 1 % " * 12)], 50)
+    assert not any(line.split()[-1:] == ["1"] for line in lines)
+
+
 def test_elsewhere_than_on_a_terminal_a_row_stays_one_line() -> None:
     assert len(table_lines(("a", "b"), [("x", "word " * 100)], None)) == 2
 
