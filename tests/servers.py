@@ -1,6 +1,7 @@
 """Real servers for tests, on free loopback ports: Redis, Prometheus, and a Proxy that spoils the weather."""
 
 import contextlib
+import os
 import random
 import signal
 import socket
@@ -28,6 +29,12 @@ def free_port() -> int:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def stop(process: "subprocess.Popen[bytes]") -> None:
+    """Stop a process as SIGSTOP does, and wait until all of it stands: a busy machine takes a while."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 class RedisServer:
@@ -77,7 +84,8 @@ class RedisServer:
 
     def freeze(self) -> None:
         """Stop it as a hanging machine would: connections stay open, nothing answers."""
-        self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            stop(self._process)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
@@ -146,7 +154,8 @@ class PrometheusServer:
             return False
 
     def freeze(self) -> None:
-        self._signal(signal.SIGSTOP)
+        if self._process is not None:
+            stop(self._process)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
