@@ -55,15 +55,18 @@ class Transport:
     """Posts to one base URL over kept-alive HTTP/1.1 connections."""
 
     def __init__(self, base_url: str, *, ca_file: str = "", connect_timeout_s: float = 5.0) -> None:
-        self._base_url = httpx.URL(base_url.rstrip("/"))
+        self._base_url = base_url.rstrip("/")
+        self._urls: dict[str, httpx.URL] = {}
         self._connect_timeout_s = connect_timeout_s
+        url = httpx.URL(self._base_url)
+        self._headers = {
+            "Host": url.netloc.decode(),
+            "User-Agent": "rollout-controller",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         self._client = httpx.AsyncClient(
-            transport=Connections(self._base_url, _trust(base_url, ca_file), _proxy(base_url)),
-            headers={
-                "User-Agent": "rollout-controller",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
+            transport=Connections(url, _trust(base_url, ca_file), _proxy(base_url))
         )
 
     async def post(
@@ -77,21 +80,24 @@ class Transport:
                 )
         except _ERRORS as error:
             raise _outcome(attempt, error) from error
-        return Reply(response.status_code, dict(response.headers), await _read(response))
+        return Reply(response.status_code, dict(response.headers.items()), await _read(response))
 
     def _build(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
     ) -> httpx.Request:
-        return self._client.build_request(
+        """Write the request whole: httpx would parse the address and merge headers for each again."""
+        url = self._urls.get(request.path)
+        if url is None:
+            url = self._urls[request.path] = httpx.URL(self._base_url + request.path)
+        length = {"Content-Length": str(len(request.body))}
+        connect_s = min(self._connect_timeout_s, left_s)
+        return httpx.Request(
             "POST",
-            self._url(request.path),
-            headers={**request.headers, **headers, "Content-Length": str(len(request.body))},
-            content=_Stream(request.body, attempt),
-            timeout=httpx.Timeout(left_s, connect=min(self._connect_timeout_s, left_s)),
+            url,
+            headers={**self._headers, **request.headers, **headers, **length},
+            stream=_Stream(request.body, attempt),
+            extensions={"timeout": {"connect": connect_s, "read": left_s, "write": left_s}},
         )
-
-    def _url(self, path: str) -> httpx.URL:
-        return self._base_url.copy_with(raw_path=self._base_url.raw_path.rstrip(b"/") + path.encode())
 
     async def aclose(self) -> None:
         await self._client.aclose()
