@@ -18,7 +18,7 @@ import redis.asyncio as aioredis
 
 from adapter.delivery import Deadline
 from adapter.errors import MessageRefusedError
-from adapter.store import REDIS_ERRORS
+from adapter.store import REDIS_ERRORS, Together
 
 log = logging.getLogger("rollout.send")
 
@@ -61,7 +61,10 @@ class Mailboxes:
     _ask_again_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self._take = self.client.register_script(TAKE)
+        self._redis = Together(self.client)
+
+    async def aclose(self) -> None:
+        await self._redis.aclose()
 
     @asynccontextmanager
     async def place(self, user_id: str, deadline: Deadline) -> AsyncIterator[None]:
@@ -107,7 +110,7 @@ class Mailboxes:
         held_ms = int((deadline.left_s() + LEASE_MARGIN_S) * 1000)
         while time.monotonic() >= self._ask_again_at:
             try:
-                if await self._take(keys=[key], args=[owner, self.limit, held_ms]):
+                if await self._redis.ask("EVAL", TAKE, 1, key, owner, self.limit, held_ms):
                     return True
             except REDIS_ERRORS as error:
                 self._leave_redis_alone(error)
@@ -118,7 +121,7 @@ class Mailboxes:
 
     async def _give_back(self, key: str, owner: str) -> None:
         try:
-            await self.client.zrem(key, owner)
+            await self._redis.ask("ZREM", key, owner)
         except REDIS_ERRORS as error:
             self._leave_redis_alone(error)
 

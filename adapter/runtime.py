@@ -174,6 +174,8 @@ class Runtime:
         for close in [getattr(source, "aclose", None) for source in self._own_tokens]:
             if close:
                 await close()
+        for mailboxes in self._mailboxes.values():
+            await mailboxes.aclose()
         await self._redis.aclose()
 
 

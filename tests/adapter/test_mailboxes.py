@@ -76,6 +76,22 @@ async def test_a_send_that_is_given_up_while_it_takes_its_place_leaves_none_behi
     assert redis_client.keys("rollout:mailbox:*") == []
 
 
+async def test_a_connection_that_was_cut_is_made_anew_at_once(
+    redis_server: RedisServer,
+    redis_client: redis.Redis,
+    graph: Sandbox,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    open_flags(redis_client)
+    with Proxy(redis_server.port) as proxy:
+        async with open_sender(proxy.redis_url, graph) as sender:
+            await sender.send()
+            proxy.cut()
+            await sender.send()
+    assert graph.posts == 2
+    assert "counted in this process alone" not in caplog.text
+
+
 async def test_a_frozen_redis_does_not_stop_a_send(sender: Sender, redis_server: RedisServer) -> None:
     """The flags are fresh for three more seconds; the places are counted in this process."""
     await sender.send()
