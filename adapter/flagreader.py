@@ -56,13 +56,17 @@ def redis_client(url: str) -> "redis.Redis":
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
 
-    return redis.Redis.from_url(
+    from controller.sentinel import open_pool  # noqa: PLC0415
+
+    pool = open_pool(
+        redis.ConnectionPool,
         url,
         protocol=2,
         socket_connect_timeout=IO_TIMEOUT_S,
         socket_timeout=IO_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),
     )
+    return redis.Redis.from_pool(pool)
 
 
 class FlagReader:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from adapter.providers.provider import Limits
 from controller.features import ConfigError, read_toml
+from controller.redisurl import SCHEMES
 
 T = TypeVar("T")
 
@@ -142,7 +143,7 @@ class Environment:
     def redis_url(self) -> str:
         """Take the Redis that the controller takes: ROLLOUT_REDIS_URL, its file, else the configuration's."""
         given = self.secret("ROLLOUT_REDIS_URL") or self.in_config("redis_url")
-        return _url("ROLLOUT_REDIS_URL", given, ("redis", "rediss", "unix")) or str(_default("redis_url"))
+        return _url("ROLLOUT_REDIS_URL", given, SCHEMES) or str(_default("redis_url"))
 
     def in_config(self, key: str) -> str:
         """Give what the table [controller] in the file of ROLLOUT_CONFIG says, nothing where it does not."""

@@ -9,6 +9,8 @@ import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from controller.sentinel import open_pool
+
 TIMEOUT_S = 0.5
 """To connect and for one answer. The library's own is 5 s with ten hidden repeats."""
 MAX_CONNECTIONS = 50
@@ -19,7 +21,8 @@ REDIS_ERRORS = (redis.RedisError, OSError, asyncio.TimeoutError)
 
 
 def open_redis(url: str) -> "aioredis.Redis":
-    pool = aioredis.BlockingConnectionPool.from_url(
+    pool = open_pool(
+        aioredis.BlockingConnectionPool,
         url,
         max_connections=MAX_CONNECTIONS,
         timeout=QUEUE_S,

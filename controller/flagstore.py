@@ -25,6 +25,7 @@ from controller.contract import (
 )
 from controller.decision.model import RolloutFeature, State
 from controller.decision.record import state_from_dict
+from controller.sentinel import open_pool
 
 Texts = tuple[str | None, str | None, str | None, str | None]
 
@@ -173,7 +174,8 @@ return given
 
 def connect(url: str, timeout_s: float) -> "redis.Redis":
     """Open a client that neither waits long nor repeats by itself: redis-py's defaults do both."""
-    return redis.Redis.from_url(
+    pool = open_pool(
+        redis.ConnectionPool,
         url,
         decode_responses=True,
         socket_timeout=timeout_s,
@@ -182,6 +184,7 @@ def connect(url: str, timeout_s: float) -> "redis.Redis":
         health_check_interval=0,
         protocol=2,
     )
+    return redis.Redis.from_pool(pool)
 
 
 class RedisFlagStore:

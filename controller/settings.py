@@ -18,6 +18,7 @@ from controller.features import (
     read_toml,
 )
 from controller.receivers import Receiver, parse_receivers
+from controller.redisurl import SCHEMES, SENTINEL, read_sentinel_url
 
 DEFAULT_INTERVAL_S = 30.0
 
@@ -29,7 +30,7 @@ class Settings:
     features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
     config_path: Path | None = None
     redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
-    """Flags, state, decisions and lease; redis://, rediss:// or unix://."""
+    """Flags, state, decisions and lease; redis://, rediss://, unix:// or redis+sentinel://."""
     prometheus_url: str = "http://127.0.0.1:9090"
     """What answers /api/v1/query."""
     rules_url: str = ""
@@ -216,6 +217,13 @@ def _url(*schemes: str) -> Any:
     return read
 
 
+def _redis_url(text: str) -> str:
+    url = str(_url(*SCHEMES)(text))
+    if url.startswith(SENTINEL):
+        read_sentinel_url(url)
+    return url
+
+
 def read_address(text: str) -> tuple[str, int]:
     """Read HOST:PORT; raises ValueError."""
     host, _, port = text.rpartition(":")
@@ -255,7 +263,7 @@ def _boolean(text: str) -> bool:
 
 
 _READERS: dict[str, Any] = {
-    "redis_url": _url("redis", "rediss", "unix"),
+    "redis_url": _redis_url,
     "prometheus_url": _url("http", "https"),
     "rules_url": _url("http", "https"),
     "prometheus_token": str,

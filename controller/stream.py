@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 
 from controller.contract import LEASE_KEY, decisions_key
 from controller.flagstore import StoreError
+from controller.sentinel import open_pool
 
 _ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
 _LARGEST = 2**64 - 1
@@ -64,7 +65,8 @@ def place(entry_id: str) -> tuple[int, int]:
 
 def aconnect(url: str, timeout_s: float) -> "aioredis.Redis":
     """Open a client for an event loop that neither waits long nor repeats by itself."""
-    return aioredis.Redis.from_url(
+    pool = open_pool(
+        aioredis.ConnectionPool,
         url,
         decode_responses=True,
         socket_timeout=timeout_s + _BLOCK_MS / 1000,
@@ -73,6 +75,7 @@ def aconnect(url: str, timeout_s: float) -> "aioredis.Redis":
         health_check_interval=0,
         protocol=2,
     )
+    return aioredis.Redis.from_pool(pool)
 
 
 class Streams:

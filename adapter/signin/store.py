@@ -13,6 +13,7 @@ from adapter.signin.encryption import TokenCipher, UnreadableError
 from adapter.signin.errors import SignInError, client_config, unavailable
 from adapter.signin.grant import AccessToken, Grant
 from adapter.signin.settings import LINK_TTL_S, REFRESH_TTL_S
+from controller.sentinel import open_pool
 
 PREFIX = "oauth:microsoft"
 MAX_CONNECTIONS = 8
@@ -95,7 +96,8 @@ class Claim:
 
 def connect(redis_url: str) -> "Redis":
     """Make a client with short time-outs and no hidden retries, whose defaults stall a send for a minute."""
-    pool = BlockingConnectionPool.from_url(
+    pool = open_pool(
+        BlockingConnectionPool,
         redis_url,
         max_connections=MAX_CONNECTIONS,
         timeout=2.0,

@@ -1,0 +1,45 @@
+"""Where Redis is: the schemes of `redis_url`, and what a Sentinel URL says. Connects to nothing."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+SENTINEL = "redis+sentinel"
+SCHEMES = ("redis", "rediss", "unix", SENTINEL)
+DEFAULT_PORT = 26379
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A master, and the sentinels that know where it is."""
+
+    sentinels: tuple[Address, ...]
+    master: str
+
+
+def read_sentinel_url(url: str) -> tuple[Watched, dict[str, Any]]:
+    """Give the master of a Sentinel URL, with the user, password and number of its database.
+
+    Raises ValueError.
+    """
+    parts = urlsplit(url)
+    _, _, hosts = parts.netloc.rpartition("@")
+    master, _, number = parts.path.strip("/").partition("/")
+    if not hosts or not master or not (number or "0").isdecimal():
+        raise ValueError(f"must be written as {SENTINEL}://HOST:PORT,HOST:PORT/MASTER or .../MASTER/DATABASE")
+    sentinels = tuple(_address(host) for host in hosts.split(","))
+    place = {"db": int(number or 0)}
+    user = {"username": unquote(parts.username)} if parts.username else {}
+    password = {"password": unquote(parts.password)} if parts.password else {}
+    return Watched(sentinels, master), place | user | password
+
+
+def _address(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        return text, DEFAULT_PORT
+    if not host or not port.isdecimal():
+        raise ValueError(f"{text!r} is no HOST:PORT of a sentinel")
+    return host.strip("[]"), int(port)
