@@ -30,7 +30,7 @@ def open_source(settings: Settings) -> PrometheusSource:
         settings.prometheus_url,
         Lengths(settings.window_s, settings.scrape_s),
         rules_url=settings.rules_url,
-        token=settings.prometheus_token,
+        headers=settings.headers_to_prometheus,
         request_timeout_s=settings.request_timeout_s,
     )
 

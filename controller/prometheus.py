@@ -75,14 +75,13 @@ class BoundedSession(requests.Session):
     The time-outs of requests count from byte to byte; a body that drips would hold a tick for ever.
     """
 
-    def __init__(self, *, token: str = "") -> None:
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
         super().__init__()
         self.trust_env = False
         self.verify = os.environ.get("SSL_CERT_FILE") or True
         self.deadline = math.inf
         self.request_timeout_s = 5.0
-        if token:
-            self.headers["Authorization"] = f"Bearer {token}"
+        self.headers.update(headers or {})
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         left_s = self.deadline - time.monotonic()
@@ -121,10 +120,10 @@ class PrometheusSource:
         lengths: Lengths,
         *,
         rules_url: str = "",
-        token: str = "",
+        headers: Mapping[str, str] | None = None,
         request_timeout_s: float = 5.0,
     ) -> None:
-        self._token = token
+        self._headers = dict(headers or {})
         self._request_timeout_s = request_timeout_s
         self._rules_url = f"{rules_url or url}/api/v1/rules"
         self._url = url
@@ -142,7 +141,7 @@ class PrometheusSource:
 
     def _connect(self) -> None:
         """Begin with new connections; a reading that was given up may still hold the old ones."""
-        self._session = BoundedSession(token=self._token)
+        self._session = BoundedSession(self._headers)
         self._session.request_timeout_s = self._request_timeout_s
         self._api = PrometheusConnect(self._url, session=self._session, retry=Retry(total=0))
 

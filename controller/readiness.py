@@ -67,8 +67,7 @@ class Readiness:
 
     async def _prometheus(self) -> str:
         settings = self._face.settings()
-        token = settings.prometheus_token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = settings.headers_to_prometheus
         try:
             answer = await self._http.get(
                 f"{settings.prometheus_url}/api/v1/query", params={"query": "1"}, headers=headers

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
@@ -32,9 +32,11 @@ class RecordedError(Exception):
 class Recorded:
     """What Prometheus holds of the past of a feature."""
 
-    def __init__(self, url: str, *, token: str = "", timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, headers: Mapping[str, str] | None = None, timeout_s: float = 30.0
+    ) -> None:
         self._url = url
-        self._session = BoundedSession(token=token)
+        self._session = BoundedSession(headers)
         self._session.request_timeout_s = timeout_s
 
     def ticks(self, feature: RolloutFeature, since_s: float, window_s: float) -> list[Tick]:

@@ -37,6 +37,8 @@ class Settings:
     """Where /api/v1/rules is answered, when that is not the Prometheus queried (vmalert)."""
     prometheus_token: str = field(default="", repr=False)
     """Bearer token that Prometheus is asked with."""
+    prometheus_headers: str = field(default="", repr=False)
+    """More headers that it is asked with, as a tenant's: `X-Scope-OrgID=mail,OTHER=value`."""
     interval_s: float = DEFAULT_INTERVAL_S
     """Length of a tick."""
     window_s: float = DEFAULT_INTERVAL_S
@@ -61,6 +63,12 @@ class Settings:
     """Who is told of decisions: the [notify.NAME] tables."""
 
     @property
+    def headers_to_prometheus(self) -> dict[str, str]:
+        """Give every header that Prometheus is asked with beside the usual ones."""
+        bearer = {"Authorization": f"Bearer {self.prometheus_token}"} if self.prometheus_token else {}
+        return read_headers(self.prometheus_headers) | bearer
+
+    @property
     def tick_deadline_s(self) -> float:
         """A tick that takes longer has failed; the next one starts afresh."""
         return min(max(self.interval_s * 0.8, 1.0), 20.0)
@@ -75,7 +83,8 @@ class Settings:
 
 
 _SECTION = "controller"
-SECRETS = {"redis_url", "prometheus_token", "api_token"}
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+SECRETS = {"redis_url", "prometheus_token", "prometheus_headers", "api_token"}
 
 
 def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -224,6 +233,20 @@ def _redis_url(text: str) -> str:
     return url
 
 
+def read_headers(text: str) -> dict[str, str]:
+    """Read NAME=VALUE,NAME=VALUE; raises ValueError, which names no value."""
+    pairs = [pair.strip().partition("=") for pair in text.split(",") if pair.strip()]
+    for name, _, value in pairs:
+        if not _HEADER_NAME.match(name.strip()) or not value.strip().isprintable() or not value.strip():
+            raise ValueError("must be NAME=VALUE, several separated by commas")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _headers(text: str) -> str:
+    read_headers(text)
+    return text
+
+
 def read_address(text: str) -> tuple[str, int]:
     """Read HOST:PORT; raises ValueError."""
     host, _, port = text.rpartition(":")
@@ -267,6 +290,7 @@ _READERS: dict[str, Any] = {
     "prometheus_url": _url("http", "https"),
     "rules_url": _url("http", "https"),
     "prometheus_token": str,
+    "prometheus_headers": _headers,
     "interval_s": _seconds,
     "window_s": _seconds,
     "scrape_s": _seconds,

@@ -36,10 +36,9 @@ class Installation:
 
 
 def look_at(
-    url: str, rules_url: str, token: str, features: Sequence[RolloutFeature], scale: Scale
+    url: str, rules_url: str, headers: Mapping[str, str], features: Sequence[RolloutFeature], scale: Scale
 ) -> list[Result]:
     """Ask a Prometheus, and judge what it says; raises NotThereError where it gives no usable answer."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         with httpx.Client(timeout=REQUEST_TIMEOUT_S, trust_env=False, headers=headers) as client:
             found = _ask(client, url.rstrip("/"), (rules_url or url).rstrip("/"))

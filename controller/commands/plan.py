@@ -43,7 +43,7 @@ def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) ->
 
 def _live(settings: Settings, feature: RolloutFeature) -> float:
     """Measure the traffic of all users, or end with exit code 1 or 3 and say what to give instead."""
-    source = Recorded(settings.prometheus_url, token=settings.prometheus_token)
+    source = Recorded(settings.prometheus_url, headers=settings.headers_to_prometheus)
     try:
         sends_per_s, percent = source.sends_per_s(feature, settings.window_s)
     except RecordedError as error:

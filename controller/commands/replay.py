@@ -112,7 +112,7 @@ def _from_file(path: Path) -> Sequence[Tick]:
 def _from_prometheus(
     settings: Settings, feature: RolloutFeature, since_s: float, url: str | None
 ) -> Sequence[Tick]:
-    source = Recorded(url or settings.prometheus_url, token=settings.prometheus_token)
+    source = Recorded(url or settings.prometheus_url, headers=settings.headers_to_prometheus)
     try:
         ticks = source.ticks(feature, since_s, settings.window_s)
     except RecordedError as error:

@@ -110,7 +110,7 @@ def _installed(settings: Settings, scale: Scale, url: str) -> list[Result]:
 
     try:
         return look_at(
-            url, settings.rules_url, settings.prometheus_token, list(settings.features.values()), scale
+            url, settings.rules_url, settings.headers_to_prometheus, list(settings.features.values()), scale
         )
     except NotThereError as error:
         fail(str(error), UNREACHABLE)

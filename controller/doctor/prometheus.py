@@ -22,7 +22,7 @@ class Prometheus:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._session = BoundedSession(token=settings.prometheus_token)
+        self._session = BoundedSession(settings.headers_to_prometheus)
 
     @property
     def url(self) -> str:

@@ -43,8 +43,7 @@ class Latencies:
             "end": f"{end:.3f}",
             "step": f"{max((end - start) / _POINTS, settings.interval_s):.3f}",
         }
-        token = settings.prometheus_token
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = settings.headers_to_prometheus
         try:
             answer = await self._http.get(
                 f"{settings.prometheus_url}/api/v1/query_range", params=params, headers=headers

@@ -11,11 +11,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from controller import prometheus
+from controller.assembly import open_source
 from controller.contract import EVIDENCE_SERIES
 from controller.decision.model import Evidence, Reason, State
 from controller.evidence import Lengths, Question
 from controller.features import ROLLOUT_FEATURES
 from controller.prometheus import PrometheusSource, _samples
+from controller.settings import Settings
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
@@ -260,3 +262,24 @@ def test_two_series_where_one_is_expected_are_incomplete_and_not_added_up(server
 def test_the_mark_of_a_gap_that_is_over_is_no_sample() -> None:
     assert _samples([(10, "1"), (20, "NaN"), (30, "2")]) == {10.0: 1.0, 30.0: 2.0}
     assert math.isnan(_samples([(10, "1"), (20, "NaN")])[20.0])
+
+
+def tenant_only(handler: BaseHTTPRequestHandler) -> None:
+    """Answer as Mimir does: nothing without a tenant."""
+    if handler.headers["X-Scope-OrgID"] != "mail" or handler.headers["Authorization"] != "Bearer s3cret":
+        send(handler, b"no org id", 401)
+    else:
+        healthy(handler)
+
+
+def test_every_request_carries_the_headers_of_a_backend_with_tenants(server: Server) -> None:
+    server.answer = tenant_only
+    told = {}
+    for headers in ("X-Scope-OrgID=mail,THANOS-TENANT=mail", ""):
+        settings = Settings(
+            prometheus_url=server.url, prometheus_token="s3cret", prometheus_headers=headers, interval_s=4
+        )
+        source = open_source(settings)
+        told[headers] = source.read(QUESTIONS, time.time(), 2.0)["microsoft"].problem
+        source.close()
+    assert list(told.values()) == [Reason.METRICS_INCOMPLETE, Reason.METRICS_UNREACHABLE]

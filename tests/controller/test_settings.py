@@ -101,3 +101,24 @@ def test_lengths_that_do_not_go_together_are_refused_where_they_were_given(
 
 def test_a_short_window_alone_needs_no_other_length() -> None:
     assert load_settings(environ={"ROLLOUT_WINDOW_S": "3"}).scrape_s == 1
+
+
+def test_headers_for_prometheus_are_pairs_and_their_values_are_kept_secret() -> None:
+    given = {"ROLLOUT_PROMETHEUS_HEADERS": "X-Scope-OrgID=mail, X-Key=a=b", "ROLLOUT_PROMETHEUS_TOKEN": "t0k"}
+    settings = load_settings(environ=given)
+    assert settings.headers_to_prometheus == {
+        "X-Scope-OrgID": "mail",
+        "X-Key": "a=b",
+        "Authorization": "Bearer t0k",
+    }
+    assert "a=b" not in repr(settings)
+    for mistake in ("s3cret", "=s3cret", "X Y=s3cret", "X=", "X=s3cret\nA: b"):
+        with pytest.raises(ConfigError, match="NAME=VALUE") as refused:
+            load_settings(environ={"ROLLOUT_PROMETHEUS_HEADERS": mistake})
+        assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://one:1,two:2", "redis+sentinel://one:x/flags"])
+def test_a_sentinel_url_that_says_too_little_is_a_mistake_in_the_configuration(url: str) -> None:
+    with pytest.raises(ConfigError, match="ROLLOUT_REDIS_URL"):
+        load_settings(environ={"ROLLOUT_REDIS_URL": url})
