@@ -82,6 +82,15 @@ def test_the_page_keeps_up_with_what_happens(ramp: Rig, served: Served, page: Pa
     expect(card.get_by_role("button", name="Pause")).to_be_visible()
 
 
+def test_without_its_event_stream_the_page_keeps_up_more_slowly(
+    ramp: Rig, served: Served, page: Page
+) -> None:
+    page.route("**/api/v1/events", lambda route: route.abort())
+    page.goto(served.url)
+    ramp.person(Kind.PAUSE)
+    expect(page.locator(".pill").first).to_have_text("paused", timeout=20_000)
+
+
 def test_a_feature_that_is_switched_on_grows_its_card(rig: Rig, served: Served, page: Page) -> None:
     page.goto(served.url)
     card = page.get_by_role("article", name="microsoft")
@@ -171,14 +180,40 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
     page = context.new_page()
     page.goto(served.url)
     expect(page.locator(".uplot")).to_have_count(3)
+    assert serious(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    ramp.person(Kind.PAUSE)
+    expect(page.locator(".pill").first).to_have_text("paused")
+    assert serious(page) == []
+    context.close()
+
+
+def serious(page: Page) -> list[tuple[str, list[str]]]:
+    """Give what axe calls serious or critical: its rule, and the elements."""
     found = Axe().run(page).response["violations"]
-    serious = [
+    return [
         (one["id"], [node["html"] for node in one["nodes"]])
         for one in found
         if one["impact"] in {"serious", "critical"}
     ]
-    assert serious == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_where_little_is_to_be_shown(
+    redis_server: RedisServer, browser: Browser, scheme: str
+) -> None:
+    context = browser.new_context(color_scheme="dark" if scheme == "dark" else "light", bypass_csp=True)
+    page, base = context.new_page(), ROLLOUT_FEATURES["microsoft"]
+    features = {f"f{i}": replace(base, name=f"f{i}", action=f"a{i}.send") for i in range(8)}
+    with serving(redis_server.url, features=features) as served:
+        served.person(Kind.ENABLE, feature="f1")
+        served.person(Kind.PAUSE, feature="f2")
+        for path in ("/", "/features/f1", "/features/f3", "/features/f9"):
+            page.goto(served.url + path)
+            assert serious(page) == [], path
+        redis_server.kill()
+        page.goto(served.url)
+        assert serious(page) == []
     context.close()
 
 
