@@ -2,10 +2,11 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from faultproof import next_step
-from liveworld import World
+from liveworld import Daemon, World
 from waiting import wait_until
 
 from controller.decision.model import Kind
@@ -17,22 +18,28 @@ from controller.operate import operate
 
 pytestmark = pytest.mark.servers
 [LIBRARY] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+BAKE_S = 12
+
+
+def on_a_clock_that_can_be_set(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Daemon, Path]:
+    """Start a daemon whose wall clock is off by what stands in a file."""
+    daemon, offset = world.daemons["a"], world.folder / "offset"
+    offset.write_text("+0")
+    with monkeypatch.context() as faked:
+        faked.setenv("LD_PRELOAD", str(LIBRARY))
+        faked.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
+        faked.setenv("FAKETIME_NO_CACHE", "1")
+        faked.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        daemon.start()
+    return daemon.wait_ready(), offset
 
 
 def test_a_clock_that_is_set_hours_back_and_forth_neither_stops_nor_hurries_the_rollout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offset = tmp_path / "offset"
-    offset.write_text("+0")
     with World(tmp_path) as world:
-        daemon, store = world.daemons["a"], RedisFlagStore(connect(world.redis.url, 2.0))
-        with monkeypatch.context() as faked:
-            faked.setenv("LD_PRELOAD", str(LIBRARY))
-            faked.setenv("FAKETIME_TIMESTAMP_FILE", str(offset))
-            faked.setenv("FAKETIME_NO_CACHE", "1")
-            faked.setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            daemon.start()
-        daemon.wait_ready()
+        daemon, offset = on_a_clock_that_can_be_set(world, monkeypatch)
+        store = RedisFlagStore(connect(world.redis.url, 2.0))
         feature = load_features(daemon.config)["microsoft"]
         operate(store, Journals(), feature, Kind.ENABLE, actor="ann", note="test", now=time.time())
 
@@ -51,3 +58,26 @@ def test_a_clock_that_is_set_hours_back_and_forth_neither_stops_nor_hurries_the_
         assert [record["to"]["rollout_percent"] for record in climbed] == [next_step(one) for one in climbed]
         assert {record["reason"] for record in climbed[1:]} == {"healthy"}
         assert all(record["evidence"]["sample_age_s"] < 10 for record in climbed[1:])
+
+
+def test_a_clock_that_is_set_forward_shortens_no_bake_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with World(tmp_path) as world:
+        config = world.daemons["a"].config
+        config.write_text(config.read_text().replace("bake_s = 1", f"bake_s = {BAKE_S}"))
+        daemon, offset = on_a_clock_that_can_be_set(world, monkeypatch)
+        store = RedisFlagStore(connect(world.redis.url, 2.0))
+        feature = load_features(daemon.config)["microsoft"]
+        operate(store, Journals(), feature, Kind.ENABLE, actor="ann", note="test", now=time.time())
+
+        def steps() -> list[Any]:
+            return [record for record in store.history("microsoft") if record["kind"] == "step_up"]
+
+        wait_until(steps, 60, "the first step")
+        offset.write_text("+7200")
+        wait_until(lambda: len(steps()) >= 2, 60, "the second step")
+        first, second = steps()[:2]
+        assert second["at"] - first["at"] > 7000
+        assert second["evidence"]["now"] - first["evidence"]["now"] >= BAKE_S
+        assert "baking" in {record["reason"] for record in store.history("microsoft")}
