@@ -109,10 +109,15 @@ async def start_adapter() -> None:
 
 
 def adapter_routes(caller: "Caller | None" = None) -> "list[BaseRoute]":
-    """Give the adapter's HTTP routes, to be served beside the controller; `caller` checks bearer tokens."""
+    """Give the adapter's HTTP routes, to be served beside the controller; `caller` checks bearer tokens.
+
+    Raises ValueError where the adapter's settings cannot be used: at the start, not at the first send.
+    """
     from adapter import service  # noqa: PLC0415 - only the daemon embeds the adapter
+    from adapter.settings import Settings  # noqa: PLC0415 - as above
     from adapter.signin import oauth  # noqa: PLC0415 - as above
 
+    Settings.from_environment()
     return [*service.routes(caller=caller), *oauth.routes(caller=caller)]
 
 

@@ -245,3 +245,16 @@ def test_a_user_without_a_name_is_named_by_number() -> None:
     env = {"PATH": os.environ["PATH"]}
     told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == ("uid 54321" if os.getuid() == 0 else getpass.getuser())
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("PROVIDER_MICROSOFT_ENABLED", "1"), ("ROLLOUT_SEND_DEADLINE_S", "soon")]
+)
+def test_a_setting_of_the_adapter_that_cannot_be_used_is_refused_at_the_start(
+    redis_server: RedisServer, command: str, name: str, value: str
+) -> None:
+    refused = rollout(command, ROLLOUT_REDIS_URL=redis_server.url, **{name: value})
+    assert (refused.returncode, refused.stderr.count("\n"), name in refused.stderr) == (2, 1, True), (
+        refused.stderr
+    )
