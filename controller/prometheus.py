@@ -39,6 +39,7 @@ from controller.evidence import (
     unreachable,
     was_set_back,
 )
+from controller.settings import shown
 
 LONGEST_LOOK_BACK_S = 6 * 3600.0
 """Sends that were measured longer ago than this and never judged are left out."""
@@ -127,6 +128,7 @@ class PrometheusSource:
         self._request_timeout_s = request_timeout_s
         self._rules_url = f"{rules_url or url}/api/v1/rules"
         self._url = url
+        self._shown = shown(url)
         self._connect()
         self._lengths = lengths
         self._ahead_s = 0.0
@@ -137,7 +139,7 @@ class PrometheusSource:
             return _in_time(lambda: self._read(questions, now), deadline_s)
         except TimeoutError:
             self._connect()
-            return unreachable(questions, now, f"{self._url}: no answer in time")
+            return unreachable(questions, now, f"{self._shown}: no answer in time")
 
     def _connect(self) -> None:
         """Begin with new connections; a reading that was given up may still hold the old ones."""
@@ -155,10 +157,10 @@ class PrometheusSource:
             AnswerError,
             OSError,
         ) as error:
-            return unreachable(questions, now, f"{self._url}: {_in_words(error)}")
+            return unreachable(questions, now, f"{self._shown}: {_in_words(error)}")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             return unreachable(
-                questions, now, f"{self._url}: the answer is not Prometheus's ({_in_words(error)})"
+                questions, now, f"{self._shown}: the answer is not Prometheus's ({_in_words(error)})"
             )
         self._ahead_s = measured.now - now
         return {q.feature.name: evidence_of(q, measured, self._lengths) for q in questions}

@@ -12,6 +12,7 @@ from controller.face import Face
 from controller.flagstore import StoreError
 from controller.operations import Answer, Operation
 from controller.schemas import ref
+from controller.settings import shown
 from controller.stream import Streams
 
 _KEPT_S = 1.0
@@ -67,14 +68,14 @@ class Readiness:
 
     async def _prometheus(self) -> str:
         settings = self._face.settings()
-        headers = settings.headers_to_prometheus
+        headers, asked = settings.headers_to_prometheus, shown(settings.prometheus_url)
         try:
             answer = await self._http.get(
                 f"{settings.prometheus_url}/api/v1/query", params={"query": "1"}, headers=headers
             )
         except httpx.HTTPError as error:
-            return f"{settings.prometheus_url}: {type(error).__name__}"
-        return "" if answer.status_code == 200 else f"{settings.prometheus_url}: HTTP {answer.status_code}"
+            return f"{asked}: {type(error).__name__}"
+        return "" if answer.status_code == 200 else f"{asked}: HTTP {answer.status_code}"
 
     async def readyz(self, _: Request) -> Response:
         told = await self.now()

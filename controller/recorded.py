@@ -16,6 +16,7 @@ from controller.contract import (
 from controller.decision.course import Tick
 from controller.decision.model import RolloutFeature
 from controller.prometheus import AnswerError, BoundedSession
+from controller.settings import shown
 
 POINTS_A_CHUNK = 11_000
 """Prometheus refuses range queries that give more points for one series."""
@@ -85,12 +86,12 @@ class Recorded:
         try:
             answer = self._session.get(f"{self._url}/api/v1/query", params=params)
             if answer.status_code != requests.codes.ok:
-                raise RecordedError(f"{self._url}: HTTP {answer.status_code}: {answer.text[:200]}")
+                raise RecordedError(f"{shown(self._url)}: HTTP {answer.status_code}: {answer.text[:200]}")
             return answer.json()["data"]["result"]
         except (requests.RequestException, AnswerError, OSError) as error:
-            raise RecordedError(f"{self._url} cannot be asked: {type(error).__name__}") from error
+            raise RecordedError(f"{shown(self._url)} cannot be asked: {type(error).__name__}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise RecordedError(f"{self._url}: the answer is not Prometheus's") from error
+            raise RecordedError(f"{shown(self._url)}: the answer is not Prometheus's") from error
 
 
 def _chunk_ends(start: float, end: float, chunk_s: float) -> Iterator[tuple[float, float]]:

@@ -177,15 +177,19 @@ def _read(key: str, text: str, place: str) -> Any:
 
 def masked(name: str, value: Any) -> str:
     """Write a setting for people: secrets only as set or not, a password in a URL not at all."""
-    if name == "redis_url":
-        parts = urlsplit(value)
-        password = f":{parts.password}@" if parts.password else ""
-        return str(value).replace(password, ":***@") if password else str(value)
+    if name.endswith("_url") and value:
+        return shown(value)
     if name == "notify":
         return ", ".join(f"{one.name} ({one.kind})" for one in value) or "nobody"
     if name in SECRETS:
         return "*** (set)" if value else "not set"
     return "not set" if value is None or value == "" else str(value)
+
+
+def shown(url: str) -> str:
+    """Write a URL without its password, as every message has to."""
+    password = urlsplit(url).password
+    return url.replace(f":{password}@", ":***@") if password else url
 
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:

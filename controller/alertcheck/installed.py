@@ -13,6 +13,7 @@ from controller.decision.model import RolloutFeature
 from controller.rules.book import rule_files
 from controller.rules.model import Alert, Recording
 from controller.rules.scale import Scale, duration
+from controller.settings import shown
 
 REQUEST_TIMEOUT_S = 5.0
 OLDEST_EVALUATIONS = 3
@@ -44,7 +45,7 @@ def look_at(
             found = _ask(client, url.rstrip("/"), (rules_url or url).rstrip("/"))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         raise NotThereError(
-            f"{url} gives no answer of a Prometheus ({' '.join(str(error).split())}); check the URL"
+            f"{shown(url)} gives no answer of a Prometheus ({' '.join(str(error).split())}); check the URL"
         ) from error
     return [*judge(found, features, scale)]
 

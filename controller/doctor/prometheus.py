@@ -12,7 +12,7 @@ from controller.doctor.finding import Finding, away, bad, note, ok, until_away
 from controller.prometheus import AnswerError, BoundedSession
 from controller.rules.book import rule_files
 from controller.rules.scale import Scale
-from controller.settings import Settings
+from controller.settings import Settings, shown
 
 _CLOCK_S = 2.0
 
@@ -38,7 +38,7 @@ class Prometheus:
                 raise ValueError(f"HTTP {answer.status_code} for {path}")
             return answer.json()["data"]
         except (AnswerError, KeyError, TypeError) as error:
-            raise ValueError(f"{base} does not answer as Prometheus does") from error
+            raise ValueError(f"{shown(base)} does not answer as Prometheus does") from error
 
     def query(self, query: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.get("query", query=query)["result"]
@@ -65,7 +65,9 @@ def _server(prometheus: Prometheus) -> Iterator[Finding]:
         before = time.time()
         theirs = float(prometheus.get("query", query="time()")["result"][1])
     except requests.ConnectionError:
-        yield away("prometheus", f"{prometheus.url} does not answer", "start it, or check prometheus_url")
+        yield away(
+            "prometheus", f"{shown(prometheus.url)} does not answer", "start it, or check prometheus_url"
+        )
         return
     except (OSError, ValueError, LookupError) as error:
         words = " ".join(str(error).split())[:160]
@@ -97,7 +99,7 @@ def _rules(prometheus: Prometheus, settings: Settings) -> Iterator[Finding]:
             "rollout rules render, add rules/*.yml to rule_files, reload Prometheus",
         )
     if failing:
-        yield bad("rules", f"fail: {', '.join(failing[:3])}", f"see {settings.prometheus_url}/rules")
+        yield bad("rules", f"fail: {', '.join(failing[:3])}", f"see {shown(settings.prometheus_url)}/rules")
     if not missing and not failing:
         yield ok("rules", f"{len(wanted)} recorded series are loaded")
 

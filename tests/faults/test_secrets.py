@@ -76,9 +76,12 @@ def test_no_secret_is_told_anywhere_however_things_go(
         monkeypatch.setenv("MS_GRAPH_URL", "http://127.0.0.1:1")
         monkeypatch.setenv("MS_AUTHORITY", "http://127.0.0.1:1/of-the-tests")
         config = ("--config", str(daemon.config))
-        daemon.config.write_text(
-            "".join(line for line in daemon.config.read_text().splitlines(True) if "redis_url" not in line)
+        lines = (
+            daemon.config.read_text()
+            .replace("http://127", "http://ann:s3cret-in-the-url@127")
+            .splitlines(True)
         )
+        daemon.config.write_text("".join(line for line in lines if "redis_url" not in line))
         client.config_set("requirepass", "s3cret-of-redis")
         daemon.start("--json").wait_ready()
         proc = Path(f"/proc/{daemon.process.pid}")
