@@ -61,6 +61,7 @@ def _run(processes: Processes, scenario: str, *, keep: bool, plain: bool) -> Non
     console.print("starting redis-server, Prometheus, the sandbox Graph, two senders and the controller ...")
     world = build(processes)
     print_table(("process", "pid", "port"), [(p.name, p.pid, p.port) for p in world.listed])
+    console.print(f"watch it at http://{world.settings.listen}/ while it lasts, about a minute")
     seen = Seen()
     with View(console) as view:
         for sentence in tell(world, seen, scenario):
