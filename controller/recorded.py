@@ -2,8 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import requests
 
@@ -24,6 +24,7 @@ GAP_WINDOWS = 1.5
 """A longer distance between two samples is a tick without data."""
 
 Samples = dict[float, float]
+T = TypeVar("T")
 
 
 class RecordedError(Exception):
@@ -61,10 +62,13 @@ class Recorded:
         return None if sends is None else sends / window_s, percent
 
     def _now(self) -> float:
-        return float(self._query("time()")[1])
+        now = self._one("vector(time())")  # VictoriaMetrics has no scalars
+        if now is None:
+            raise RecordedError(f"{shown(self._url)}: the answer is not Prometheus's")
+        return now
 
     def _one(self, query: str) -> float | None:
-        values = [float(entry["value"][1]) for entry in self._query(query)]
+        values = self._query(query, lambda entry: float(entry["value"][1]))
         return values[0] if values and math.isfinite(values[0]) else None
 
     def _read_chunk(
@@ -77,21 +81,29 @@ class Recorded:
             f'{{__name__=~"{names}",provider="{feature.provider}",action="{feature.action}",'
             f'le=~"|[+]Inf|{edges}"}}[{math.ceil(length_s * 1000)}ms]'
         )
-        for entry in self._query(selector, at=end):
-            home = series[_role(entry["metric"])]
-            home.update({float(at): float(value) for at, value in entry["values"]})
+        found = self._query(selector, _samples, at=end)
+        if len(found) != len({role for role, _ in found}):
+            raise RecordedError(
+                f"{shown(self._url)}: several series where one is expected for {feature.name}"
+            )
+        for role, samples in found:
+            series[role].update(samples)
 
-    def _query(self, query: str, at: float | None = None) -> Any:
+    def _query(self, query: str, read: Callable[[Any], T], at: float | None = None) -> list[T]:
         params = {"query": query} if at is None else {"query": query, "time": f"{at:.3f}"}
         try:
             answer = self._session.get(f"{self._url}/api/v1/query", params=params)
             if answer.status_code != requests.codes.ok:
                 raise RecordedError(f"{shown(self._url)}: HTTP {answer.status_code}: {answer.text[:200]}")
-            return answer.json()["data"]["result"]
+            return [read(entry) for entry in answer.json()["data"]["result"]]
         except (requests.RequestException, AnswerError, OSError) as error:
             raise RecordedError(f"{shown(self._url)} cannot be asked: {type(error).__name__}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise RecordedError(f"{shown(self._url)}: the answer is not Prometheus's") from error
+
+
+def _samples(entry: Any) -> tuple[str, Samples]:
+    return _role(entry["metric"]), {float(at): float(value) for at, value in entry["values"]}
 
 
 def _chunk_ends(start: float, end: float, chunk_s: float) -> Iterator[tuple[float, float]]:

@@ -17,6 +17,7 @@ from controller.decision.model import Evidence, Reason, State
 from controller.evidence import Lengths, Question
 from controller.features import ROLLOUT_FEATURES
 from controller.prometheus import PrometheusSource, _samples
+from controller.recorded import Recorded, RecordedError
 from controller.settings import Settings
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -283,3 +284,23 @@ def test_every_request_carries_the_headers_of_a_backend_with_tenants(server: Ser
         told[headers] = source.read(QUESTIONS, time.time(), 2.0)["microsoft"].problem
         source.close()
     assert list(told.values()) == [Reason.METRICS_INCOMPLETE, Reason.METRICS_UNREACHABLE]
+
+
+@pytest.mark.parametrize("result", [[0], [{"value": []}], [{"value": [0, "later"]}], "none", {}, []])
+def test_a_past_that_is_strange_is_an_error_in_one_line_too(server: Server, result: object) -> None:
+    server.answer = lambda handler: send(handler, said(result))
+    with pytest.raises(RecordedError, match="not Prometheus's"):
+        Recorded(server.url).ticks(ROLLOUT_FEATURES["microsoft"], 60, 30)
+
+
+def test_a_past_with_two_series_where_one_is_expected_is_not_replayed(server: Server) -> None:
+    def doubled(handler: BaseHTTPRequestHandler) -> None:
+        if "vector" in handler.path:
+            send(handler, said([{"metric": {}, "value": [0, str(time.time())]}]))
+            return
+        metrics = [{"__name__": EVIDENCE_SERIES[0], "region": region} for region in "ab"]
+        send(handler, said([{"metric": metric, "values": [[0, "1"]]} for metric in metrics]))
+
+    server.answer = doubled
+    with pytest.raises(RecordedError, match="several series"):
+        Recorded(server.url).ticks(ROLLOUT_FEATURES["microsoft"], 60, 30)

@@ -24,6 +24,7 @@ from controller.demo.processes import Process, Processes
 from controller.demo.servers import Ports
 from controller.evidence import Lengths, Question
 from controller.prometheus import PrometheusSource
+from controller.recorded import Recorded
 from controller.rules.book import rule_files
 from controller.rules.scale import Scale
 from controller.rules.text import yaml_text
@@ -200,6 +201,18 @@ def test_a_judged_instant_from_a_clock_that_was_ahead_is_given_up_where_no_sampl
     evidence = world.read()
     assert (evidence.problem, evidence.windows) == (None, ())
     assert evidence.judged_to < time.time()
+
+
+def test_what_was_recorded_is_there_to_be_replayed(world: World) -> None:
+    time.sleep(5 * SCALE.window_s)
+    recorded = Recorded(world.backend.query_url)
+    ticks = recorded.ticks(FEATURE, 4 * SCALE.window_s, SCALE.window_s)
+    assert 3 <= len(ticks) <= 5
+    assert all(tick.sends > 0 and not tick.missing for tick in ticks)
+    sends_per_s, percent = recorded.sends_per_s(FEATURE, SCALE.window_s)
+    assert sends_per_s is not None
+    assert sends_per_s > 0
+    assert percent is None, "these senders have no gate"
 
 
 def test_a_prometheus_that_holds_samples_of_its_future_repeats_nothing(tmp_path: Path) -> None:
