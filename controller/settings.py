@@ -31,9 +31,9 @@ class Settings:
     config_path: Path | None = None
     redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
     """Flags, state, decisions and lease; redis://, rediss://, unix:// or redis+sentinel://."""
-    prometheus_url: str = "http://127.0.0.1:9090"
+    prometheus_url: str = field(default="http://127.0.0.1:9090", repr=False)
     """What answers /api/v1/query."""
-    rules_url: str = ""
+    rules_url: str = field(default="", repr=False)
     """Where /api/v1/rules is answered, when that is not the Prometheus queried (vmalert)."""
     prometheus_token: str = field(default="", repr=False)
     """Bearer token that Prometheus is asked with."""
@@ -171,8 +171,9 @@ def _read(key: str, text: str, place: str) -> Any:
     try:
         return _READERS[key](text)
     except ValueError as error:
-        shown = "the value given" if key in SECRETS else repr(text)
-        raise ConfigError(f"{place}: {shown} cannot be used: {error}") from error
+        secret = key in SECRETS or (key.endswith("_url") and "@" in text)
+        given = "the value given" if secret else repr(text)
+        raise ConfigError(f"{place}: {given} cannot be used: {error}") from error
 
 
 def masked(name: str, value: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from controller.features import ConfigError
-from controller.settings import load_settings
+from controller.settings import load_settings, masked
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -58,10 +58,18 @@ def test_a_value_that_cannot_be_used_is_refused_by_name(name: str, text: str, re
     assert reason in str(refused.value)
 
 
-def test_a_bad_secret_is_refused_without_being_shown() -> None:
+@pytest.mark.parametrize("name", ["ROLLOUT_REDIS_URL", "ROLLOUT_PROMETHEUS_URL", "ROLLOUT_RULES_URL"])
+def test_a_bad_secret_is_refused_without_being_shown(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        load_settings(environ={"ROLLOUT_REDIS_URL": "http://user:hush@x"})
+        load_settings(environ={name: "ftp://user:hush@x"})
     assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["redis_url", "prometheus_url", "rules_url"])
+@pytest.mark.parametrize("text", ["https://ann:hush@x:1/a", "redis+sentinel://ann:hush@one:1,two:2/0/flags"])
+def test_a_url_is_shown_without_its_password(name: str, text: str) -> None:
+    assert masked(name, text) == text.replace("hush", "***")
+    assert masked(name, "https://x:1/a") == "https://x:1/a"
 
 
 @pytest.mark.parametrize(
