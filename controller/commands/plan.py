@@ -22,7 +22,9 @@ GIVEN, LIVE = "given", "prometheus"
 
 @click.command(epilog=examples("rollout plan microsoft --rps 5", "rollout plan microsoft --json"))
 @click.argument("feature")
-@click.option("--rps", type=click.FloatRange(0), help="Sends per second of all users; else as measured.")
+@click.option(
+    "--rps", metavar="X", type=click.FloatRange(0), help="Sends per second of all users; else as measured."
+)
 @config_option
 @json_option
 def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) -> None:

@@ -25,13 +25,24 @@ SHARE = click.FloatRange(0, 1)
     )
 )
 @click.argument("feature")
-@click.option("--rps", type=click.FloatRange(0), required=True, help="Sends per second of all users.")
-@click.option("--error-rate", type=SHARE, required=True, help="Share of the sends that fail.")
-@click.option("--slow-share", type=SHARE, default=0.01, show_default=True, help="Share that is too slow.")
+@click.option(
+    "--rps", metavar="X", type=click.FloatRange(0), required=True, help="Sends per second of all users."
+)
+@click.option("--error-rate", metavar="Y", type=SHARE, required=True, help="Share of the sends that fail.")
+@click.option(
+    "--slow-share", metavar="Z", type=SHARE, default=0.01, show_default=True, help="Share that is too slow."
+)
 @click.option("--constant", is_flag=True, help="The same traffic at each step, not the share of users.")
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--ramps", type=click.IntRange(1, 100_000), default=20, show_default=True)
-@click.option("--hours", type=click.FloatRange(0.01, 8760), default=168.0, show_default=True, help="At most.")
+@click.option("--ramps", metavar="N", type=click.IntRange(1, 100_000), default=20, show_default=True)
+@click.option(
+    "--hours",
+    metavar="N",
+    type=click.FloatRange(0.01, 8760),
+    default=168.0,
+    show_default=True,
+    help="At most.",
+)
 @config_option
 @json_option
 def simulate(
