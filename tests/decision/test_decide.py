@@ -325,7 +325,7 @@ TICKS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(TICKS, st.data())
 def test_ticks_without_data_in_between_change_no_verdict(ticks: list[Any], data: st.DataObject) -> None:
     """The tests add up the same, whatever silence or failure of the metrics lies between."""
