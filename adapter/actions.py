@@ -44,7 +44,7 @@ class Action:
         `resend_unknown` sends again what may have been sent. Without a runtime the environment gives one.
         """
         to, cc, bcc = to or (), cc or (), bcc or ()
-        recipients = tuple([a.address for people in (to, cc, bcc) for a in people])
+        recipients = tuple([str(getattr(a, "address", a)) for people in (to, cc, bcc) for a in people])
         sending = Sending(self.name, self.provider, runtime or await default_runtime(), user_id, recipients)
         sending.admit()
         message = OutgoingMessage(

@@ -16,6 +16,8 @@ def check_address(given: EmailAddress, field: str, *, allow_local: bool = False)
 
     `allow_local` takes domains without a dot too.
     """
+    if not isinstance(given, EmailAddress):
+        raise MessageRefusedError("INVALID_RECIPIENT", "give it as EmailAddress(address)", field)
     address = _plain(given.address, field)
     if not allow_local and "." not in address.rpartition("@")[2]:
         raise MessageRefusedError("INVALID_RECIPIENT", "the domain has no dot", field)

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any
 
+from controller.contract import format_flags
 from controller.decision.byhand import by_hand
 from controller.decision.model import Kind, RolloutFeature
 from controller.decision.record import manual_record, state_to_dict
@@ -66,7 +67,8 @@ def _write(
 ) -> tuple[Write, dict[str, Any]]:
     state, _ = read_state(stored)
     decision = by_hand(kind, stored.flags, feature, state, now, percent=percent)
-    changes = kind is not Kind.APPROVE
+    # A pause is always written out: that also gets through where a full Redis keeps nothing else.
+    changes = kind is Kind.PAUSE or format_flags(decision.flags) != stored.texts
     record = manual_record(
         decision,
         stored.flags,

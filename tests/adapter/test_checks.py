@@ -26,6 +26,7 @@ def to(address: str, name: str | None = None) -> OutgoingMessage:
 
 REFUSED: list[tuple[str, OutgoingMessage, str, str]] = [
     ("no recipient", mail(to=()), "INVALID_RECIPIENT", "to"),
+    ("text in the place of an address", mail(to=("a@b.com",)), "INVALID_RECIPIENT", "to[0]"),
     ("no address", to(""), "INVALID_RECIPIENT", "to[0]"),
     ("two addresses in one", to("a@b.com;c@d.com"), "INVALID_RECIPIENT", "to[0]"),
     ("a list of addresses", to("a@b.com, c@d.com"), "INVALID_RECIPIENT", "to[0]"),

@@ -353,3 +353,14 @@ def test_a_persons_acts_are_records_with_name_and_reason(story: Story) -> None:
         )
         assert story.history()[-1] == json.loads(json.dumps(record))
     assert story.history()[-1]["revision"] == 4
+
+
+def test_what_a_person_asks_for_that_is_so_already_is_a_record_and_no_new_revision(story: Story) -> None:
+    story.ticks(story.controller())
+    story.person(Kind.ENABLE)
+    again = story.person(Kind.ENABLE)
+    assert (again["kind"], again["applied"], again["revision"]) == ("enable", "applied", 1)
+    assert again["detail"] == "Nothing to enable: it was so already."
+    story.edit(enabled="yes")
+    assert story.person(Kind.DISABLE)["revision"] == 2
+    assert story.texts()[0] == "false"
