@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from controller.evidence import Lengths
 from controller.flagstore import FlagStore, connect
 from controller.journal import FileJournal, Journal, Journals, LogJournal
 from controller.lease import Lease, NoLease, RedisLease
+from controller.progress import Lengths
 from controller.prometheus import PrometheusSource
 from controller.reconcile import Reconciler
 from controller.settings import Settings

@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from controller.contract import SENDER_JOB, evidence_reach_s, evidence_step_ms
+from controller.contract import SENDER_JOB
 from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
-
-_WHOLE_SHARE = 0.9
-"""Windows end at least so much of their length apart: an evaluation may come a little early."""
+from controller.progress import Lengths, disjoint, progress_of, was_set_back
 
 Series = Mapping[float, float]
 """Values by their own timestamp, unix seconds of the source's clock, in rising order."""
@@ -75,33 +73,6 @@ class Measured:
         object.__setattr__(self, "input_age_s", max(ages, default=None))
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """The scale on which the rules run, seconds."""
-
-    window_s: float
-    scrape_s: float
-
-    @property
-    def reach_s(self) -> float:
-        """How much older than its time the oldest send of a recorded window may be."""
-        return evidence_reach_s(self.window_s, self.scrape_s)
-
-    @property
-    def begun_s(self) -> float:
-        """How much older than its time the beginning of a recorded window may be."""
-        return self.reach_s - evidence_step_ms(self.window_s, self.scrape_s) / 1000
-
-    @property
-    def oldest_sample_s(self) -> float:
-        """Two windows and a bit: one evaluation may come late, two may not."""
-        return max(2.5 * self.window_s, self.window_s + 3)
-
-    @property
-    def oldest_input_s(self) -> float:
-        return max(3 * self.scrape_s, self.scrape_s + 3)
-
-
 def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[str, Evidence]:
     """Say for every feature that nothing could be read."""
     return {
@@ -119,8 +90,8 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
     """Cut one feature's evidence out of a reading."""
     pair = (question.feature.provider, question.feature.action)
     stamps = _stamps(question, measured, pair)
-    behind = _windows(question, measured, lengths, _disjoint(stamps, question.state.judged_to, lengths))
-    progress = _progress(question.state, stamps, behind, measured, lengths)
+    behind = _windows(question, measured, lengths, disjoint(stamps, question.state.judged_to, lengths))
+    progress = progress_of(question.state, stamps, behind, measured.now, lengths, ahead=measured.ahead)
     sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
         _problem(question, measured, pair)
@@ -201,20 +172,6 @@ def _stamps(question: Question, measured: Measured, pair: Pair) -> list[float]:
     return [at for at in measured.sends.get(pair, {}) if at in errors and at in timed and at in fast]
 
 
-def _disjoint(stamps: Sequence[float], judged_to: float, lengths: Lengths) -> list[float]:
-    """Give the moments behind an instant whose windows share no time, neither with each other nor with it.
-
-    One server evaluates them so; another one behind the same address, or a rule that is evaluated too
-    often, does not.
-    """
-    behind: list[float] = []
-    for at in stamps:
-        if at - judged_to > _WHOLE_SHARE * lengths.window_s:
-            behind.append(at)
-            judged_to = at
-    return behind
-
-
 def _windows(
     question: Question, measured: Measured, lengths: Lengths, stamps: Sequence[float]
 ) -> list[Window]:
@@ -243,54 +200,6 @@ def _converged(revisions: Series, begun: float, revision: int) -> bool:
         return True
     before = max((at for at in revisions if at <= begun), default=None)
     return before is not None and revisions[before] >= revision
-
-
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    """What lies behind the last judged instant."""
-
-    counted: tuple[Window, ...]
-    judged_to: float
-    unmeasured_s: float = 0.0
-    left_out_sends: float = 0.0
-    """Sends of windows that began too early to count."""
-
-
-def _progress(
-    state: State, stamps: Sequence[float], behind: Sequence[Window], measured: Measured, lengths: Lengths
-) -> _Progress:
-    """Give the windows behind the last judged instant, each of which is told once.
-
-    Without a judged instant judging starts now; so it does with one in the future, where the source's clock
-    was set back and its samples do not come again.
-    """
-    newest = stamps[-1] if stamps else state.judged_to
-    if state.judged_to == 0:
-        return _Progress((), newest)
-    if was_set_back(state, measured.now, lengths):
-        if measured.ahead or not stamps:
-            return _Progress((), state.judged_to)
-        begun_ahead = state.counted_from > measured.now
-        return _Progress((), newest, newest - state.judged_to if begun_ahead else 0.0)
-    counted = tuple(window for window in behind if window.at - lengths.reach_s >= state.counted_from)
-    return _Progress(
-        counted,
-        behind[-1].at if behind else state.judged_to,
-        _unmeasured_s(state, behind, lengths),
-        math.fsum(window.sends for window in behind) - math.fsum(window.sends for window in counted),
-    )
-
-
-def _unmeasured_s(state: State, behind: Sequence[Window], lengths: Lengths) -> float:
-    """Give for how long, since the last judged instant and within this step, there is no window."""
-    since = max(state.judged_to, state.counted_from)
-    ends = [window.at for window in behind if window.at > since]
-    return max(round(ends[-1] - since - len(ends) * lengths.window_s, 3), 0.0) if ends else 0.0
-
-
-def was_set_back(state: State, now: float, lengths: Lengths) -> bool:
-    """Whether the last judged instant lies in the source's future."""
-    return state.judged_to > now + lengths.window_s
 
 
 def _clock_went_back(state: State, measured: Measured, lengths: Lengths) -> tuple[Reason, str] | None:

@@ -29,7 +29,6 @@ from controller.contract import (
 )
 from controller.decision.model import Evidence
 from controller.evidence import (
-    Lengths,
     Measured,
     Pair,
     Question,
@@ -37,8 +36,8 @@ from controller.evidence import (
     Target,
     evidence_of,
     unreachable,
-    was_set_back,
 )
+from controller.progress import Lengths, was_set_back
 from controller.settings import shown
 
 LONGEST_LOOK_BACK_S = 6 * 3600.0

@@ -10,7 +10,7 @@ from liveworld import SCRAPE_S, TICK_S
 from controller.chain import broken_links
 from controller.contract import Flags, format_flags
 from controller.decision.record import changed_flags, flags_from_record, flags_to_dict, verify
-from controller.evidence import Lengths
+from controller.progress import Lengths
 
 SAMPLE_S = 0.02
 Record = dict[str, Any]

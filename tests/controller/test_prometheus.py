@@ -14,8 +14,9 @@ from controller import prometheus
 from controller.assembly import open_source
 from controller.contract import EVIDENCE_SERIES
 from controller.decision.model import Evidence, Reason, State
-from controller.evidence import Lengths, Question
+from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES
+from controller.progress import Lengths
 from controller.prometheus import PrometheusSource, _samples
 from controller.recorded import Recorded, RecordedError
 from controller.settings import Settings

@@ -22,7 +22,8 @@ from controller.decision.model import METRICS_PROBLEMS, Decision, Evidence, Kind
 from controller.decision.sequential import with_window
 from controller.demo.processes import Process, Processes
 from controller.demo.servers import Ports
-from controller.evidence import Lengths, Question
+from controller.evidence import Question
+from controller.progress import Lengths
 from controller.prometheus import PrometheusSource
 from controller.recorded import Recorded
 from controller.rules.book import rule_files

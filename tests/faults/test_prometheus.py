@@ -17,8 +17,9 @@ from badserver import (
 )
 
 from controller.decision.model import Reason, State
-from controller.evidence import Lengths, Question
+from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES
+from controller.progress import Lengths
 from controller.prometheus import PrometheusSource
 
 QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
