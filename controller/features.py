@@ -74,10 +74,11 @@ def parse_features(tables: Any, *, text: str = "", source: str = "features") -> 
     if not isinstance(tables, Mapping):
         raise ConfigError(f"{source}: features must be tables, as in [features.microsoft]")
     features: dict[str, RolloutFeature] = {}
+    taken: dict[tuple[str, str], str] = {}
     for name, table in tables.items():
         try:
             features[name] = _feature(name, table)
-            _refuse_overlap(features[name], features.values())
+            _refuse_overlap(features[name], taken)
         except _FieldError as mistake:
             line = line_of(text, f"features.{name}", mistake.key)
             raise ConfigError(f"{source}:{line}: [features.{name}] {mistake}") from mistake
@@ -138,17 +139,15 @@ def _feature(name: str, table: Any) -> RolloutFeature:
     return feature
 
 
-def _refuse_overlap(feature: RolloutFeature, others: Iterable[RolloutFeature]) -> None:
-    for other in others:
-        if other.name != feature.name and (other.provider, other.action) == (
-            feature.provider,
-            feature.action,
-        ):
-            raise _FieldError(
-                "action",
-                f"overlaps with [features.{other.name}]: both measure {feature.provider} {feature.action}, "
-                "so neither could be judged; give one of them another action",
-            )
+def _refuse_overlap(feature: RolloutFeature, taken: dict[tuple[str, str], str]) -> None:
+    """Refuse what another feature measures already; `taken` has the features by their provider and action."""
+    other = taken.setdefault((feature.provider, feature.action), feature.name)
+    if other != feature.name:
+        raise _FieldError(
+            "action",
+            f"overlaps with [features.{other}]: both measure {feature.provider} {feature.action}, "
+            "so neither could be judged; give one of them another action",
+        )
 
 
 def _check(feature: RolloutFeature) -> None:

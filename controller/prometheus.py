@@ -284,7 +284,8 @@ def _read_instant(entries: Iterable[_Entry]) -> tuple[float, dict[str, Target], 
 
 
 def _in_words(error: Exception) -> str:
-    if isinstance(error, requests.Timeout | ReadTimeoutError):
+    cause = getattr(error.args[0], "reason", error) if error.args else error  # hidden in a MaxRetryError
+    if isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError):
         return "no answer in time"
     if isinstance(error, requests.ConnectionError):
         return "cannot be reached"

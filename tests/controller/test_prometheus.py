@@ -305,3 +305,10 @@ def test_a_past_with_two_series_where_one_is_expected_is_not_replayed(server: Se
     server.answer = doubled
     with pytest.raises(RecordedError, match="several series"):
         Recorded(server.url).ticks(ROLLOUT_FEATURES["microsoft"], 60, 30)
+
+
+def test_a_prometheus_that_thinks_for_too_long_is_told_from_one_that_is_away(server: Server) -> None:
+    server.answer = lambda _: time.sleep(0.8)
+    assert read(server).detail.endswith("no answer in time")
+    away = PrometheusSource("http://127.0.0.1:1", Lengths(30, 10), request_timeout_s=0.5)
+    assert away.read(QUESTIONS, time.time(), 2.0)["microsoft"].detail.endswith("cannot be reached")
