@@ -36,7 +36,7 @@ unit: setup-test ## pytest: the core, the conformance suites, the stories, the r
 
 soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQUENCES=200 SOAK_KILLS=50 ...)
 	SOAK_SEQUENCES=$${SOAK_SEQUENCES:-200} SOAK_KILLS=$${SOAK_KILLS:-50} SOAK_TICKS=$${SOAK_TICKS:-20000} \
-	SOAK_REQUESTS=$${SOAK_REQUESTS:-50000} SOAK_EXAMPLES=$${SOAK_EXAMPLES:-100} \
+	SOAK_REQUESTS=$${SOAK_REQUESTS:-50000} SOAK_EXAMPLES=$${SOAK_EXAMPLES:-40} \
 	  $(BIN)/pytest -q -n 3 --timeout=3600 tests/faults/test_sequences.py tests/faults/test_daemon.py \
 	  tests/faults/test_flat.py tests/server/test_malformed.py $(ARGS)
 
