@@ -216,7 +216,7 @@ class Controller:
         stored = self._store.read(list(self._features))
         for one in stored:
             if self._catch_up is not None:
-                self._catch_up(one, foreign=self._our_state(one) is None)
+                self._catch_up(one, foreign=self._our_state(one) is None or self._moved(one))
         missing = [one for one in stored if one.flags.missing]
         if not missing or not create or self._dry_run:
             return stored
@@ -248,6 +248,11 @@ class Controller:
         """Give the state that was read where it is the one left here, which then need not be read anew."""
         left = self._left.get(stored.feature)
         return left.state if left is not None and left.text == stored.state else None
+
+    def _moved(self, stored: Stored) -> bool:
+        """Whether another wrote the flags; who pauses what is paused leaves the state as it was."""
+        known = self._known.get(stored.feature)
+        return known is not None and known.revision != stored.flags.revision
 
     def _judged(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case | None:
         """Decide one feature. What goes wrong in it must not keep another from being paused."""

@@ -165,6 +165,15 @@ def test_what_a_person_did_elsewhere_is_in_the_file_after_the_next_tick(rig: Rig
     assert {r["id"] for r in read_file(rig.file)} >= set(done)
 
 
+def test_a_pause_of_what_is_paused_already_is_in_the_file_after_the_next_tick_too(rig: Rig) -> None:
+    controller = climbing(rig)
+    rig.person(Kind.PAUSE)
+    rig.tick(controller, 3)
+    rig.person(Kind.PAUSE)
+    rig.tick(controller)
+    assert [r["id"] for r in read_file(rig.file)] == [r["id"] for r in rig.stream()]
+
+
 def test_two_controllers_may_share_a_file_and_no_line_is_doubled(rig: Rig) -> None:
     leader = climbing(rig)
     standby = rig.controller()
