@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from controller.contract import Flags
+from controller.decision.ramp import same_flags
 from controller.decision.record import changed_flags, flags_from_record
 from controller.flagstore import FlagStore, Stored, StoreError
 from controller.journal import FileJournal, dump
@@ -79,8 +80,10 @@ class Reconciler:
     def _lost_by_stream(self, stored: Stored) -> int:
         """Give back to the stream the changes that only the file has, where Redis went back in time."""
         known = self.known.get(stored.feature)
-        if known is None or stored.flags.revision >= known.revision:
+        if known is None or stored.flags.revision > known.revision:
             return 0
+        if stored.flags.revision == known.revision and same_flags(stored.flags, known):
+            return 0  # Else one who did not see what was lost has given its revision again, or it was a hand.
         changes = {
             record["id"]: dump(record)
             for record in self._file.tail()

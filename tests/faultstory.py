@@ -267,12 +267,14 @@ def _unwritable(file: Path) -> tuple[Callable[[], object], Callable[[], object]]
     aside = file.with_suffix(".aside")
 
     def begin() -> None:
-        file.rename(aside)
+        if file.exists():
+            file.rename(aside)
         file.mkdir()
 
     def end() -> None:
         file.rmdir()
-        aside.rename(file)
+        if aside.exists():
+            aside.rename(file)
 
     return begin, end
 

@@ -136,6 +136,24 @@ def test_a_redis_emptied_after_a_refused_write_gets_every_change_back(rig: Rig) 
     assert {record["id"] for record in rig.stream()} >= set(changes)
 
 
+def test_a_change_whose_revision_a_standby_gave_again_is_given_back_too(rig: Rig) -> None:
+    leader = climbing(raw(rig))
+    standby = rig.controller(file=rig.file.with_name("standby.jsonl"))
+    kept, began = saved(rig), rig.flags().revision
+    while rig.flags().revision == began:
+        rig.tick(leader)
+    rig.tick(standby)
+    while rig.flags().revision == began + 1:
+        rig.tick(leader)
+    lost = rig.stream()[-1]
+    go_back(rig, kept)
+    rig.tick(standby)
+    assert (rig.flags().paused, rig.flags().revision) == (True, lost["revision"])
+    rig.tick(leader)
+    assert lost["id"] in {record["id"] for record in rig.stream()}
+    assert rig.flags().paused
+
+
 def test_a_decision_whose_answer_was_lost_for_good_is_in_the_file_after_the_next_tick(rig: Rig) -> None:
     class Deaf(RedisFlagStore):
         """Loses the answers to both tries of every write that changes flags."""
