@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from adapter.actions import outlook_send
     from adapter.errors import (
         ActionDeniedError,
         ActionDisabledError,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from adapter.gate import GateAnswer, GateReason
     from adapter.message import Attachment, EmailAddress, InlineImage, SendResult
     from adapter.runtime import Runtime
-    from adapter.sends import outlook_send
     from adapter.settings import Settings, SettingsError
     from adapter.signin.tokens import MicrosoftTokenManager
     from adapter.tokens import StaticTokens, TokenSource
@@ -77,7 +77,7 @@ _HOME = {
     "StaticTokens": "adapter.tokens",
     "StructuredError": "adapter.errors",
     "TokenSource": "adapter.tokens",
-    "outlook_send": "adapter.sends",
+    "outlook_send": "adapter.actions",
 }
 
 

@@ -1,8 +1,7 @@
 """An action: gate, check, prepare, deliver, measure, in that order, the same for every provider.
 
-    outlook_send = action("outlook.send", Outlook()).send
-
-is all that a provider needs to be gated, counted and timed, and to fail with the same errors.
+A provider's line in `providers/registry.py` is all that it needs to be gated, counted and timed, and to fail
+with the same errors.
 """
 
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendResult
 from adapter.providers.provider import Provider
+from adapter.providers.registry import PROVIDERS
 from adapter.runtime import Runtime, default_runtime
 from adapter.sending import Sending
 
@@ -61,11 +61,7 @@ class Action:
         return await sending.perform(message, idempotency_key, resend_unknown=resend_unknown)
 
 
-ACTIONS: dict[str, Action] = {}
+ACTIONS = {name: Action(name, provider) for name, provider in PROVIDERS.items()}
 """Every action by its name."""
 
-
-def action(name: str, provider: Provider) -> Action:
-    """Register a provider's action; its `send` is the function that hosts call."""
-    ACTIONS[name] = Action(name, provider)
-    return ACTIONS[name]
+outlook_send = ACTIONS["outlook.send"].send

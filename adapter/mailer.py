@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 
+from adapter.actions import outlook_send
 from adapter.gate import GateAnswer, GateReason
 from adapter.message import EmailAddress
 from adapter.runtime import Runtime
-from adapter.sends import outlook_send
 
 
 class _AlwaysOpen:

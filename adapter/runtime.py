@@ -23,6 +23,7 @@ from adapter.gate import GateAnswer
 from adapter.idempotency import IdempotencyKeys
 from adapter.mailboxes import Mailboxes
 from adapter.providers.provider import Provider
+from adapter.providers.registry import PROVIDERS
 from adapter.settings import Settings
 from adapter.signin.metrics import SignInMetrics
 from adapter.store import open_redis
@@ -152,9 +153,8 @@ class Runtime:
 
     def _make_meters(self) -> None:
         """Make the metrics of all actions on offer, so that not even the first failure is lost."""
-        actions = importlib.import_module("adapter.sends").ACTIONS
-        for action in actions.values():
-            self.telemetry.meters(action.name, action.provider)
+        for action, provider in PROVIDERS.items():
+            self.telemetry.meters(action, provider)
 
     def _take_integration_token(self) -> None:
         if self.settings.integration_token and "microsoft" not in self.tokens:

@@ -10,14 +10,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapter.actions import Action
+from adapter.actions import ACTIONS, Action
 from adapter.callers import Caller, PlainToken
 from adapter.errors import FAILURES, REFUSALS, Code, MessageRefusedError, StructuredError
 from adapter.message import SendResult
 from adapter.openapi import DENIED, SEND, SENT, DescribedRoute, Schema, answer, failures, operation
 from adapter.payload import parse_send
 from adapter.runtime import Runtime, default_runtime
-from adapter.sends import ACTIONS
 from adapter.settings import Settings
 
 ROOM_FOR_JSON = 64 * 1024

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from adapter.actions import Action
+from adapter.actions import ACTIONS, Action
 from adapter.checks import check
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
@@ -21,7 +21,6 @@ from adapter.payload import parse_send
 from adapter.providers.provider import Request
 from adapter.runtime import Runtime
 from adapter.sending import new_ids
-from adapter.sends import ACTIONS
 from adapter.settings import Settings, SettingsError
 from controller.console import NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
 

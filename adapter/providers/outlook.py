@@ -4,6 +4,7 @@ The JSON is dumped with short marks in place of the file contents, and their bas
 request is sent: no megabytes of it are looked at for characters to escape, and none lie in memory.
 """
 
+import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,11 +13,9 @@ from adapter.errors import Code, MessageRefusedError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage, SendIds
 from adapter.providers import outlook_errors
 from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
-from adapter.providers.mime import build_mime
-from adapter.providers.outlook_mime import translate_mime_to_graph
+from adapter.providers.mime import MimeOutput, build_mime
+from adapter.providers.outlook_mime import read_mime
 from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request
-
-__all__ = ["Outlook", "translate_mime_to_graph"]
 
 SEND_PATH = "/me/sendMail"
 FILE_ATTACHMENT = "#microsoft.graph.fileAttachment"
@@ -124,6 +123,17 @@ def _body(message: OutgoingMessage) -> dict[str, str]:
     if message.body_html is not None:
         return {"contentType": "HTML", "content": message.body_html}
     return {"contentType": "Text", "content": message.body_text or ""}
+
+
+def translate_mime_to_graph(mime_output: MimeOutput | bytes) -> dict[str, Any]:
+    """Give the body of a sendMail request for a mail in RFC 5322, of ours or of another builder.
+
+    The HTML becomes the body where there is one, for Graph's JSON holds one body; files become
+    fileAttachments, those with a Content-ID that lie inline with `contentId` and `isInline`.
+    """
+    message, message_id = read_mime(mime_output)
+    contents = [base64.b64encode(file.content).decode() for file in message.files]
+    return {"message": graph_message(message, message_id, contents), "saveToSentItems": True}
 
 
 def _recipients(addresses: Iterable[EmailAddress]) -> list[dict[str, dict[str, str]]]:

@@ -1,27 +1,12 @@
-"""A mail as RFC 5322 translated to Graph's JSON. Pure."""
+"""A mail in RFC 5322 taken apart again, to be written as Graph's JSON. Pure."""
 
-import base64
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import Any
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
 from adapter.providers.mime import MimeOutput
-
-
-def translate_mime_to_graph(mime_output: MimeOutput | bytes) -> dict[str, Any]:
-    """Give the body of a sendMail request for a mail in RFC 5322, of ours or of another builder.
-
-    The HTML becomes the body where there is one, for Graph's JSON holds one body; files become
-    fileAttachments, those with a Content-ID that lie inline with `contentId` and `isInline`.
-    """
-    from adapter.providers.outlook import graph_message  # noqa: PLC0415 (it offers this function too)
-
-    message, message_id = read_mime(mime_output)
-    contents = [base64.b64encode(file.content).decode() for file in message.files]
-    return {"message": graph_message(message, message_id, contents), "saveToSentItems": True}
 
 
 def read_mime(mime_output: MimeOutput | bytes) -> tuple[OutgoingMessage, str]:

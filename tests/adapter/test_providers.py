@@ -12,19 +12,21 @@ from sending import ANN, open_flags
 from servers import RedisServer
 
 from adapter import ActionDisabledError, ActionGatedError, Runtime, SendUnknownError, Settings, StaticTokens
-from adapter.actions import ACTIONS, Action, action
+from adapter.actions import Action
 from adapter.checks import check
 from adapter.errors import MessageRefusedError, Source
 from adapter.message import Attachment, OutgoingMessage, SendIds
 from adapter.providers.outlook import Outlook
 from adapter.providers.provider import Accepted, Limits, Provider, Refused, Reply, Then
+from adapter.providers.registry import PROVIDERS
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 
-PROVIDERS: list[Provider] = [Outlook(), Example()]
 IDS = SendIds("id-1", "<m@x>")
 MAIL = OutgoingMessage(to=(ANN,), subject="Hi", body_html="<p>Hi</p>")
-every_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.name)
+every_provider = pytest.mark.parametrize(
+    "provider", [Outlook(), Example()], ids=lambda provider: provider.name
+)
 
 
 @every_provider
@@ -78,8 +80,9 @@ def test_a_body_over_the_cap_is_refused(provider: Provider) -> None:
 @pytest.fixture
 def example() -> Iterator[Action]:
     """The action of the second provider, on offer during this test alone."""
-    yield action("example.send", Example())
-    del ACTIONS["example.send"]
+    PROVIDERS["example.send"] = Example()
+    yield Action("example.send", PROVIDERS["example.send"])
+    del PROVIDERS["example.send"]
 
 
 @pytest.fixture
@@ -111,7 +114,6 @@ async def test_a_second_provider_has_gate_metrics_errors_and_keys_from_one_line(
         with pytest.raises(SendUnknownError) as unknown:
             await example.send([ANN], "Hi", body_text="Hi", user_id="u", runtime=runtime)
     labels = {"provider": "example", "action": "example.send"}
-    assert ACTIONS["example.send"].provider.name == "example"
     assert (graph.posts, unknown.value.code, unknown.value.source) == (2, "EXAMPLE_UNKNOWN", Source.PROVIDER)
     for status in ("ok", "error"):
         assert registry.get_sample_value("action_exec_total", {**labels, "status": status}) == 1

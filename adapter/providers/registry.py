@@ -1,0 +1,7 @@
+"""The actions on offer, each with the provider that it sends through: a new provider is one line here."""
+
+from adapter.providers.outlook import Outlook
+from adapter.providers.provider import Provider
+
+PROVIDERS: dict[str, Provider] = {"outlook.send": Outlook()}
+"""By the action's name."""
