@@ -72,15 +72,16 @@ class Transport:
     async def post(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
     ) -> Reply:
-        """Post once; raises NotSentError or OutcomeUnknownError, both within `left_s` seconds."""
+        """Post once, within `left_s` seconds; raises NotSentError or OutcomeUnknownError."""
+        ends_at = asyncio.get_running_loop().time() + left_s
         try:
-            async with asyncio.timeout(left_s):
+            async with asyncio.timeout_at(ends_at):
                 response = await self._client.send(
                     self._build(request, headers, left_s, attempt), stream=True
                 )
         except _ERRORS as error:
             raise _outcome(attempt, error) from error
-        return Reply(response.status_code, dict(response.headers.items()), await _read(response))
+        return Reply(response.status_code, dict(response.headers.items()), await _read(response, ends_at))
 
     def _build(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
@@ -103,12 +104,13 @@ class Transport:
         await self._client.aclose()
 
 
-async def _read(response: httpx.Response) -> bytes:
+async def _read(response: httpx.Response, ends_at: float) -> bytes:
     """Read what can be read in a moment: the status alone already says whether the mail was taken."""
     read = bytearray()
+    ends_at = min(ends_at, asyncio.get_running_loop().time() + READ_BODY_S)
     try:
         with contextlib.suppress(*_ERRORS):
-            async with asyncio.timeout(READ_BODY_S):
+            async with asyncio.timeout_at(ends_at):
                 async for part in response.aiter_bytes():
                     read += part
                     if len(read) > MAX_REPLY_BYTES:

@@ -100,6 +100,10 @@ class _Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.AsyncNetworkStream:
+        """Go on in TLS. What came before it would pass for an answer within it, so nothing may have come."""
+        if self.get_extra_info("is_readable"):
+            await self.aclose()
+            raise httpcore.ConnectError
         loop = asyncio.get_running_loop()
         with _connecting():
             async with asyncio.timeout(timeout):

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpcore
 import pytest
 import trustme
 from servers import free_port
@@ -15,6 +16,7 @@ from adapter.providers.provider import Request
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.transport import MAX_REPLY_BYTES, Attempt, NotSentError, OutcomeUnknownError, Transport
+from adapter.wire import Wires
 
 BODY = b'{"message":{"toRecipients":[{"emailAddress":{"address":"a@b.com"}}],"subject":"Hi"}}'
 REQUEST = Request("/me/sendMail", {"Content-Type": "application/json"}, Body.of(BODY))
@@ -179,6 +181,18 @@ async def test_a_proxy_passes_tls_on_and_sees_none_of_it(
     assert asked == [b"CONNECT graph.example:443 HTTP/1.1"]
 
 
+async def test_what_came_before_tls_never_passes_for_an_answer_within_it() -> None:
+    async def forge(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ACCEPTED)
+        await writer.drain()
+
+    async with listening(forge) as port:
+        wire = await Wires().connect_tcp("127.0.0.1", port)
+        assert await wire.read(1)
+        with pytest.raises(httpcore.ConnectError):
+            await wire.start_tls(ssl.create_default_context(), "graph.example")
+
+
 async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(65536):
         writer.write(data)
@@ -234,6 +248,22 @@ async def test_of_an_endless_reply_only_the_beginning_is_read() -> None:
     async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
         reply = await transport.post(REQUEST, TOKEN, 5.0, Attempt())
     assert (reply.status, len(reply.body)) == (400, MAX_REPLY_BYTES)
+
+
+async def test_a_reply_that_drips_holds_nobody_beyond_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapter.transport.READ_BODY_S", 3600.0)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_post(reader)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 99999999999\r\n\r\n")
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
+        reply = await transport.post(REQUEST, TOKEN, 0.4, Attempt())
+    assert reply.status == 400
 
 
 async def test_a_mail_that_is_given_up_half_way_does_not_leave_later() -> None:
