@@ -106,7 +106,7 @@ class Mailboxes:
                 await self._give_back(key, owner)
 
     async def _wait_for_shared(self, key: str, owner: str, deadline: Deadline) -> bool:
-        """Take a place in Redis; says whether one has to be given back."""
+        """Take a place in Redis; says whether there is one to give back, surely or perhaps."""
         held_ms = int((deadline.left_s() + LEASE_MARGIN_S) * 1000)
         while time.monotonic() >= self._ask_again_at:
             try:
@@ -114,7 +114,7 @@ class Mailboxes:
                     return True
             except REDIS_ERRORS as error:
                 self._leave_redis_alone(error)
-                return False
+                return True
             if not await deadline.sleep(random.uniform(*LOOK_AGAIN_S)):  # noqa: S311 (spreads, no secret)
                 raise self._busy()
         return False

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 import redis
-from sending import Sender, open_flags, open_sender
+from sending import Sender, open_flags, open_sender, until
 from servers import Proxy, RedisServer
 
 from adapter.sandbox.faults import Faults
@@ -73,6 +73,21 @@ async def test_a_send_that_is_given_up_while_it_takes_its_place_leaves_none_behi
             await asyncio.gather(given_up, return_exceptions=True)
             await asyncio.sleep(0.5)
     assert graph.posts == 1
+    assert redis_client.keys("rollout:mailbox:*") == []
+
+
+async def test_a_place_whose_answer_comes_too_late_is_given_back(
+    sender: Sender, redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    await sender.send()
+    graph.faults = Faults(latency_s=0.5)
+    redis_server.freeze()
+    try:
+        late = asyncio.create_task(sender.send())
+        await until(lambda: graph.posts == 2)
+    finally:
+        redis_server.thaw()
+    await late
     assert redis_client.keys("rollout:mailbox:*") == []
 
 
