@@ -99,6 +99,7 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
         or _staleness(sample_age_s, measured.input_age_s, lengths)
     )
     revisions = measured.gate_revisions.get(question.feature.name, {})
+    obeyed = revisions[max(revisions)] if revisions else math.nan
     return Evidence(
         now=measured.now,
         windows=progress.counted,
@@ -110,7 +111,7 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
         input_age_s=measured.input_age_s,
         targets=len(measured.targets),
         targets_down=measured.down,
-        gate_revision=int(revisions[max(revisions)]) if revisions else None,
+        gate_revision=int(obeyed) if math.isfinite(obeyed) else None,
         left_out_sends=progress.left_out_sends,
         alerts=measured.alerts.get(pair, ()),
         rules_missing=measured.rules_missing,
@@ -129,7 +130,7 @@ def _problem(question: Question, measured: Measured, pair: Pair) -> tuple[Reason
         (pair not in measured.errors, "no sender exports errors for {named}"),
         (math.inf not in buckets, "no sender exports latencies for {named}"),
         (limit_s not in buckets, "the latency histogram of {named} has no edge at {limit_s:g} s"),
-        (not _finite(measured, pair), "a value of {named} is not a number"),
+        (not _finite(question, measured, pair), "a value of {named} is not a number"),
     )
     words = next((words for failed, words in checks if failed), None)
     if words is None:
@@ -143,9 +144,10 @@ def _problem(question: Question, measured: Measured, pair: Pair) -> tuple[Reason
     )
 
 
-def _finite(measured: Measured, pair: Pair) -> bool:
-    buckets = measured.buckets.get(pair, {})
-    series = (measured.sends.get(pair, {}), measured.errors.get(pair, {}), *buckets.values())
+def _finite(question: Question, measured: Measured, pair: Pair) -> bool:
+    counts = measured.sends.get(pair, {}), measured.errors.get(pair, {})
+    revisions = measured.gate_revisions.get(question.feature.name, {})
+    series = (*counts, revisions, *measured.buckets.get(pair, {}).values())
     return all(0 <= value < math.inf for one in series for value in one.values())
 
 

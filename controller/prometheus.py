@@ -102,13 +102,23 @@ class BoundedSession(requests.Session):
 
 def _chunks(response: requests.Response, deadline: float) -> Iterator[bytes]:
     size = 0
-    while chunk := response.raw.read1(2**20, decode_content=True):
+    while chunk := _chunk(response):
         size += len(chunk)
         if size > LARGEST_ANSWER_BYTES:
             raise AnswerError(f"the answer is larger than {LARGEST_ANSWER_BYTES >> 20} MiB")
         if time.monotonic() > deadline:
             raise requests.Timeout("the answer came too slowly")
         yield chunk
+
+
+def _chunk(response: requests.Response) -> bytes:
+    """Read some of a body; urllib3's errors become requests's, as they do where requests reads it."""
+    try:
+        return cast(bytes, response.raw.read1(2**20, decode_content=True))
+    except ReadTimeoutError as error:
+        raise requests.Timeout(error) from error
+    except HTTPError as error:
+        raise requests.RequestException(error) from error
 
 
 class PrometheusSource:
@@ -149,13 +159,7 @@ class PrometheusSource:
     def _read(self, questions: Sequence[Question], now: float) -> dict[str, Evidence]:
         try:
             measured = self._measure(questions, now)
-        except (
-            requests.RequestException,
-            HTTPError,
-            PrometheusApiClientException,
-            AnswerError,
-            OSError,
-        ) as error:
+        except (OSError, PrometheusApiClientException, AnswerError) as error:
             return unreachable(questions, now, f"{self._shown}: {_in_words(error)}")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             return unreachable(

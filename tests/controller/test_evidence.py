@@ -200,6 +200,16 @@ NOT_KNOWING: dict[str, tuple[Mapping[str, object], Reason, str]] = {
     ),
     "an infinite value": ({"sends": {PAIR: constant(math.inf)}}, Reason.METRICS_INCOMPLETE, "not a number"),
     "a negative value": ({"errors": {PAIR: constant(-1)}}, Reason.METRICS_INCOMPLETE, "not a number"),
+    "a revision that is not a number": (
+        {"gate_revisions": {"microsoft": {70.0: 3.0, NOW: math.nan}}},
+        Reason.METRICS_INCOMPLETE,
+        "not a number",
+    ),
+    "an infinite revision": (
+        {"gate_revisions": {"microsoft": {NOW: math.inf}}},
+        Reason.METRICS_INCOMPLETE,
+        "not a number",
+    ),
     "samples that stopped": ({"now": NOW + 90}, Reason.METRICS_STALE, "95.0 s old"),
     "scrapes that hang": (
         {"targets": {"one:1": Target(True, NOW - 40)}},

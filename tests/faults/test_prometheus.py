@@ -21,15 +21,13 @@ from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES
 from controller.progress import Lengths
 from controller.prometheus import PrometheusSource
+from controller.recorded import Recorded, RecordedError
 
 QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
+ENDING = [body_for_ever, cut_body, cut_chunk, no_gzip, no_http, nothing, deep_json]
 
 
-@pytest.mark.parametrize(
-    "pieces",
-    [headers_for_ever, body_for_ever, cut_body, cut_chunk, no_gzip, no_http, nothing, deep_json],
-    ids=lambda pieces: pieces.__name__,
-)
+@pytest.mark.parametrize("pieces", [headers_for_ever, *ENDING], ids=lambda pieces: pieces.__name__)
 def test_it_is_metrics_unreachable_for_every_feature_within_the_deadline(pieces: Any) -> None:
     server = Bad(pieces, 0.05)
     source = PrometheusSource(server.url, Lengths(30, 10), request_timeout_s=0.5)
@@ -40,4 +38,12 @@ def test_it_is_metrics_unreachable_for_every_feature_within_the_deadline(pieces:
         assert {one.problem for one in evidence.values()} == {Reason.METRICS_UNREACHABLE}
         assert all(one.detail.startswith(server.url) for one in evidence.values())
     source.close()
+    server.close()
+
+
+@pytest.mark.parametrize("pieces", ENDING, ids=lambda pieces: pieces.__name__)
+def test_a_replay_of_it_is_one_named_error(pieces: Any) -> None:
+    server = Bad(pieces, 0.05)
+    with pytest.raises(RecordedError):
+        Recorded(server.url, timeout_s=0.5).ticks(ROLLOUT_FEATURES["microsoft"], 60, 30)
     server.close()
