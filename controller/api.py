@@ -1,6 +1,7 @@
 """The API: where each feature stands, every decision, and what a person may do, as `/api/v1`."""
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -240,7 +241,7 @@ def _percent(value: Any) -> float:
 
 def _limit(query: Mapping[str, str]) -> int:
     text = query.get("limit", str(_PAGE))
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:6]) <= LARGEST_PAGE:
+    if not re.fullmatch("[0-9]{1,6}", text) or not 1 <= int(text) <= LARGEST_PAGE:
         raise ProblemError(400, f"limit must be a whole number from 1 to {LARGEST_PAGE}")
     return int(text)
 

@@ -109,7 +109,7 @@ class Hub:
             entries = await self._streams.wait(self._after, block_ms=None)
         self._after |= {entry.feature: entry.id for entry in entries}
         if entries:
-            self._give(*map(_event, entries))
+            self._give(*_events(entries))
 
     async def _tell_health(self) -> None:
         if time.monotonic() - self._health_at < _HEALTH_EVERY_S:
@@ -165,7 +165,7 @@ class Hub:
             entries = await self._streams.since(list(names), start, REPLAYED)
         except StoreError:
             return [Event(_frame("gap", json.dumps({"since": from_id})))]
-        events = [_event(entry) for entry in entries if entry.id != from_id]
+        events = _events(entry for entry in entries if entry.id != from_id)
         if len(entries) >= REPLAYED:
             events.insert(0, Event(_frame("gap", json.dumps({"since": from_id}))))
         return events
@@ -210,8 +210,13 @@ async def _live(subscriber: Subscriber) -> AsyncIterator[tuple[Event, ...]]:
         yield events
 
 
-def _event(entry: Entry) -> Event:
-    return Event(_frame("decision", entry.text, entry.id), entry.feature, entry.place)
+def _events(entries: Iterable[Entry]) -> list[Event]:
+    """Make events of the entries that hold a record."""
+    return [
+        Event(_frame("decision", entry.text, entry.id), entry.feature, entry.place)
+        for entry in entries
+        if entry.record
+    ]
 
 
 def _frame(name: str, data: str, event_id: str = "") -> bytes:

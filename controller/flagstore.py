@@ -1,6 +1,7 @@
 """Where flags, state and decisions live together: the protocol, the Redis store, the wrapper of dry runs."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -24,7 +25,7 @@ from controller.contract import (
     state_key,
 )
 from controller.decision.model import RolloutFeature, State
-from controller.decision.record import state_from_dict
+from controller.decision.record import read_record, state_from_dict
 from controller.sentinel import open_pool
 
 Texts = tuple[str | None, str | None, str | None, str | None]
@@ -345,7 +346,7 @@ def read_state(stored: Stored) -> tuple[State, str]:
         return State(flags=stored.flags), ""
     try:
         return state_from_dict(json.loads(stored.state)), ""
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return State(flags=stored.flags), str(error)
 
 
@@ -364,7 +365,7 @@ def first_flags(feature: RolloutFeature, *, paused: bool, revision: int = 0) -> 
 def find_record(store: FlagStore, features: Iterable[str], decision_id: str) -> dict[str, Any] | None:
     """Find a decision by its id: near the time that the id names first, then everywhere."""
     name, _, rest = decision_id.rpartition("-")[0].rpartition("-")
-    near_ms = max(int(rest) - 600_000, 0) if rest.isdecimal() else 0
+    near_ms = max(int(rest) - 600_000, 0) if re.fullmatch("[0-9]{1,15}", rest) else 0
     starts = {name: near_ms} if name in features else dict.fromkeys(features, 0)
     for feature, since_ms in starts.items():
         for record in store.history(feature, since_ms=since_ms):
@@ -407,11 +408,8 @@ def _as_read(text: str | None) -> str:
 def _records(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:
     """Give the records, and pass over what somebody else put into the stream."""
     for _, fields in entries:
-        try:
-            record = json.loads(fields["record"])
-        except (KeyError, ValueError):
-            continue
-        if isinstance(record, dict) and "id" in record:
+        record = read_record(fields.get("record", ""))
+        if record is not None:
             yield record
 
 

@@ -17,6 +17,8 @@ from typing import Any, BinaryIO, Protocol, TextIO, cast
 import orjson
 import structlog
 
+from controller.decision.record import read_record
+
 _MARKS = {"pause": "warning", "step_back": "warning", "external_change": "warning"}
 _TAIL_BYTES = 16 * 2**20
 """How much of the file's end is read at the start, to know what it holds."""
@@ -169,11 +171,8 @@ def rotated_files(path: Path) -> list[Path]:
 
 def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and "id" in record:
+        record = read_record(line)
+        if record is not None:
             yield record
 
 

@@ -20,7 +20,7 @@ from controller.contract import EPOCH_KEY, decisions_key, notice_key
 from controller.features import RolloutFeature
 from controller.notices import Notice, mail, message, notices_of
 from controller.receivers import Receiver
-from controller.stream import Entry
+from controller.stream import Entry, entries_of
 
 PATIENCE_S = 10.0
 """For one attempt."""
@@ -99,12 +99,7 @@ class Notifier:
         asked: dict[Any, Any] = {decisions_key(name): ">" for name in names}
         answer: Any = await self._redis.xreadgroup(self._group, self._me, asked, count=50, block=_BLOCK_MS)
         homes = {decisions_key(name): name for name in names}
-        return [
-            Entry(entry_id, homes[key], fields["record"])
-            for key, chunk in answer or []
-            for entry_id, fields in chunk
-            if fields
-        ]
+        return [entry for key, chunk in answer or [] for entry in entries_of(homes[key], chunk)]
 
     async def _join(self, name: str) -> None:
         """Begin with what is decided from now on; a group that exists goes on where it was."""
@@ -126,13 +121,14 @@ class Notifier:
             answer: Any = await self._redis.xautoclaim(
                 decisions_key(name), self._group, self._me, _ABANDONED_MS, count=50
             )
-            found += [Entry(one, name, fields["record"]) for one, fields in answer[1] if fields]
+            found += entries_of(name, answer[1])
         return found
 
     async def _tell(self, entry: Entry) -> None:
         feature = self._features().get(entry.feature)
         longest_hold_s = feature.longest_hold_s if feature else float("inf")
-        for notice in notices_of(entry.record, longest_hold_s):
+        record = entry.record
+        for notice in notices_of(record, longest_hold_s) if record else ():
             if notice.event in self._receiver.on and await self._first(notice, entry):
                 await self._deliver(notice, entry)
         await self._redis.xack(decisions_key(entry.feature), self._group, entry.id)

@@ -3,7 +3,6 @@
 Entry ids are Redis's own (`1700000000000-0`): all streams lie in one Redis, so they rise over all features.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from controller.contract import LEASE_KEY, decisions_key
+from controller.decision.record import read_record
 from controller.flagstore import StoreError
 from controller.sentinel import open_pool
 
@@ -33,7 +33,7 @@ class Entry:
     id: str
     feature: str
     text: str
-    """The record as JSON."""
+    """The record as JSON, or what somebody else put in its place."""
 
     @property
     def place(self) -> tuple[int, int]:
@@ -41,7 +41,8 @@ class Entry:
 
     @property
     def record(self) -> dict[str, Any]:
-        return cast("dict[str, Any]", json.loads(self.text))
+        """The record; empty for what is none."""
+        return read_record(self.text) or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class Streams:
                 pipe.xrevrange(decisions_key(name), count=1)
             answers = await pipe.execute() if features else []
         return {
-            name: next((entry.record for entry in _entries(name, answer)), {})
+            name: next((entry.record for entry in entries_of(name, answer)), {})
             for name, answer in zip(features, answers, strict=True)
         }
 
@@ -102,15 +103,15 @@ class Streams:
             return Page(())  # Redis refuses to look before the first possible id
         found: list[Entry] = []
         top, scanned = before if before == "+" else f"({before}", 0
+        count = max(limit + 1, _CHUNK) if changes else limit + 1
         while len(found) <= limit and scanned < _LONGEST_SCAN:
             with _store_errors():
-                chunk = await self._redis.xrevrange(
-                    decisions_key(feature), max=top, count=max(limit + 1, _CHUNK) if changes else limit + 1
-                )
-            entries = _entries(feature, chunk)
+                chunk = await self._redis.xrevrange(decisions_key(feature), max=top, count=count)
+            entries = entries_of(feature, chunk)
             scanned += len(entries)
-            found += [one for one in entries if not changes or one.record["kind"] != "hold"]
-            if not entries or not changes:
+            left_out = {None, "hold"} if changes else {None}
+            found += [one for one in entries if one.record.get("kind") not in left_out]
+            if len(entries) < count:
                 break
             top = f"({entries[-1].id}"
         return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else "")
@@ -122,16 +123,15 @@ class Streams:
             for name in features:
                 pipe.xrange(decisions_key(name), min=entry_id, count=count)
             answers = await pipe.execute() if features else []
-        found = [
-            entry for name, answer in zip(features, answers, strict=True) for entry in _entries(name, answer)
-        ]
+        chunks = zip(features, answers, strict=True)
+        found = [entry for name, chunk in chunks for entry in entries_of(name, chunk)]
         return sorted(found, key=lambda entry: entry.place)
 
     async def after(self, feature: str, entry_id: str, count: int) -> list[Entry]:
         """Give at most `count` entries behind `entry_id`, oldest first."""
         with _store_errors():
             chunk = await self._redis.xrange(decisions_key(feature), min=f"({entry_id}", count=count)
-        return _entries(feature, chunk)
+        return entries_of(feature, chunk)
 
     async def newest_ids(self, features: Sequence[str]) -> dict[str, str]:
         """Give the id of each feature's newest entry, `0-0` where there is none."""
@@ -154,7 +154,7 @@ class Streams:
             answer: Any = await self._redis.xread(
                 {key: after[name] for key, name in keys.items()}, block=block_ms, count=_CHUNK
             )
-        found = [entry for key, chunk in answer or [] for entry in _entries(keys[key], chunk)]
+        found = [entry for key, chunk in answer or [] for entry in entries_of(keys[key], chunk)]
         return sorted(found, key=lambda entry: entry.place)
 
     async def leader(self) -> str | None:
@@ -168,10 +168,9 @@ class Streams:
             await self._redis.ping()
 
 
-def _entries(feature: str, chunk: Any) -> list[Entry]:
-    """Give the entries that hold a record: somebody may have put others there, or deleted some."""
-    found = [(entry_id, (fields or {}).get("record")) for entry_id, fields in chunk]
-    return [Entry(entry_id, feature, record) for entry_id, record in found if record]
+def entries_of(feature: str, chunk: Any) -> list[Entry]:
+    """Give what Redis answered as entries, those that hold no record too: whoever reads on is past them."""
+    return [Entry(entry_id, feature, (fields or {}).get("record", "")) for entry_id, fields in chunk]
 
 
 @contextmanager

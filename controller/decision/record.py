@@ -1,5 +1,6 @@
 """Every decision is one record, a plain dict, from which it can be decided again with the same outcome."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,10 @@ from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutF
 from controller.decision.plain import from_plain, to_plain
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
+_ALWAYS = {
+    "id", "at", "feature", "kind", "reason", "from", "to", "findings", "evidence", "state_before", "actor",
+    "dry_run", "applied", "epoch", "revision", "config_hash",
+}  # fmt: skip
 _OUTCOME = ("kind", "reason", "to", "detail", "more_sends", "more_s", "findings", "approved_percent")
 
 
@@ -163,6 +168,16 @@ def verify(record: Mapping[str, Any]) -> list[str]:
         for name in _OUTCOME
         if record[name] != recomputed[name]
     ]
+
+
+def read_record(text: str | bytes) -> dict[str, Any] | None:
+    """Read a record; None for what is no record, as somebody else may put in its place."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    whole = isinstance(found, dict) and isinstance(found.get("id"), str) and found.keys() >= _ALWAYS
+    return found if whole else None
 
 
 def flags_to_dict(flags: Flags) -> dict[str, Any]:

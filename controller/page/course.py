@@ -131,4 +131,5 @@ class Courses:
 
 def _take(course: Course, entries: Iterable[Entry]) -> None:
     for entry in entries:
-        course.add(entry.record)
+        if record := entry.record:
+            course.add(record)

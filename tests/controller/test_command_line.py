@@ -198,7 +198,7 @@ def test_completion_is_printed_for_each_shell(shell: str) -> None:
     assert "_ROLLOUT_COMPLETE" in rollout("completion", shell).stdout
 
 
-@pytest.mark.parametrize("state", ["garbage", "5", "null", '{"flags": 5}', "[]"])
+@pytest.mark.parametrize("state", ["garbage", "5", "null", '{"flags": 5}', "[]", "[" * 9999])
 def test_a_pause_gets_through_a_state_that_cannot_be_read(redis_server: RedisServer, state: str) -> None:
     with redis_server.client() as client:
         client.mset({"flags:microsoft:paused": "false", "rollout:state:microsoft": state})

@@ -1,15 +1,17 @@
 """What every flag store promises: one suite for Redis, for fakeredis, and what a dry run leaves alone."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, cast
 
 import fakeredis
 import pytest
 import redis
+import snapshots
 from servers import RedisServer
+from snapshots import at_step
 
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, Flags, decisions_key, flag_key, revision_key
+from controller.decision.decide import decide
 from controller.flagstore import (
     DryRunStore,
     Outcome,
@@ -20,6 +22,7 @@ from controller.flagstore import (
     connect,
     find_record,
 )
+from controller.journal import dump
 
 OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False)
 
@@ -50,11 +53,16 @@ def one(store: RedisFlagStore | DryRunStore) -> Stored:
     return stored
 
 
+def record(decision_id: str) -> dict[str, Any]:
+    seen = at_step()
+    return snapshots.record(seen, decide(seen), decision_id=decision_id)
+
+
 def write(stored: Stored, flags: Flags | None = None, **more: Any) -> Write:
     given: dict[str, Any] = {
         "decision_id": "microsoft-1000-aa",
         "stored": stored,
-        "records": (json.dumps({"id": "microsoft-1000-aa"}),),
+        "records": (dump(record("microsoft-1000-aa")),),
         "state": '{"n": 0.1}',
         "flags": flags,
     }
@@ -207,19 +215,18 @@ def test_many_features_are_each_written_wholly_or_not_at_all(
 
 def test_the_history_gives_the_newest_or_those_since_an_instant(store: RedisFlagStore) -> None:
     for number in range(5):
-        store.append("microsoft", json.dumps({"id": f"microsoft-{number}-x"}))
+        store.append("microsoft", dump(record(f"microsoft-{number}-x")))
     assert [r["id"] for r in store.history("microsoft", newest=2)] == ["microsoft-3-x", "microsoft-4-x"]
     assert len(list(store.history("microsoft", since_ms=0))) == 5
     assert list(store.history("microsoft", since_ms=2**45)) == []
 
 
 def test_a_record_is_found_by_its_id(store: RedisFlagStore) -> None:
-    store.append("microsoft", json.dumps({"id": "microsoft-1000-abc", "n": 1}))
-    assert find_record(store, ["google", "microsoft"], "microsoft-1000-abc") == {
-        "id": "microsoft-1000-abc",
-        "n": 1,
-    }
-    assert find_record(store, ["google", "microsoft"], "microsoft-1000-zzz") is None
+    kept = record("microsoft-1000-abc")
+    store.append("microsoft", dump(kept))
+    assert find_record(store, ["google", "microsoft"], "microsoft-1000-abc") == kept
+    for strange in ("microsoft-1000-zzz", f"microsoft-{2**64}-abc", f"microsoft-{'9' * 5000}-abc", "", "-"):
+        assert find_record(store, ["google", "microsoft"], strange) is None
 
 
 def test_a_script_that_redis_forgot_is_loaded_again(store: RedisFlagStore, client: redis.Redis) -> None:

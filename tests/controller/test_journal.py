@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import snapshots
+from snapshots import at_step
 
 from controller import journal
+from controller.decision.decide import decide
 from controller.decision.model import Kind
 from controller.journal import FileJournal, LogJournal, dump, read_file, rotated_files
 
 
-def record(number: int, **more: Any) -> dict[str, Any]:
-    return {
-        "id": f"microsoft-{number}-a",
-        "feature": "microsoft",
-        "kind": "hold",
-        "reason": "paused",
-        "to": {"rollout_percent": 1},
-        "applied": "applied",
-    } | more
+def record(number: int) -> dict[str, Any]:
+    seen = at_step()
+    return snapshots.record(seen, decide(seen), decision_id=f"microsoft-{number}-a")
 
 
 def ids(path: Path) -> list[str]:
@@ -82,6 +79,15 @@ def test_a_torn_last_line_harms_neither_its_neighbour_nor_the_reader(path: Path)
     path.write_bytes(b'{"id": "microsoft-1-a", "feat')
     FileJournal(path).keep(record(2))
     assert ids(path) == ["microsoft-2-a"]
+
+
+@pytest.mark.parametrize("line", ['{"id": "x"}', '{"id": []}', "[]", "[" * 100_000, "\x00", "no JSON"])
+def test_what_somebody_else_wrote_into_the_file_is_passed_over(path: Path, line: str) -> None:
+    path.write_text(f"{line}\n")
+    kept = FileJournal(path)
+    assert kept.tail() == []
+    kept.keep(record(1))
+    assert ids(path) == ["microsoft-1-a"]
 
 
 def test_a_gzipped_file_is_read_like_a_plain_one(path: Path) -> None:

@@ -9,6 +9,7 @@ import redis
 from servers import RedisServer
 from serving import SIGNED, Served, entries, serving
 
+from controller.contract import decisions_key
 from controller.decision.model import Kind
 from controller.decision.record import verify
 
@@ -75,6 +76,8 @@ def test_decisions_may_leave_out_the_holds(served: Served) -> None:
         "limit=501",
         "limit=x",
         "limit=-1",
+        "limit=0000000501",
+        f"limit=1{'0' * 5000}",
         "before=1",
         "before=",
         f"before={2**64}-0",
@@ -85,6 +88,26 @@ def test_a_parameter_that_cannot_be_used_is_refused_with_what_to_send(served: Se
     answer = served.http.get(f"/api/v1/features/microsoft/decisions?{query}")
     assert answer.status_code == 400
     assert query.partition("=")[0] in answer.json()["detail"]
+
+
+def test_what_somebody_else_put_into_the_stream_is_passed_over(
+    served: Served, redis_client: redis.Redis
+) -> None:
+    decided = [served.person(Kind.ENABLE)["id"]]
+    for field, text in (("note", "hello"), ("record", "no JSON"), ("record", '{"id": "x"}')):
+        redis_client.xadd(decisions_key("microsoft"), {field: text})
+        decided.append(served.person(Kind.PAUSE)["id"])
+        redis_client.xadd(decisions_key("microsoft"), {field: text})
+    for query in ("limit=2", "limit=2&changes=true", "limit=500"):
+        told: list[str] = []
+        path: str | None = f"/api/v1/features/microsoft/decisions?{query}"
+        while path:
+            page = served.http.get(path).json()
+            told += [record["id"] for record in page["decisions"]]
+            path = page["next"]
+        assert told == decided[::-1]
+    assert served.http.get("/api/v1/features/microsoft").status_code == 200
+    assert served.http.get("/").status_code == 200
 
 
 def test_nothing_is_older_than_the_first_possible_id(served: Served) -> None:

@@ -103,7 +103,7 @@ def test_of_one_millisecond_no_feature_is_skipped_on_resuming(
     served: Served, redis_client: redis.Redis
 ) -> None:
     """A tick writes all features in one go: their entries may have one and the same id."""
-    record = json.dumps({"id": "x", "kind": "hold"})
+    record = json.dumps(served.person(Kind.ENABLE))
     for feature in ("google", "microsoft"):
         redis_client.xadd(decisions_key(feature), {"record": record}, id="99999999999999-0")
     with listening(served, last_event_id="99999999999998-5") as stream:

@@ -126,6 +126,15 @@ def webhook(inbox: Inbox, **more: Any) -> Receiver:
     return Receiver(name="ops", kind="webhook", url=inbox.url, **more)
 
 
+async def test_what_somebody_else_put_into_the_stream_ends_no_notices(rig: Rig, inbox: Inbox) -> None:
+    async with telling(rig, webhook(inbox)):
+        for field, text in (("note", "hello"), ("record", "no JSON"), ("record", '{"id": "x"}')):
+            rig.client.xadd("rollout:decisions:microsoft", {field: text})
+        done = await asyncio.to_thread(rig.person, Kind.ENABLE)
+        await until(lambda: inbox.taken)
+    assert [told["id"] for told in inbox.bodies] == [done["id"]]
+
+
 async def test_what_a_person_does_is_told_with_the_whole_record(rig: Rig, inbox: Inbox) -> None:
     async with telling(rig, webhook(inbox, link="https://rollout.example")):
         done = await asyncio.to_thread(rig.person, Kind.ENABLE)
