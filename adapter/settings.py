@@ -28,12 +28,8 @@ class Settings:
     """ROLLOUT_CONFIG: the features; without it the built-in ones."""
     base_urls: Mapping[str, str] = field(default_factory=dict)
     """By provider: MS_GRAPH_URL (the version included), for others PROVIDER_<NAME>_URL."""
-    authority: str = "https://login.microsoftonline.com/common"
-    """MS_AUTHORITY; by default Microsoft's own for MS_TENANT_ID."""
     ca_file: str = ""
-    """MS_CA_FILE: the only certificates trusted for both of the above; the usual ones without it."""
-    tenant_id: str = ""
-    """MS_TENANT_ID"""
+    """MS_CA_FILE: trusted for Graph and the sign-in server instead of the usual certificates."""
     providers_enabled: frozenset[str] = frozenset()
     """PROVIDER_<NAME>_ENABLED=true, for each; off unless said."""
     internal_domains: tuple[str, ...] = ()
@@ -61,16 +57,11 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the settings; raises SettingsError."""
         env = Environment(os.environ if environment is None else environment)
-        tenant = env.text("MS_TENANT_ID")
         return cls(
             redis_url=env.redis_url(),
             config_file=env.text("ROLLOUT_CONFIG"),
             base_urls=env.base_urls(),
-            authority=env.url(
-                "MS_AUTHORITY", f"https://login.microsoftonline.com/{tenant or 'common'}", ("http", "https")
-            ),
             ca_file=env.file("MS_CA_FILE"),
-            tenant_id=tenant,
             providers_enabled=env.providers(),
             internal_domains=env.listed("INTERNAL_DOMAINS"),
             send_deadline_s=env.number("ROLLOUT_SEND_DEADLINE_S", _default("send_deadline_s"), 0.1, 600),

@@ -5,6 +5,7 @@ Usage: PYTHONPATH=tests python -m reference_page   (a test compares the page wit
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -20,6 +21,7 @@ from adapter import settings as adapter_settings
 from adapter.errors import FAILURES, REFUSALS
 from adapter.gate import GATE_REASONS
 from adapter.service import routes as actions
+from adapter.signin import settings as signin_settings
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.oauth import routes as signin
 from adapter.telemetry import Telemetry as AdapterTelemetry
@@ -130,7 +132,7 @@ def _settings() -> list[str]:
         secret = " Also from a file or a systemd credential." if field.name in SECRETS else ""
         variable = f"`ROLLOUT_{field.name.upper()}`"
         rows.append((f"`{field.name}`", variable, _default(field), known.get(field.name, "") + secret))
-    names = _meanings(adapter_settings, "Settings").values()
+    adapters = {**_meanings(adapter_settings, "Settings"), **_meanings(signin_settings, "SignInSettings")}
     note = (
         "Keys of the table `[controller]`; the environment variable overrides the file that `--config` or "
         "`ROLLOUT_CONFIG` names. `ROLLOUT_..._FILE` names a file that holds a secret."
@@ -143,13 +145,8 @@ def _settings() -> list[str]:
         *_table(("key", "variable", "default", "meaning"), rows),
         "The adapter reads:",
         "",
-        *_bullets(_as_variable(text) for text in names),
+        *_bullets(text for text in adapters.values() if re.search("[A-Z]_[A-Z<]", text)),
     ]
-
-
-def _as_variable(text: str) -> str:
-    first, _, rest = text.partition(":")
-    return f"{first}:{rest}" if rest else text
 
 
 def _features() -> list[str]:

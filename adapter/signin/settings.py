@@ -27,17 +27,17 @@ class SignInSettings:
     client_id: str
     """MS_CLIENT_ID"""
     client_secret: str = field(repr=False)
-    """MS_CLIENT_SECRET"""
+    """MS_CLIENT_SECRET, also from a file."""
     tenant_id: str
     """MS_TENANT_ID: one tenant, as a GUID or a domain."""
     token_keys: tuple[str, ...] = field(repr=False)
-    """ROLLOUT_TOKEN_KEYS: Fernet keys; the first encrypts, all decrypt."""
+    """ROLLOUT_TOKEN_KEYS, also from a file: Fernet keys; the first encrypts, all decrypt."""
     redirect_uri: str = DEFAULT_REDIRECT_URI
     """MS_REDIRECT_URI, exactly as registered."""
     authority: str = ""
     """MS_AUTHORITY; Microsoft's own for the tenant unless given."""
     ca_file: str = ""
-    """MS_CA_FILE: the certificates trusted instead of the usual ones."""
+    """MS_CA_FILE: trusted for Graph and the sign-in server instead of the usual certificates."""
     redis_url: str = "redis://127.0.0.1:6379/0"
     """ROLLOUT_REDIS_URL, also from a file; else as `[controller]` of ROLLOUT_CONFIG says."""
     scopes: tuple[str, ...] = ("Mail.Send", "email")

@@ -20,7 +20,6 @@ def test_the_environment_is_read() -> None:
             "PROVIDER_MICROSOFT_ENABLED": "true",
             "PROVIDER_GOOGLE_ENABLED": "false",
             "MS_GRAPH_URL": "http://127.0.0.1:1/v1.0/",
-            "MS_TENANT_ID": "corp",
             "INTERNAL_DOMAINS": "corp.example, .corp.example",
             "ROLLOUT_SEND_DEADLINE_S": "2.5",
             "ROLLOUT_MAX_RECIPIENTS": "500",
@@ -28,7 +27,6 @@ def test_the_environment_is_read() -> None:
     )
     assert settings.providers_enabled == {"microsoft"}
     assert settings.base_urls == {"microsoft": "http://127.0.0.1:1/v1.0/"}
-    assert settings.authority == "https://login.microsoftonline.com/corp"
     assert settings.internal_domains == ("corp.example", ".corp.example")
     assert (settings.send_deadline_s, settings.limits.max_recipients) == (2.5, 500)
 
