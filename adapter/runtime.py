@@ -207,9 +207,13 @@ async def default_runtime() -> Runtime:
 
 
 async def _life() -> AsyncIterator[Runtime]:
-    """Hold a runtime until the loop closes its generators, all at once: so none may lie within this one."""
+    """Hold a runtime until the loop closes its generators, all at once: so none may lie within this one.
+
+    It is forgotten here, because a generator refers to its loop, which would so keep itself alive.
+    """
     runtime = await Runtime.start()
     try:
         yield runtime
     finally:
+        _defaults.pop(asyncio.get_running_loop(), None)
         await runtime.aclose()

@@ -46,6 +46,17 @@ async def work():
 asyncio.run(work())
 """
 
+LOOP_FOR_EACH_MAIL = """
+import asyncio, gc
+from adapter import EmailAddress, Runtime, outlook_send
+
+for _ in range(3):
+    mail = outlook_send([EmailAddress("bob@corp.example")], "Hi", body_html="<p>Hi</p>", user_id="u1")
+    print(asyncio.run(mail).request_id != "")
+gc.collect()
+print(sum(isinstance(found, Runtime) for found in gc.get_objects()))
+"""
+
 
 @dataclass
 class Worker:
@@ -162,3 +173,12 @@ def test_each_process_tells_which_flags_it_obeys_itself(
             what="the revision",
         )
         assert one.metric(ROLLOUT_GATE_PERCENT, feature="microsoft") == [12.5]
+
+
+def test_a_process_that_runs_a_loop_for_each_mail_keeps_nothing_of_those_that_ended(
+    environment: dict[str, str], redis_client: redis.Redis
+) -> None:
+    open_flags(redis_client)
+    command = [sys.executable, "-c", LOOP_FOR_EACH_MAIL]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["True"] * 3 + ["0"], done.stderr
