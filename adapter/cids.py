@@ -20,7 +20,7 @@ RAW = frozenset({"script", "style", "textarea", "title", "xmp", "iframe", "noemb
 MAX_CONDITIONS = 4
 """Depth of conditional comments within each other."""
 
-_HINT = re.compile(r"c[\t\r\n]*i[\t\r\n]*d|&#|\\", re.IGNORECASE)
+_HINT = re.compile(r"c[\t\r\n]*i[\t\r\n]*d|&(?:#|tab;|newline;)|\\", re.IGNORECASE)
 """Without any of these no content id can be written, and most mails need no parsing."""
 
 _MARK = re.compile(r"<(?=[a-zA-Z/!?])")

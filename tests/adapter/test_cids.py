@@ -13,6 +13,7 @@ SHOWN = [
     '<img src="c\nid:a">',
     '<img src="&#99;id:a">',
     '<img src="cid&#58;a"/>',
+    '<img src="c&Tab;i&NewLine;d:a">',
     "<img srcset='cid:a 1x, http://x/y 2x'>",
     "<img srcset='http://x/y 1x,cid:a 2x'>",
     '<td background="cid:a">',
