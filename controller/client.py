@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from controller.decision.model import Kind
+from controller.settings import shown
 
 PATIENCE_S = 10.0
 
@@ -25,6 +26,7 @@ class Client:
 
     def __init__(self, url: str, token: str = "", *, timeout_s: float = PATIENCE_S) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._shown = shown(url)
         self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout_s)
 
     def __enter__(self) -> Self:
@@ -66,25 +68,31 @@ class Client:
 
     def ready(self) -> dict[str, Any]:
         """Give what /readyz tells, ready or not."""
-        return cast("dict[str, Any]", self._send("GET", "/readyz").json())
+        return _object(self._send("GET", "/readyz"))
 
     def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         answer = self._send(method, path, **more)
-        try:
-            told = answer.json()
-        except ValueError as error:
-            status = answer.status_code
-            raise ClientError(status, f"HTTP {status}, and not from this API; check the URL") from error
-        if answer.is_success and isinstance(told, dict):
+        told = _object(answer)
+        if answer.is_success:
             return told
-        detail = told.get("detail", "") if isinstance(told, dict) else ""
-        raise ClientError(answer.status_code, str(detail) or f"HTTP {answer.status_code}")
+        raise ClientError(answer.status_code, str(told.get("detail", "")) or f"HTTP {answer.status_code}")
 
     def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **more)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ClientError(0, f"{self._http.base_url} does not answer ({type(error).__name__})") from error
+            raise ClientError(0, f"{self._shown} does not answer ({type(error).__name__})") from error
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        told = answer.json()
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        status = answer.status_code
+        raise ClientError(status, f"HTTP {status}, and not from this API; check the URL")
+    return told
 
 
 def _path(name: str) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 import redis
-import structlog
 
 from controller.contract import EPOCH_KEY, LEASE_KEY
 from controller.flagstore import StoreError
@@ -68,6 +67,8 @@ class RedisLease:
         monotonic: Callable[[], float],
         known_epoch: int = 0,
     ) -> None:
+        import structlog  # noqa: PLC0415 - slow to import, and who only asks for the leader logs nothing
+
         self._redis = client
         self._lease_s = lease_s
         self._monotonic = monotonic

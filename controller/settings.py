@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from controller.auth import Tokens
 from controller.features import (
@@ -226,9 +226,23 @@ def _url(*schemes: str) -> Any:
         parts = urlsplit(text)
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
             raise ValueError(f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
+        if parts.scheme != SENTINEL and not _good_port(parts):
+            raise ValueError("must have a port of 1 to 65535, if any")
         return text.rstrip("/")
 
     return read
+
+
+def _good_port(parts: SplitResult) -> bool:
+    """Whether a URL names no port or a possible one; what stands there instead may be half a password."""
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
+read_http_url = _url("http", "https")
+"""Read a URL of HTTP; raises ValueError, which does not show it."""
 
 
 def _redis_url(text: str) -> str:
@@ -292,8 +306,8 @@ def _boolean(text: str) -> bool:
 
 _READERS: dict[str, Any] = {
     "redis_url": _redis_url,
-    "prometheus_url": _url("http", "https"),
-    "rules_url": _url("http", "https"),
+    "prometheus_url": read_http_url,
+    "rules_url": read_http_url,
     "prometheus_token": str,
     "prometheus_headers": _headers,
     "interval_s": _seconds,

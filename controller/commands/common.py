@@ -7,13 +7,21 @@ import click
 
 from controller.console import USAGE, fail
 from controller.features import ConfigError, RolloutFeature, no_feature
-from controller.settings import Settings, load_settings
+from controller.settings import Settings, load_settings, read_http_url
 
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     help="TOML file with the features and settings (default: ROLLOUT_CONFIG).",
 )
+
+
+def http_url(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """Read an option's URL, or end with exit code 2; it may hold a password, so it is not shown."""
+    try:
+        return str(read_http_url(text)) if text else None
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, as in http://127.0.0.1:8003") from error
 
 
 def settings_from(config: Path | None) -> Settings:

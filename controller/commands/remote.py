@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import click
 
+from controller.commands.common import http_url
 from controller.console import NO, UNREACHABLE, USAGE, fail
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ server_option = click.option(
     "--server",
     envvar="ROLLOUT_SERVER",
     metavar="URL",
+    callback=http_url,
     help="Ask this daemon's API instead of Redis; ROLLOUT_API_TOKEN is the token.",
 )
 
@@ -31,16 +32,9 @@ def daemon_at(server: str) -> "Iterator[Client]":
     from controller.client import Client, ClientError  # noqa: PLC0415 - httpx is slow to import
 
     try:
-        with Client(_url(server), os.environ.get("ROLLOUT_API_TOKEN", "")) as client:
+        with Client(server, os.environ.get("ROLLOUT_API_TOKEN", "")) as client:
             yield client
     except ClientError as error:
         if error.status == 0:
             fail(f"{error}; check --server or ROLLOUT_SERVER", UNREACHABLE)
         fail(str(error) + _ADVICE.get(error.status, ""), _CODES.get(error.status, NO))
-
-
-def _url(server: str) -> str:
-    address = urlsplit(server)
-    if address.scheme not in {"http", "https"} or not address.hostname:
-        fail(f"{server!r} is no address of a daemon; write it as in http://127.0.0.1:8003")
-    return server

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.common import config_option, feature_named, http_url, settings_from
 from controller.commands.history import Ago
 from controller.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table
 from controller.contract import format_percent
@@ -54,7 +54,9 @@ class Run:
     "--policy", "policies", multiple=True, type=click.Choice(sorted(POLICIES)), help="Twice: compare."
 )
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a timeline as HTML.")
-@click.option("--prometheus", metavar="URL", help="Ask this one instead of the configured one.")
+@click.option(
+    "--prometheus", metavar="URL", callback=http_url, help="Ask this one instead of the configured one."
+)
 @config_option
 @json_option
 def replay(

@@ -14,7 +14,7 @@ from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.result import Result, failures, write_junit
 from controller.alertcheck.servers import BACKENDS
 from controller.alertcheck.setting import Setting
-from controller.commands.common import config_option
+from controller.commands.common import config_option, http_url
 from controller.commands.scale import find_folder, scale_options, settings_and_scale
 from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.demo.processes import StartError
@@ -49,7 +49,12 @@ from controller.settings import Settings
     show_default=True,
     help="What --live starts: Prometheus, or VictoriaMetrics with vmalert.",
 )
-@click.option("--prometheus", "url", help="Only look at the Prometheus at this URL: is all of it there?")
+@click.option(
+    "--prometheus",
+    "url",
+    callback=http_url,
+    help="Only look at the Prometheus at this URL: is all of it there?",
+)
 @click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),

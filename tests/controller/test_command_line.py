@@ -50,6 +50,10 @@ def rollout(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
         (("history", "microsfot"), "did you mean microsoft?"),
         (("pause", "microsoft", "--reason", " "), "say why"),
         (("pause", "microsoft", "--reason", "x", "--server", "here"), "http://127.0.0.1:8003"),
+        (("status", "--server", "http://[x"), "http://127.0.0.1:8003"),
+        (("status", "--server", "http://127.0.0.1:x"), "http://127.0.0.1:8003"),
+        (("replay", "microsoft", "--since", "1h", "--prometheus", "http://[x"), "http://127.0.0.1:8003"),
+        (("validate-alerts", "--prometheus", "ftp://x"), "http://"),
         (("status", "--config", "/nowhere.toml"), "cannot be read"),
     ],
 )

@@ -49,6 +49,9 @@ def test_a_secret_is_not_in_the_printed_settings() -> None:
         ("ROLLOUT_LISTEN", "8003", "HOST:PORT"),
         ("ROLLOUT_PROMETHEUS_URL", "localhost:9090", "http://"),
         ("ROLLOUT_REDIS_URL", "http://x", "redis://"),
+        ("ROLLOUT_REDIS_URL", "redis://127.0.0.1:70000/0", "1 to 65535"),
+        ("ROLLOUT_REDIS_URL", "redis://:half/hush@127.0.0.1/0", "1 to 65535"),
+        ("ROLLOUT_PROMETHEUS_URL", "http://127.0.0.1:0", "1 to 65535"),
         ("ROLLOUT_SCRAPE_S", "31", "longer than window_s"),
     ],
 )

@@ -121,7 +121,11 @@ def test_an_approval_that_nothing_waits_for_is_a_no(served: Served) -> None:
 
 def test_a_server_that_is_away_is_exit_code_three() -> None:
     asked = subprocess.run(
-        [ROLLOUT, "status", "--server", "http://127.0.0.1:1"], capture_output=True, text=True, check=False
+        [ROLLOUT, "status", "--server", "http://ann:hush@127.0.0.1:1"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert asked.returncode == 3
+    assert "hush" not in asked.stderr
     assert asked.stderr.count("\n") == 1
