@@ -1,14 +1,17 @@
 """Connections: TLS with its own trust, kept alive, and the one question of whether a mail may have left."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpcore
 import pytest
 import trustme
+from sending import until
 from servers import free_port
 
 from adapter.providers.body import Body
@@ -191,6 +194,55 @@ async def test_what_came_before_tls_never_passes_for_an_answer_within_it() -> No
         assert await wire.read(1)
         with pytest.raises(httpcore.ConnectError):
             await wire.start_tls(ssl.create_default_context(), "graph.example")
+
+
+async def test_who_gives_up_just_when_a_connection_is_made_leaves_none_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, made = asyncio.get_running_loop(), []
+    connect = loop.sock_connect
+
+    async def connect_and_give_up(sock: socket.socket, address: tuple[str, int]) -> None:
+        await connect(sock, address)
+        made.append(sock)
+        loop.call_soon(connecting.cancel)
+
+    monkeypatch.setattr(loop, "sock_connect", connect_and_give_up)
+    async with listening(relay) as port:
+        connecting = asyncio.create_task(Wires().connect_tcp("127.0.0.1", port))
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+        await until(lambda: [sock.fileno() for sock in made] == [-1])
+
+
+async def test_an_address_that_refuses_or_says_nothing_keeps_nobody_from_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def read(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(read) as port:
+        loop, asked = asyncio.get_running_loop(), []
+        connect = loop.sock_connect
+
+        async def hang_on_ipv6(sock: socket.socket, address: tuple[Any, ...]) -> None:
+            asked.append(address)
+            if sock.family is socket.AF_INET6:
+                await asyncio.Event().wait()
+            await connect(sock, address)
+
+        async def found(*_: object, **__: object) -> list[tuple[Any, ...]]:
+            silent = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
+            refusing = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", free_port()))
+            answering = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
+            return [silent, silent, refusing, answering]
+
+        monkeypatch.setattr(loop, "sock_connect", hang_on_ipv6)
+        monkeypatch.setattr(loop, "getaddrinfo", found)
+        wire = await Wires().connect_tcp("graph.example", port, timeout=10)
+        assert wire.get_extra_info("peername") == ("127.0.0.1", port)
+        assert [len(address) for address in asked] == [4, 2, 4, 2]
+        await wire.aclose()
 
 
 async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
