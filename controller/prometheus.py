@@ -59,6 +59,10 @@ _AHEAD = f"count(count_over_time({EVIDENCE_SENDS}[52w] offset -52w))"
 _RULES_ASKED = {"type": "record", "rule_name[]": EVIDENCE_SERIES}
 """Prometheus before 2.44 knows no names and gives all: thousands of rules where there are many features."""
 
+MOST_READINGS = 16
+"""Further ones are not begun while so many that were given up still wait for their answers."""
+_THREAD = "evidence"
+
 _Entry = Mapping[str, Any]
 T = TypeVar("T")
 _SLACK_S = 0.1
@@ -202,8 +206,11 @@ class PrometheusSource:
 def _in_time(work: Callable[[], T], within_s: float) -> T:
     """Do some work in a thread and give its result; raises TimeoutError where it takes longer.
 
-    A server that drips its headers byte by byte defeats every time-out that counts from byte to byte.
+    A server that drips its headers byte by byte defeats every time-out that counts from byte to byte. The
+    thread of a reading that was given up goes on as long as it drips, so there are never many.
     """
+    if sum(thread.name == _THREAD for thread in threading.enumerate()) >= MOST_READINGS:
+        raise TimeoutError
     future: Future[T] = Future()
 
     def run() -> None:
@@ -212,7 +219,7 @@ def _in_time(work: Callable[[], T], within_s: float) -> T:
         except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
             future.set_exception(error)
 
-    threading.Thread(target=run, name="evidence", daemon=True).start()
+    threading.Thread(target=run, name=_THREAD, daemon=True).start()
     return future.result(max(within_s, 0.0) + _SLACK_S)
 
 

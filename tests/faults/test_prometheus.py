@@ -1,5 +1,6 @@
 """A Prometheus that drips, cuts, lies or is frozen costs a tick no more than its deadline."""
 
+import threading
 import time
 from typing import Any
 
@@ -15,12 +16,13 @@ from badserver import (
     no_http,
     nothing,
 )
+from waiting import wait_until
 
 from controller.decision.model import Reason, State
 from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES
 from controller.progress import Lengths
-from controller.prometheus import PrometheusSource
+from controller.prometheus import MOST_READINGS, PrometheusSource
 from controller.recorded import Recorded, RecordedError
 
 QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
@@ -39,6 +41,21 @@ def test_it_is_metrics_unreachable_for_every_feature_within_the_deadline(pieces:
         assert all(one.detail.startswith(server.url) for one in evidence.values())
     source.close()
     server.close()
+
+
+def test_readings_that_were_given_up_do_not_add_up_and_it_recovers_when_they_end() -> None:
+    def readings() -> int:
+        return sum(thread.name == "evidence" for thread in threading.enumerate())
+
+    server = Bad(headers_for_ever, 0.01)
+    source = PrometheusSource(server.url, Lengths(30, 10), request_timeout_s=0.5)
+    for _ in range(MOST_READINGS + 3):
+        source.read(QUESTIONS, time.time(), 0.1)
+    assert readings() <= MOST_READINGS
+    server.close()
+    wait_until(lambda: readings() == 0, 5)
+    assert source.read(QUESTIONS, time.time(), 1.0)["microsoft"].detail.endswith("cannot be reached")
+    source.close()
 
 
 @pytest.mark.parametrize("pieces", ENDING, ids=lambda pieces: pieces.__name__)
