@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from controller.commands.remote import daemon_at, server_option
 from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import Kind
-from controller.features import ConfigError
+from controller.decision.record import snapshot_from
+from controller.features import ConfigError, RolloutFeature
 from controller.flagstore import StoreError
 from controller.journal import FileJournal, Journals
 from controller.operate import operate
@@ -52,7 +54,7 @@ _reason_option = click.option(
 def _perform(
     kind: Kind, name: str, config: Path | None, reason: str, percent: float | None
 ) -> dict[str, Any]:
-    settings = _settings_to_pause(config) if kind is Kind.PAUSE else settings_from(config)
+    settings = _settings_to_pause(config, name) if kind is Kind.PAUSE else settings_from(config)
     feature = feature_named(settings, name)
     journal = Journals(*[FileJournal(path) for path in [settings.journal] if path])
     try:
@@ -72,7 +74,7 @@ def _perform(
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
 
 
-def _settings_to_pause(config: Path | None) -> Settings:
+def _settings_to_pause(config: Path | None, name: str) -> Settings:
     """Load the settings; a mistake in them does not keep a pause from the Redis that is named beside them."""
     try:
         return load_settings(config)
@@ -80,8 +82,21 @@ def _settings_to_pause(config: Path | None) -> Settings:
         redis_url = os.environ.get("ROLLOUT_REDIS_URL")
         if not redis_url:
             fail(f"{mistake}; to pause without it, set ROLLOUT_REDIS_URL")
+        try:
+            settings = load_settings(environ={"ROLLOUT_REDIS_URL": redis_url})
+        except ConfigError as error:
+            fail(str(error))
         click.echo(f"rollout: {mistake}; pausing at ROLLOUT_REDIS_URL all the same", err=True)
-        return load_settings(environ={"ROLLOUT_REDIS_URL": redis_url})
+        return replace(settings, features={**settings.features, **_as_recorded(settings, name)})
+
+
+def _as_recorded(settings: Settings, name: str) -> dict[str, RolloutFeature]:
+    """Give a feature as its newest record has it; nothing where none can be read."""
+    try:
+        *_, newest = open_store(settings).history(name, newest=10)
+        return {name: snapshot_from(newest).feature}
+    except (StoreError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _tell(record: Mapping[str, Any], as_json: bool) -> None:

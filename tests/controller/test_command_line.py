@@ -225,6 +225,23 @@ def test_a_pause_gets_through_a_configuration_that_cannot_be_read(
         assert paused.stderr.count("\n") == 1
 
 
+def test_a_pause_without_a_configuration_knows_the_feature_from_its_newest_record(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    config = tmp_path / "rollout.toml"
+    config.write_text('[features.news]\nprovider = "acme"\naction = "news.send"\nalpha = 0.01\n')
+    words = ("news", "--reason", "x", "--config", str(config), "--json")
+    enabled = json.loads(rollout("enable", *words, ROLLOUT_REDIS_URL=redis_server.url).stdout)
+    config.write_text("no TOML")
+    paused = json.loads(rollout("pause", *words, ROLLOUT_REDIS_URL=redis_server.url).stdout)
+    assert paused["to"] == enabled["to"] | {"paused": True}
+    assert paused["config"] == enabled["config"]
+    with redis_server.client() as client:
+        client.delete("rollout:decisions:news")
+    assert rollout("pause", *words, ROLLOUT_REDIS_URL=redis_server.url).returncode == 2
+    assert rollout("pause", *words, ROLLOUT_REDIS_URL="http://x").stderr.count("\n") == 1
+
+
 def test_what_somebody_else_put_into_the_stream_is_passed_over(redis_server: RedisServer) -> None:
     url = redis_server.url
     with redis_server.client() as client:
