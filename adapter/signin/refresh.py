@@ -59,9 +59,15 @@ class Refresher:
             claim = await self._claimed(user_id, owner, known, any_new=not claims)
             if claim.fresh is not None:
                 return claim.fresh
-            return await self._holding_the_lock(user_id, owner, claim.sealed_grant or "", claims)
-        except SignInError as error:
-            log.warning("no_new_token", user_id=user_id, code=error.code, provider_code=error.provider_code)
+            return await self._refreshed(user_id, owner, claim.sealed_grant or "", claims)
+        except BaseException as error:
+            if isinstance(error, SignInError):
+                told = {"code": error.code, "provider_code": error.provider_code}
+                log.warning("no_new_token", user_id=user_id, **told)
+            # The lock may be ours even where Redis' answer was lost. An unreachable Redis frees it by itself,
+            # and must not hide what went wrong before.
+            with contextlib.suppress(SignInError):
+                await self._store.unlock(user_id, owner)
             raise
 
     async def _claimed(self, user_id: str, owner: str, known: str, *, any_new: bool) -> Claim:
@@ -76,17 +82,6 @@ class Refresher:
             if waited_s > self._settings.wait_s:
                 raise unavailable("Another process is fetching a token for this user and does not end")
             await asyncio.sleep(self._settings.poll_after_s(waited_s))
-
-    async def _holding_the_lock(
-        self, user_id: str, owner: str, sealed: str, claims: str | None
-    ) -> AccessToken:
-        try:
-            return await self._refreshed(user_id, owner, sealed, claims)
-        except BaseException:
-            # An unreachable Redis frees the lock by itself, and must not hide what went wrong before.
-            with contextlib.suppress(SignInError):
-                await self._store.unlock(user_id, owner)
-            raise
 
     async def _refreshed(self, user_id: str, owner: str, sealed: str, claims: str | None) -> AccessToken:
         grant = self._store.open_grant(user_id, sealed)

@@ -11,8 +11,9 @@ from signinkit import Browser, link_user, until
 
 from adapter.sandbox.issuer import CLAIMS_CHALLENGE, Fault
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.errors import SignInError
+from adapter.signin.errors import SignInError, unavailable
 from adapter.signin.settings import SignInSettings
+from adapter.signin.store import Claim
 from adapter.signin.tokens import MicrosoftTokenManager
 
 ACCESS = "oauth:microsoft:access_token:user-1"
@@ -135,6 +136,22 @@ async def test_the_lock_of_a_dead_process_is_waited_for(
     redis_client.delete(ACCESS)
     redis_client.set(LOCK, "a process that died", px=500)
     assert await linked.get_access_token("user-1")
+
+
+async def test_a_lock_is_given_back_even_by_who_never_heard_that_he_has_it(
+    linked: MicrosoftTokenManager, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = linked.store.claim
+
+    async def unheard(user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool) -> Claim:
+        await claim(user_id, owner, ttl_s, known, any_new=any_new)
+        assert redis_client.get(LOCK) == owner
+        raise unavailable("The answer was lost")
+
+    monkeypatch.setattr(linked.store, "claim", unheard)
+    with pytest.raises(SignInError, match="The answer was lost"):
+        await linked.refresh_access_token("user-1")
+    assert redis_client.get(LOCK) is None
 
 
 async def test_a_lock_that_never_ends_gives_up_at_the_deadline(
