@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from adapter.providers.provider import Limits
 from controller.features import ConfigError, read_toml
@@ -178,8 +177,8 @@ class Environment:
 
 
 def _url(name: str, text: str, schemes: tuple[str, ...]) -> str:
-    parts = urlsplit(text)
-    if text and (parts.scheme not in schemes or not (parts.netloc or parts.path)):
+    scheme, _, place = text.partition("://")
+    if text and (scheme not in schemes or not place):
         raise SettingsError(f"{name} is not a URL that begins with {' or '.join(schemes)}")
     return text
 

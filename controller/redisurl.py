@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 SENTINEL = "redis+sentinel"
 SCHEMES = ("redis", "rediss", "unix", SENTINEL)
@@ -24,16 +24,17 @@ def read_sentinel_url(url: str) -> tuple[Watched, dict[str, Any]]:
 
     Raises ValueError.
     """
-    parts = urlsplit(url)
-    _, _, hosts = parts.netloc.rpartition("@")
-    master, _, number = parts.path.strip("/").partition("/")
+    # Not urlsplit: Python releases differ in whether brackets may stand anywhere but around a whole host.
+    there, _, path = url.removeprefix(f"{SENTINEL}://").partition("/")
+    login, _, hosts = there.rpartition("@")
+    username, _, password = map(unquote, login.partition(":"))
+    master, _, number = path.strip("/").partition("/")
     if not hosts or not master or not (number or "0").isdecimal():
         raise ValueError(f"must be written as {SENTINEL}://HOST:PORT,HOST:PORT/MASTER or .../MASTER/DATABASE")
     sentinels = tuple(_address(host) for host in hosts.split(","))
     place = {"db": int(number or 0)}
-    user = {"username": unquote(parts.username)} if parts.username else {}
-    password = {"password": unquote(parts.password)} if parts.password else {}
-    return Watched(sentinels, master), place | user | password
+    user = {"username": username, "password": password}
+    return Watched(sentinels, master), place | {name: text for name, text in user.items() if text}
 
 
 def _address(text: str) -> Address:

@@ -189,8 +189,10 @@ def masked(name: str, value: Any) -> str:
 
 def shown(url: str) -> str:
     """Write a URL without its password, as every message has to."""
-    password = urlsplit(url).password
-    return url.replace(f":{password}@", ":***@") if password else url
+    before, _, rest = url.rpartition("@")
+    scheme, _, login = before.partition("://")
+    user, _, password = login.partition(":")
+    return f"{scheme}://{user}:***@{rest}" if password else url
 
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +228,7 @@ def _url(*schemes: str) -> Any:
         parts = urlsplit(text)
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
             raise ValueError(f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
-        if parts.scheme != SENTINEL and not _good_port(parts):
+        if not _good_port(parts):
             raise ValueError("must have a port of 1 to 65535, if any")
         return text.rstrip("/")
 
@@ -246,10 +248,10 @@ read_http_url = _url("http", "https")
 
 
 def _redis_url(text: str) -> str:
-    url = str(_url(*SCHEMES)(text))
-    if url.startswith(SENTINEL):
-        read_sentinel_url(url)
-    return url
+    if not text.startswith(f"{SENTINEL}://"):
+        return str(_url(*SCHEMES)(text))
+    read_sentinel_url(text)
+    return text.rstrip("/")
 
 
 def read_headers(text: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis
+import structlog
 from hypothesis import HealthCheck, settings
 from servers import Proxy, RedisServer
 
@@ -13,6 +14,13 @@ pytest_plugins = ["secretsearch"]
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_comes() -> Iterator[None]:
+    """Undo what a test, or a command that it ran in this process, set up for the log."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from controller.journal import Journals
 from controller.lease import RedisLease
 from controller.operate import operate
 from controller.redisurl import read_sentinel_url
+from controller.settings import load_settings, shown
 from controller.stream import Streams, aconnect
 
 pytestmark = pytest.mark.servers
@@ -193,3 +194,10 @@ def test_sentinels_that_know_nothing_are_told_of_as_a_redis_that_is_away() -> No
     store = RedisFlagStore(connect(f"redis+sentinel://127.0.0.1:{free_port()}/flags", 0.5))
     with pytest.raises(StoreError, match="no sentinel tells where the master 'flags' is"):
         store.read(["microsoft"])
+
+
+@pytest.mark.parametrize("hosts", ["one:1,two", "[::1]:3,one:1", "one:1,[::1]:3"])
+def test_a_sentinel_url_is_taken_as_a_setting_and_shown_without_its_password(hosts: str) -> None:
+    url = f"redis+sentinel://ann:s%40fe@{hosts}/flags"
+    assert load_settings(environ={"ROLLOUT_REDIS_URL": url}).redis_url == url
+    assert shown(url) == f"redis+sentinel://ann:***@{hosts}/flags"
