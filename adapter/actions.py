@@ -43,17 +43,17 @@ class Action:
         A second call with the same `idempotency_key` and mail sends nothing and gives the first result.
         `resend_unknown` sends again what may have been sent. Without a runtime the environment gives one.
         """
-        to, cc, bcc = to or (), cc or (), bcc or ()
+        to, cc, bcc = (tuple(people or ()) for people in (to, cc, bcc))
         recipients = tuple([str(getattr(a, "address", a)) for people in (to, cc, bcc) for a in people])
         sending = Sending(self.name, self.provider, runtime or await default_runtime(), user_id, recipients)
         sending.admit()
         message = OutgoingMessage(
-            to=tuple(to),
+            to=to,
             subject=subject,
             body_html=body_html,
             body_text=body_text,
-            cc=tuple(cc),
-            bcc=tuple(bcc),
+            cc=cc,
+            bcc=bcc,
             attachments=tuple(attachments or ()),
             inline_images=tuple(inline_images or ()),
             reply_to=tuple(reply_to or ()),

@@ -146,6 +146,15 @@ async def test_no_set_up_call_is_needed(
     assert {received.mailbox for received in graph.messages} == {"sandbox-environment"}
 
 
+async def test_the_recipients_that_the_gate_sees_are_those_of_the_mail(
+    sender: Sender, graph: Sandbox
+) -> None:
+    """Whatever they come in, even what can be gone through only once."""
+    people = [EmailAddress(f"{name}@corp.example") for name in ("to", "cc", "bcc")]
+    await sender.send(to=iter(people[:1]), cc=iter(people[1:2]), bcc=iter(people[2:]))
+    assert graph.messages[-1].mail.recipients == tuple(person.address for person in people)
+
+
 async def test_the_gauges_tell_which_flags_are_obeyed(sender: Sender) -> None:
     assert sender.registry.get_sample_value("rollout_gate_percent", {"feature": "microsoft"}) == 100
     assert sender.registry.get_sample_value("rollout_gate_revision", {"feature": "microsoft"}) == 0
