@@ -196,9 +196,10 @@ class PrometheusSource:
         edge_pattern = "|".join(re.escape(edge) for edge in ("", "+Inf", *sorted(edges))).replace(
             "\\", "\\\\"
         )
-        judged = [q.state.judged_to for q in questions if q.state.judged_to]
-        behind_s = now - min(judged, default=now)
-        reach_s = min(max(behind_s, 0.0) + 4 * self._lengths.window_s + 10, LONGEST_LOOK_BACK_S)
+        behind_s = [now - q.state.judged_to for q in questions if q.state.judged_to]
+        # A feature that nobody sends any more must not ask for hours of all others at each tick.
+        recent_s = [one for one in behind_s if one < LONGEST_LOOK_BACK_S] or behind_s
+        reach_s = min(max([0.0, *recent_s]) + 4 * self._lengths.window_s + 10, LONGEST_LOOK_BACK_S)
         names = "|".join(EVIDENCE_SERIES)
         return f'{{__name__=~"{names}",le=~"{edge_pattern}"}}[{math.ceil(reach_s)}s]'
 

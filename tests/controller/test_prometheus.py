@@ -173,6 +173,22 @@ def test_three_requests_serve_any_number_of_features(server: Server, count: int)
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize(
+    ("judged_s_ago", "asked_s"),
+    [([], 130), ([0], 130), ([30, 600], 730), ([30, 7 * 3600], 160), ([7 * 3600], 21_600), ([-600], 130)],
+)
+def test_it_looks_back_to_what_was_judged_last_but_not_for_a_feature_that_was_silent_for_hours(
+    server: Server, judged_s_ago: list[float], asked_s: int
+) -> None:
+    now, feature = time.time(), ROLLOUT_FEATURES["microsoft"]
+    questions = [Question(feature, 0, State(judged_to=now - ago)) for ago in judged_s_ago]
+    source = PrometheusSource(server.url, Lengths(30, 10))
+    source.read([Question(feature, 0, State()), *questions], now, 5)
+    source.close()
+    asked = [parse_qs(urlsplit(path).query).get("query", [""])[0] for path in server.asked]
+    assert any(query.endswith(f"[{asked_s}s]") for query in asked)
+
+
 def test_an_empty_prometheus_is_incomplete_not_unreachable(server: Server) -> None:
     evidence = read(server)
     assert evidence.problem is Reason.METRICS_INCOMPLETE
