@@ -43,12 +43,15 @@ class FileJournal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._ids: dict[str, None] = {}
+        self._ids: dict[str, float] = {}
+        """What is known of the file: ids, and when each was decided."""
         self._inode = 0
         self._read_to = 0
         self._lock = threading.Lock()
         self.trouble = ""
         """Why the newest record could not be kept, in words; the stream holds more than the file then."""
+        self.known_since = 0.0
+        """Of what was decided up to then (unix seconds), the file may hold more than is known here."""
 
     def keep(self, *records: Mapping[str, Any]) -> None:
         self.keep_all(records)
@@ -80,13 +83,16 @@ class FileJournal:
 
     def tail(self) -> list[dict[str, Any]]:
         """Give the newest records, oldest first, of this file and of the one rotated away before it."""
-        rotated = self._path.with_name(self._path.name + ".1")
-        records = [record for path in (rotated, self._path) for record in _tail(path)]
-        self._learn(records)
-        with suppress(OSError):
+        with suppress(OSError):  # before it is read: what another process appends meanwhile is read twice
             status = self._path.stat()
             self._inode, self._read_to = status.st_ino, status.st_size
-        return records
+        rotated = self._path.with_name(self._path.name + ".1")
+        older, newer = _tail(rotated), _tail(self._path)
+        oldest = newer if self._read_to > _TAIL_BYTES else older
+        if oldest:
+            self.known_since = oldest[0]["at"]
+        self._learn([*older, *newer])
+        return [*older, *newer]
 
     def _read_others(self, file: BinaryIO) -> None:
         """Learn the ids of what was written since the last time, and begin anew with a rotated file."""
@@ -99,9 +105,9 @@ class FileJournal:
 
     def _learn(self, records: Iterable[Mapping[str, Any]]) -> None:
         for record in records:
-            self._ids[record["id"]] = None
+            self._ids[record["id"]] = record["at"]
         while len(self._ids) > _IDS_KNOWN:
-            del self._ids[next(iter(self._ids))]
+            self.known_since = max(self.known_since, self._ids.pop(next(iter(self._ids))))
 
 
 class LogJournal:

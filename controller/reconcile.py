@@ -68,13 +68,13 @@ class Reconciler:
         self.disagreements[name] = behind
 
     def _missing_in_file(self, feature: str) -> list[dict[str, Any]]:
-        """Give the newest records of the stream that the file lacks: look back until one is known."""
-        look = _FIRST_LOOK
+        """Give the newest records of the stream that the file lacks: look back as far as it is known."""
+        look, since = _FIRST_LOOK, self._file.known_since
         while True:
             newest = list(self._store.history(feature, newest=look))
-            met = len(newest) < look or self._file.has(newest[0]["id"])
+            met = len(newest) < look or newest[0]["at"] <= since or self._file.has(newest[0]["id"])
             if met or look >= _LONGEST_LOOK:
-                return [record for record in newest if not self._file.has(record["id"])]
+                return [one for one in newest if one["at"] > since and not self._file.has(one["id"])]
             look *= 8
 
     def _lost_by_stream(self, stored: Stored) -> int:

@@ -75,6 +75,24 @@ def test_a_new_process_knows_what_was_rotated_away_just_before(path: Path) -> No
     assert started.keep_all([record(1)]) == 0
 
 
+def test_what_another_process_writes_while_this_one_starts_is_not_written_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FileJournal(path).keep(record(1))
+    read = journal._tail
+
+    def read_slowly(name: Path) -> list[dict[str, Any]]:
+        found = read(name)
+        if name == path:
+            FileJournal(path).keep(record(2))
+        return found
+
+    monkeypatch.setattr(journal, "_tail", read_slowly)
+    started = FileJournal(path)
+    assert [one["id"] for one in started.tail()] == [record(1)["id"]]
+    assert started.keep_all([record(2)]) == 0
+
+
 def test_a_torn_last_line_harms_neither_its_neighbour_nor_the_reader(path: Path) -> None:
     path.write_bytes(b'{"id": "microsoft-1-a", "feat')
     FileJournal(path).keep(record(2))

@@ -4,10 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from faultrig import Rig
 from servers import RedisServer
 from structlog.testing import capture_logs
 
+from controller import journal
 from controller.contract import decisions_key, revision_key, state_key
 from controller.decision.model import Kind
 from controller.decision.record import verify
@@ -112,6 +114,17 @@ def test_changes_that_the_stream_lost_are_given_back_from_the_file(rig: Rig) -> 
     assert {record["id"] for record in rig.stream()} >= set(steps)
     revisions = [r["revision"] for r in rig.stream() if r["kind"] not in {"hold", "external_change"}]
     assert revisions == list(range(1, len(revisions) + 1))
+
+
+def test_what_a_long_file_holds_before_its_end_is_not_written_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.tick(climbing(rig), 30)
+    monkeypatch.setattr(journal, "_TAIL_BYTES", rig.file.stat().st_size // 10)
+    rig.tick(rig.controller())
+    ids = [record["id"] for record in read_file(rig.file)]
+    assert len(ids) == len(set(ids)) > 30
+    assert ids == [record["id"] for record in rig.stream()]
 
 
 def test_a_controller_that_starts_after_redis_was_emptied_gives_every_change_back(rig: Rig) -> None:
