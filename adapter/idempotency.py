@@ -5,6 +5,8 @@ can say. A send that surely failed gives its key back. A process that dies leave
 `unknown` when the send's time is over: whether it had sent is not known either.
 """
 
+import asyncio
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -101,7 +103,7 @@ class IdempotencyKeys:
         """Claim a key; raises MessageRefusedError where Redis cannot be asked: without it nothing is safe."""
         arguments = [fingerprint, owner, pending_s + PENDING_MARGIN_S, self._ttl_s, int(resend_unknown)]
         try:
-            state, result, left_ms = await self._ask(key, arguments)
+            state, result, left_ms = await self._ask(key, arguments, pending_s)
         except BaseException:  # nobody waits for the answer any more, and the claim may have been made
             await self.finish(Claim(key, owner), End.NOT_SENT)
             raise
@@ -109,14 +111,14 @@ class IdempotencyKeys:
             return Claim(key, owner)
         return Held(state, parse_result(result), left_ms / 1000 if left_ms else None)
 
-    async def _ask(self, key: str, arguments: list[Any]) -> tuple[str, str, int]:
-        for last in (False, True):
-            try:
+    async def _ask(self, key: str, arguments: list[Any], within_s: float) -> tuple[str, str, int]:
+        try:
+            async with asyncio.timeout(within_s):
+                with contextlib.suppress(*REDIS_ERRORS):
+                    return cast("tuple[str, str, int]", await self._claim(keys=[key], args=arguments))
                 return cast("tuple[str, str, int]", await self._claim(keys=[key], args=arguments))
-            except REDIS_ERRORS as error:
-                if last:
-                    raise unavailable(error) from error
-        raise AssertionError
+        except REDIS_ERRORS as error:
+            raise unavailable(error) from error
 
     async def finish(self, claim: Claim, end: End, result: SendResult | None = None) -> bool:
         """Say how the send ended; where that cannot be kept, the key turns to unknown by itself."""

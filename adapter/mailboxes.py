@@ -89,9 +89,6 @@ class Mailboxes:
                 await mailbox.places.acquire()
         except TimeoutError:
             raise self._busy() from None
-        if deadline.is_near():
-            mailbox.places.release()
-            raise self._busy()
 
     @asynccontextmanager
     async def _shared(self, user_id: str, deadline: Deadline) -> AsyncIterator[None]:
@@ -100,6 +97,8 @@ class Mailboxes:
         taken = True  # until Redis says otherwise: a caller may give up before its answer is here
         try:
             taken = await self._wait_for_shared(key, owner, deadline)
+            if deadline.is_near():
+                raise self._busy()
             yield
         finally:
             if taken:
@@ -110,8 +109,9 @@ class Mailboxes:
         held_ms = int((deadline.left_s() + LEASE_MARGIN_S) * 1000)
         while time.monotonic() >= self._ask_again_at:
             try:
-                if await self._redis.ask("EVAL", TAKE, 1, key, owner, self.limit, held_ms):
-                    return True
+                async with asyncio.timeout(deadline.left_s()):
+                    if await self._redis.ask("EVAL", TAKE, 1, key, owner, self.limit, held_ms):
+                        return True
             except REDIS_ERRORS as error:
                 self._leave_redis_alone(error)
                 return True

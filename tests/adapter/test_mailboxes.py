@@ -118,6 +118,24 @@ async def test_a_frozen_redis_does_not_stop_a_send(sender: Sender, redis_server:
     assert outcome.code == ""
 
 
+@pytest.mark.parametrize(
+    ("key", "code"), [(None, "MAILBOX_BUSY"), ("k", "IDEMPOTENCY_UNAVAILABLE")], ids=["place", "key"]
+)
+async def test_no_send_begins_once_redis_took_its_time(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox, key: str | None, code: str
+) -> None:
+    open_flags(redis_client)
+    short = {"ROLLOUT_SEND_DEADLINE_S": "0.2"}
+    async with open_sender(redis_server.url, graph, environment=short) as sender:
+        redis_server.freeze()
+        try:
+            outcome = await sender.outcome(idempotency_key=key)
+        finally:
+            redis_server.thaw()
+    assert (outcome.code, outcome.posts) == (code, 0)
+    assert not [name for name in outcome.moved if name.startswith("action_")], "it is no execution"
+
+
 def hold_places(client: redis.Redis, held_ms: int) -> None:
     """Hold all places of the mailbox of u1, as four sends of other processes would."""
     mailbox = f"rollout:mailbox:microsoft:{hashlib.sha256(b'u1').hexdigest()[:32]}"
