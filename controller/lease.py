@@ -117,7 +117,7 @@ def leader(client: "redis.Redis") -> str | None:
     try:
         return cast("str | None", client.get(LEASE_KEY))
     except (redis.RedisError, OSError) as error:
-        raise StoreError(f"Redis: {type(error).__name__}: {error}") from error
+        raise StoreError.of(error) from error
 
 
 class NoLease:

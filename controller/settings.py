@@ -192,7 +192,8 @@ def shown(url: str) -> str:
     before, _, rest = url.rpartition("@")
     scheme, _, login = before.partition("://")
     user, _, password = login.partition(":")
-    return f"{scheme}://{user}:***@{rest}" if password else url
+    url = f"{scheme}://{user}:***@{rest}" if password else url
+    return re.sub("([?&]password=)[^&#]*", r"\1***", url)  # redis-py takes it there, too
 
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:

@@ -69,7 +69,14 @@ def test_a_bad_secret_is_refused_without_being_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["redis_url", "prometheus_url", "rules_url"])
-@pytest.mark.parametrize("text", ["https://ann:hush@x:1/a", "redis+sentinel://ann:hush@one:1,two:2/0/flags"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://ann:hush@x:1/a",
+        "redis+sentinel://ann:hush@one:1,two:2/0/flags",
+        "redis://x/0?db=1&password=hush&protocol=2",
+    ],
+)
 def test_a_url_is_shown_without_its_password(name: str, text: str) -> None:
     assert masked(name, text) == text.replace("hush", "***")
     assert masked(name, "https://x:1/a") == "https://x:1/a"
