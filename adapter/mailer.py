@@ -1,5 +1,6 @@
 """Sends the controller's own notices by email, beside the rollout: not gated by it, and not counted in it."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
@@ -28,11 +29,13 @@ class NoticeMailer:
 
     def __init__(self) -> None:
         self._runtime: Runtime | None = None
+        self._opening = asyncio.Lock()
 
     async def __call__(self, user_id: str, to: Sequence[str], subject: str, text: str, key: str) -> None:
         """Send one notice; raises StructuredError. The same key sends it once."""
-        if self._runtime is None:
-            self._runtime = await Runtime.start(gate=_AlwaysOpen(), registry=CollectorRegistry())
+        async with self._opening:
+            if self._runtime is None:
+                self._runtime = await Runtime.start(gate=_AlwaysOpen(), registry=CollectorRegistry())
         await outlook_send(
             [EmailAddress(address) for address in to],
             subject,

@@ -1,6 +1,7 @@
 """A send that the rollout does not let in: which error, which counts, and never a POST."""
 
 import asyncio
+from typing import Any
 
 import pytest
 import redis
@@ -9,6 +10,7 @@ from sending import ANN, Sender, open_flags, open_sender, until
 from servers import RedisServer
 
 from adapter import ActionDisabledError, ActionGatedError, EmailAddress, Runtime, Settings, outlook_send
+from adapter.mailer import NoticeMailer
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from controller.contract import flag_key
@@ -144,6 +146,32 @@ async def test_no_set_up_call_is_needed(
     )
     assert all(result.success for result in results)
     assert {received.mailbox for received in graph.messages} == {"sandbox-environment"}
+
+
+async def test_notices_to_several_receivers_at_once_open_one_runtime(
+    redis_server: RedisServer, graph: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {
+        "ROLLOUT_REDIS_URL": redis_server.url,
+        "MS_GRAPH_URL": graph.url,
+        "PROVIDER_MICROSOFT_ENABLED": "true",
+        "INTEGRATION_TESTS_ENABLED": "true",
+        "MS_INTEGRATION_TOKEN": "sandbox-notices",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    opened, start, mailer = [], Runtime.start, NoticeMailer()
+
+    async def noted(**given: Any) -> Runtime:
+        await asyncio.sleep(0.01)  # as when msal is loaded in a thread
+        opened.append(await start(**given))
+        return opened[-1]
+
+    monkeypatch.setattr(Runtime, "start", noted)
+    await asyncio.gather(*(mailer("u", ["ann@corp.example"], "Hi", "Hi", f"k{n}") for n in range(3)))
+    for runtime in opened:
+        await runtime.aclose()
+    assert (len(opened), graph.posts) == (1, 3)
 
 
 async def test_the_recipients_that_the_gate_sees_are_those_of_the_mail(
