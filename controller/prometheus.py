@@ -1,22 +1,19 @@
 """Reads evidence from Prometheus: three requests for all features, each bounded in time and size."""
 
 import math
-import os
 import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar, cast
 
-import orjson
 import requests
 from prometheus_api_client import PrometheusConnect
 from prometheus_api_client.exceptions import PrometheusApiClientException
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import ReadTimeoutError
 from urllib3.util.retry import Retry
 
 from controller.contract import (
@@ -38,11 +35,11 @@ from controller.evidence import (
     unreachable,
 )
 from controller.progress import Lengths, was_set_back
+from controller.session import AnswerError, BoundedSession
 from controller.settings import shown
 
 LONGEST_LOOK_BACK_S = 6 * 3600.0
 """Sends that were measured longer ago than this and never judged are left out."""
-LARGEST_ANSWER_BYTES = 256 * 2**20
 
 _NOW = f"""
 label_replace(vector(time()), "what", "now", "", "")
@@ -67,62 +64,6 @@ _Entry = Mapping[str, Any]
 T = TypeVar("T")
 _SLACK_S = 0.1
 """So that a request's own time-out, which says more, comes first."""
-
-
-class AnswerError(Exception):
-    """An answer that cannot be used; the message says why in a few words."""
-
-
-class BoundedSession(requests.Session):
-    """A session whose every answer ends by a deadline and below a size, however it drips.
-
-    The time-outs of requests count from byte to byte; a body that drips would hold a tick for ever.
-    """
-
-    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__()
-        self.trust_env = False
-        self.verify = os.environ.get("SSL_CERT_FILE") or True
-        self.deadline = math.inf
-        self.request_timeout_s = 5.0
-        self.headers.update(headers or {})
-
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        left_s = self.deadline - time.monotonic()
-        if left_s <= 0:
-            raise requests.Timeout("the tick's deadline is over")
-        timeout_s = min(self.request_timeout_s, left_s)
-        kwargs |= {"timeout": timeout_s, "stream": True, "allow_redirects": False}
-        response = super().request(*args, **kwargs)
-        try:
-            content = b"".join(_chunks(response, time.monotonic() + timeout_s))
-        except BaseException:
-            response.close()
-            raise
-        response._content = content  # noqa: SLF001
-        response.json = partial(orjson.loads, content)  # type: ignore[method-assign]
-        return response
-
-
-def _chunks(response: requests.Response, deadline: float) -> Iterator[bytes]:
-    size = 0
-    while chunk := _chunk(response):
-        size += len(chunk)
-        if size > LARGEST_ANSWER_BYTES:
-            raise AnswerError(f"the answer is larger than {LARGEST_ANSWER_BYTES >> 20} MiB")
-        if time.monotonic() > deadline:
-            raise requests.Timeout("the answer came too slowly")
-        yield chunk
-
-
-def _chunk(response: requests.Response) -> bytes:
-    """Read some of a body; urllib3's errors become requests's, as they do where requests reads it."""
-    try:
-        return cast(bytes, response.raw.read1(2**20, decode_content=True))
-    except ReadTimeoutError as error:
-        raise requests.Timeout(error) from error
-    except HTTPError as error:
-        raise requests.RequestException(error) from error
 
 
 class PrometheusSource:

@@ -15,7 +15,7 @@ from controller.contract import (
 )
 from controller.decision.course import Tick
 from controller.decision.model import RolloutFeature
-from controller.prometheus import AnswerError, BoundedSession
+from controller.session import AnswerError, BoundedSession
 from controller.settings import shown
 
 POINTS_A_CHUNK = 11_000

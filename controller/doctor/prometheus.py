@@ -9,9 +9,9 @@ import requests
 
 from controller.contract import EVIDENCE_LATENCY_BUCKET, SENDER_JOB
 from controller.doctor.finding import Finding, away, bad, note, ok, until_away
-from controller.prometheus import AnswerError, BoundedSession
 from controller.rules.book import rule_files
 from controller.rules.scale import Scale
+from controller.session import AnswerError, BoundedSession
 from controller.settings import Settings, shown
 
 _CLOCK_S = 2.0

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from controller import prometheus
+from controller import session
 from controller.assembly import open_source
 from controller.contract import EVIDENCE_SERIES
 from controller.decision.model import Evidence, Reason, State
@@ -227,7 +227,7 @@ def test_age_is_measured_on_prometheus_own_clock(server: Server) -> None:
 def test_an_answer_without_end_is_given_up_at_a_bounded_size(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prometheus, "LARGEST_ANSWER_BYTES", 2**20)
+    monkeypatch.setattr(session, "LARGEST_ANSWER_BYTES", 2**20)
     sent = 0
 
     def endless(handler: BaseHTTPRequestHandler) -> None:

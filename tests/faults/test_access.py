@@ -18,7 +18,7 @@ from adapter.flags import RolloutGate
 from controller.contract import FLAGS_CHANNEL, LEASE_KEY, flag_key
 from controller.decision.model import Kind
 from controller.flagstore import connect
-from controller.prometheus import BoundedSession
+from controller.session import BoundedSession
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 pytestmark = pytest.mark.servers
