@@ -8,12 +8,11 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from operator import itemgetter
 from typing import Any, cast
 
 import httpcore
+from aiohappyeyeballs import start_connection
 
 HAPPY_EYEBALLS_S = 0.25
 """Before the next address of a host is tried beside the first (RFC 8305)."""
@@ -127,54 +126,11 @@ async def _first_connected(host: str, port: int) -> socket.socket:
 
     asyncio can do so, but leaves a connection open that is made just when its caller gives up.
     """
-    loop = asyncio.get_running_loop()
-    found = deque(_by_turns(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-    tries: list[asyncio.Task[socket.socket]] = []
-    pending: set[asyncio.Task[socket.socket]] = set()
-    winner = None
-    try:
-        while found or pending:
-            if found:
-                tries.append(loop.create_task(_connected(*found.popleft())))
-                pending.add(tries[-1])
-            ended, pending = await asyncio.wait(
-                pending, timeout=HAPPY_EYEBALLS_S if found else None, return_when=asyncio.FIRST_COMPLETED
-            )
-            winner = next((one for one in ended if one.exception() is None), None)
-            if winner:
-                return winner.result()
-        return tries[-1].result()
-    finally:
-        for one in tries:
-            if one is not winner:
-                one.cancel()
-                one.add_done_callback(_close)
-
-
-def _by_turns(found: Iterable[tuple[Any, ...]]) -> list[tuple[int, Any]]:
-    """Take IPv6 and IPv4 in turns, in the order given; either may lead nowhere."""
-    seen: Counter[int] = Counter()
-    turns = []
-    for family, *_, address in found:
-        turns.append((seen[family], family, address))
-        seen[family] += 1
-    return [(family, address) for _, family, address in sorted(turns, key=itemgetter(0))]
-
-
-async def _connected(family: int, address: Any) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _close(tried: "asyncio.Task[socket.socket]") -> None:
-    if not tried.cancelled() and tried.exception() is None:
-        tried.result().close()
+    # The protocol is named because asyncio sends small blocks at once (TCP_NODELAY) only where it is.
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+    )
+    return await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_S)
 
 
 @contextlib.contextmanager

@@ -354,3 +354,12 @@ async def test_headers_that_come_twice_are_both_kept() -> None:
     async with listening(talk) as port, posting(f"http://127.0.0.1:{port}") as transport:
         reply = await transport.post(REQUEST, TOKEN, 5.0, Attempt())
     assert reply.headers["www-authenticate"] == 'Basic realm="a", Bearer claims="e30="'
+
+
+async def test_small_blocks_leave_at_once_and_do_not_wait_for_an_answer_to_the_one_before(
+    graph: Sandbox,
+) -> None:
+    wire = await Wires().connect_tcp("127.0.0.1", int(graph.base.split(":")[2]))
+    opened = wire.get_extra_info("socket")
+    assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    await wire.aclose()
