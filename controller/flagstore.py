@@ -25,7 +25,8 @@ from controller.contract import (
     state_key,
 )
 from controller.decision.model import RolloutFeature, State
-from controller.decision.record import read_record, state_from_dict
+from controller.decision.record import state_from_dict
+from controller.recordtext import read_record
 from controller.sentinel import open_pool
 
 Texts = tuple[str | None, str | None, str | None, str | None]

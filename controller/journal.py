@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Protocol, TextIO, cast
 import orjson
 import structlog
 
-from controller.decision.record import read_record
+from controller.recordtext import read_record
 
 _MARKS = {"pause": "warning", "step_back": "warning", "external_change": "warning"}
 _TAIL_BYTES = 16 * 2**20

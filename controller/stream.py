@@ -15,8 +15,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from controller.contract import LEASE_KEY, decisions_key
-from controller.decision.record import read_record
 from controller.flagstore import StoreError
+from controller.recordtext import read_record
 from controller.sentinel import open_pool
 
 _ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")

@@ -1,8 +1,7 @@
 """Every decision is one record, a plain dict, from which it can be decided again with the same outcome."""
 
-import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from controller.contract import Flags
 from controller.decision.byhand import by_hand, external_change
@@ -170,14 +169,9 @@ def verify(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def read_record(text: str | bytes) -> dict[str, Any] | None:
-    """Read a record; None for what is no record, as somebody else may put in its place."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    whole = isinstance(found, dict) and isinstance(found.get("id"), str) and found.keys() >= _ALWAYS
-    return found if whole else None
+def is_record(found: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a value is a record, and not what somebody else may put in its place."""
+    return isinstance(found, dict) and isinstance(found.get("id"), str) and found.keys() >= _ALWAYS
 
 
 def flags_to_dict(flags: Flags) -> dict[str, Any]:

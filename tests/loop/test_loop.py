@@ -126,8 +126,9 @@ def test_hand_edits_frozen_metrics_and_a_dead_sender_are_all_survived(world: Wor
     records = json.loads(told.stdout)
     assert all(record.keys() >= FIELDS for record in records)
     assert [difference for record in records for difference in verify(record)] == []
-    left = [state_to_dict(decided_again(record).state) for record in records]
-    found = [record["state_before"] for record in records]
+    written = [record for record in records if record["applied"] == "applied"]
+    left = [state_to_dict(decided_again(record).state) for record in written]
+    found = [record["state_before"] for record in written]
     assert left[:-1] == found[1:], "decided again, each record leaves just what the next one found"
     journal = world.settings.journal
     assert journal is not None
