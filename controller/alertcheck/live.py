@@ -159,7 +159,7 @@ def run_live(
         for fault in faults(features):
             results += _walk_through(fault, exporter, notices, watch, progress, flags, features)
         rules = [rule for file in files for rule in file.alerts]
-        watch.until(lambda: all(_told(notices, rule) for rule in rules), within_s=15)
+        watch.until(lambda: all(_is_over(rule, watch, notices) for rule in rules), RESOLVE_WITHIN_S)
         results += [_result(rule, watch, notices) for rule in rules]
         drawings = pictures(client, running.query_url, drawn, started, time.time()) if drawn else {}
         return results, drawings
@@ -236,6 +236,12 @@ def _paused(fault: Fault, flags: "redis.Redis", features: Sequence[RolloutFeatur
 
 def _told(notices: Notices, rule: Alert) -> bool:
     return notices.of(rule.name, rule.labels.get("feature", "")) >= {"firing", "resolved"}
+
+
+def _is_over(rule: Alert, watch: Watch, notices: Notices) -> bool:
+    """Whether an alert is told as resolved and inactive; a later fault may have brought it up once more."""
+    key = (rule.name, rule.labels.get("feature", ""))
+    return _told(notices, rule) and watch.now.get(key) == "inactive"
 
 
 def _result(rule: Alert, watch: Watch, notices: Notices) -> Result:
