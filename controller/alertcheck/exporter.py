@@ -89,8 +89,9 @@ class Exporter:
     def senders_text(self) -> str:
         with self._lock:
             self._settle()
-            counters = {key: value for key, value in self._totals.items() if key[0] != ROLLOUT_TICKS_TOTAL}
-        return _text({**counters, ("process_start_time_seconds", ()): self.started_at})
+            values = {key: value for key, value in self._totals.items() if key[0] != ROLLOUT_TICKS_TOTAL}
+            values["process_start_time_seconds", ()] = self.started_at
+        return _text(values)
 
     def controller_text(self) -> str:
         with self._lock:
