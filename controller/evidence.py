@@ -148,7 +148,8 @@ def _finite(question: Question, measured: Measured, pair: Pair) -> bool:
     counts = measured.sends.get(pair, {}), measured.errors.get(pair, {})
     revisions = measured.gate_revisions.get(question.feature.name, {})
     series = (*counts, revisions, *measured.buckets.get(pair, {}).values())
-    return all(0 <= value < math.inf for one in series for value in one.values())
+    values = [value for one in series for value in one.values()]
+    return all(map(math.isfinite, values)) and min(values, default=0.0) >= 0
 
 
 def _staleness(

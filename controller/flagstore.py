@@ -111,25 +111,21 @@ class FlagStore(Protocol):
 
 
 _WRITE = """
-local function text(key)
-  local value = redis.pcall('GET', key)
-  return type(value) == 'string' and value or nil
-end
+local texts = redis.call('MGET', unpack(KEYS))
 local function is(key, type) local now = redis.call('TYPE', key).ok return now == type or now == 'none' end
-local revision = tonumber(text(KEYS[5]) or '0') or 0
+local revision = tonumber(texts[5] or '0') or 0
 local closing = ARGV[15] == 'true'
 local kept = is(KEYS[7], 'stream') and is(KEYS[8], 'list')
 if kept and redis.call('LPOS', KEYS[8], ARGV[1]) then return {'applied', revision} end
-if ARGV[2] ~= '' and text(KEYS[9]) ~= ARGV[2] then return {'fenced', revision} end
+if ARGV[2] ~= '' and texts[9] ~= ARGV[2] then return {'fenced', revision} end
 if ARGV[3] ~= '' then
   local time = redis.call('TIME')
   if time[1] * 1000 + time[2] / 1000 > tonumber(ARGV[3]) then return {'fenced', revision} end
 end
-local function as_read(key) local now = text(key) return now and '=' .. now or '' end
-for i = 1, 4 do
-  if as_read(KEYS[i]) ~= ARGV[7 + i] then return {'conflict', revision} end
+for i = 1, 6 do
+  local as_read = texts[i] and '=' .. texts[i] or ''
+  if i ~= 5 and as_read ~= ARGV[i == 6 and 16 or 7 + i] then return {'conflict', revision} end
 end
-if as_read(KEYS[6]) ~= ARGV[16] then return {'conflict', revision} end
 if not kept and not closing then return {'failed', revision} end
 if ARGV[12] ~= '' then
   if closing then redis.call('DEL', KEYS[4]) end

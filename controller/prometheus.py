@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -66,6 +66,14 @@ _SLACK_S = 0.1
 """So that a request's own time-out, which says more, comes first."""
 
 
+class _Present(NamedTuple):
+    """What the first request tells, as of the source's own time."""
+
+    now: float
+    targets: Mapping[str, Target]
+    alerts: Mapping[Pair, tuple[str, ...]]
+
+
 class PrometheusSource:
     """A MetricSource on Prometheus, or on what answers its API."""
 
@@ -85,7 +93,6 @@ class PrometheusSource:
         self._shown = shown(url)
         self._connect()
         self._lengths = lengths
-        self._ahead_s = 0.0
 
     def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
         self._session.deadline = time.monotonic() + deadline_s
@@ -103,25 +110,24 @@ class PrometheusSource:
 
     def _read(self, questions: Sequence[Question], now: float) -> dict[str, Evidence]:
         try:
-            measured = self._measure(questions, now)
+            measured = self._measure(questions)
         except (OSError, PrometheusApiClientException, AnswerError) as error:
             return unreachable(questions, now, f"{self._shown}: {_in_words(error)}")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             return unreachable(
                 questions, now, f"{self._shown}: the answer is not Prometheus's ({_in_words(error)})"
             )
-        self._ahead_s = measured.now - now
         return {q.feature.name: evidence_of(q, measured, self._lengths) for q in questions}
 
     def close(self) -> None:
         self._session.close()
 
-    def _measure(self, questions: Sequence[Question], now: float) -> Measured:
-        instant = self._query(_NOW)
-        recorded = self._query(self._selector(questions, now + self._ahead_s))
+    def _measure(self, questions: Sequence[Question]) -> Measured:
+        present = _read_present(self._query(_NOW))
+        recorded = self._query(self._selector(questions, present.now))
         loaded = _loaded_rules(self._session.request("GET", self._rules_url, params=_RULES_ASKED))
         missing = tuple(name for name in EVIDENCE_SERIES if name not in loaded)
-        measured = _measured(instant, recorded, missing)
+        measured = _measured(present, recorded, missing)
         set_back = any(was_set_back(q.state, measured.now, self._lengths) for q in questions)
         return replace(measured, ahead=bool(self._query(_AHEAD))) if set_back else measured
 
@@ -140,7 +146,9 @@ class PrometheusSource:
         behind_s = [now - q.state.judged_to for q in questions if q.state.judged_to]
         # A feature that nobody sends any more must not ask for hours of all others at each tick.
         recent_s = [one for one in behind_s if one < LONGEST_LOOK_BACK_S] or behind_s
-        reach_s = min(max([0.0, *recent_s]) + 4 * self._lengths.window_s + 10, LONGEST_LOOK_BACK_S)
+        # The first window behind the judged instant asks which flags were obeyed when it began.
+        before_s = self._lengths.begun_s + 2 * self._lengths.window_s
+        reach_s = min(max([0.0, *recent_s]) + before_s, LONGEST_LOOK_BACK_S)
         names = "|".join(EVIDENCE_SERIES)
         return f'{{__name__=~"{names}",le=~"{edge_pattern}"}}[{math.ceil(reach_s)}s]'
 
@@ -177,10 +185,7 @@ def _loaded_rules(response: requests.Response) -> set[str]:
     return {rule["name"] for group in groups for rule in group["rules"] if rule.get("health") != "err"}
 
 
-def _measured(
-    instant: Iterable[_Entry], recorded: Iterable[_Entry], rules_missing: tuple[str, ...]
-) -> Measured:
-    now, targets, alerts = _read_instant(instant)
+def _measured(present: _Present, recorded: Iterable[_Entry], rules_missing: tuple[str, ...]) -> Measured:
     counts: dict[str, dict[Pair, Series]] = {EVIDENCE_SENDS: {}, EVIDENCE_ERRORS: {}}
     buckets: dict[Pair, dict[float, Series]] = defaultdict(dict)
     revisions: dict[str, Series] = {}
@@ -200,13 +205,13 @@ def _measured(
             doubled.add(pair)
         home[key] = series
     return Measured(
-        now=now,
+        now=present.now,
         sends=counts[EVIDENCE_SENDS],
         errors=counts[EVIDENCE_ERRORS],
         buckets=buckets,
         gate_revisions=revisions,
-        targets=targets,
-        alerts=alerts,
+        targets=present.targets,
+        alerts=present.alerts,
         rules_missing=rules_missing,
         doubled=frozenset(doubled),
     )
@@ -221,7 +226,7 @@ def _samples(values: Iterable[tuple[Any, Any]]) -> Series:
     return {at: value for at, value in samples.items() if at == newest or not math.isnan(value)}
 
 
-def _read_instant(entries: Iterable[_Entry]) -> tuple[float, dict[str, Target], dict[Pair, tuple[str, ...]]]:
+def _read_present(entries: Iterable[_Entry]) -> _Present:
     values: dict[str, dict[str, float]] = defaultdict(dict)
     alerts: dict[Pair, tuple[str, ...]] = {}
     for entry in entries:
@@ -233,7 +238,7 @@ def _read_instant(entries: Iterable[_Entry]) -> tuple[float, dict[str, Target], 
             alerts[pair] = (*alerts.get(pair, ()), labels["alertname"])
     up, scraped_at = values["up"], values["scraped_at"]
     targets = {name: Target(up[name] == 1, scraped_at.get(name, 0.0)) for name in up}
-    return values["now"][""], targets, alerts
+    return _Present(values["now"][""], targets, alerts)
 
 
 def _in_words(error: Exception) -> str:

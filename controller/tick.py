@@ -17,6 +17,7 @@ from controller.contract import Flags
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
+from controller.decision.plain import to_plain
 from controller.decision.ramp import safer, same_flags
 from controller.decision.record import flags_from_record, record_of, state_to_dict
 from controller.evidence import MetricSource, Question
@@ -95,6 +96,8 @@ class _Left(NamedTuple):
 
     text: str
     state: State
+    plain: Mapping[str, Any]
+    """The state as its record has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,15 @@ class _Case:
     decision: Decision
     outside: Decision | None
     """The change that somebody made without this product, if there was one."""
+
+
+class _Act(NamedTuple):
+    """What is to be written of a case, and what of it is told."""
+
+    case: _Case
+    records: Sequence[dict[str, Any]]
+    state: Mapping[str, Any]
+    write: Write
 
 
 class Controller:
@@ -156,6 +168,7 @@ class Controller:
         """Decide over these features from the next tick on."""
         self._features = dict(features)
         self._hashes = {name: config_hash(feature) for name, feature in features.items()}
+        self._configs = {name: to_plain(feature) for name, feature in features.items()}
 
     def tick(self) -> Report:
         """Decide every feature once."""
@@ -293,26 +306,25 @@ class Controller:
         self, cases: Sequence[_Case], leadership: Leadership | None
     ) -> tuple[list[dict[str, Any]], list[Outcome]]:
         """Write all decisions in one round trip and give their records, and what became of each write."""
-        epoch = leadership.epoch if leadership else 0
-        records = [self._records(case, epoch) for case in cases]
-        writes = [self._as_write(case, found, leadership) for case, found in zip(cases, records, strict=True)]
-        outcomes = write_surely(self._store, writes)
+        acts = [self._as_act(case, leadership) for case in cases]
+        outcomes = write_surely(self._store, [act.write for act in acts])
         told = [
             record
-            for case, found, outcome in zip(cases, records, outcomes, strict=True)
-            for record in self._as_it_went(case, found, outcome)
+            for act, outcome in zip(acts, outcomes, strict=True)
+            for record in self._as_it_went(act, outcome)
         ]
-        for case, write, outcome in zip(cases, writes, outcomes, strict=True):
-            self._note(case, write, outcome)
+        for act, outcome in zip(acts, outcomes, strict=True):
+            self._note(act, outcome)
         self._journal.keep(*told)
         return told, outcomes
 
-    def _note(self, case: _Case, write: Write, outcome: Outcome) -> None:
+    def _note(self, act: _Act, outcome: Outcome) -> None:
         """Keep the state that was left, so that another's shows."""
+        feature = act.write.stored.feature
         if outcome is Outcome.APPLIED:
-            self._left[case.stored.feature] = _Left(write.state, case.decision.state)
+            self._left[feature] = _Left(act.write.state, act.case.decision.state, act.state)
         else:
-            self._left.pop(case.stored.feature, None)
+            self._left.pop(feature, None)
 
     def _remember(self, stored: Stored, left: Flags) -> None:
         """Take the flags for known as this tick left them.
@@ -340,6 +352,7 @@ class Controller:
     def _record(
         self, case: _Case, decision: Decision, actor: str, epoch: int, revision: int
     ) -> dict[str, Any]:
+        left = self._left.get(case.stored.feature)
         return record_of(
             case.snapshot,
             decision,
@@ -349,10 +362,17 @@ class Controller:
             applied=_APPLIED[Outcome.SKIPPED if self._dry_run else Outcome.APPLIED],
             epoch=epoch,
             revision=case.stored.flags.revision if self._dry_run else revision,
+            config=self._configs[case.stored.feature],
+            state_before=left.plain if left is not None and left.state is case.snapshot.state else None,
         )
 
+    def _as_act(self, case: _Case, leadership: Leadership | None) -> _Act:
+        records = self._records(case, leadership.epoch if leadership else 0)
+        state = state_to_dict(case.decision.state)
+        return _Act(case, records, state, self._as_write(case, records, dump(state), leadership))
+
     def _as_write(
-        self, case: _Case, records: Sequence[dict[str, Any]], leadership: Leadership | None
+        self, case: _Case, records: Sequence[dict[str, Any]], state: str, leadership: Leadership | None
     ) -> Write:
         granted_ms = leadership.granted_ms if leadership else None
         until_ms = None if granted_ms is None else granted_ms + int(self._deadline_s * 1000)
@@ -360,17 +380,16 @@ class Controller:
             decision_id=records[-1]["id"],
             stored=case.stored,
             records=tuple(dump(record) for record in records),
-            state=dump(state_to_dict(case.decision.state)),
+            state=state,
             flags=case.decision.flags if _changes(case.decision) else None,
             above_revision=case.snapshot.newer.revision if case.snapshot.newer else 0,
             epoch=None if _needs_no_lease(case) or not leadership else leadership.epoch,
             until_ms=None if _needs_no_lease(case) else until_ms,
         )
 
-    def _as_it_went(
-        self, case: _Case, records: Sequence[dict[str, Any]], outcome: Outcome
-    ) -> Sequence[dict[str, Any]]:
+    def _as_it_went(self, act: _Act, outcome: Outcome) -> Sequence[dict[str, Any]]:
         """Give the records as written, or the one that stands instead when they were refused."""
+        case, records = act.case, act.records
         if outcome not in _REFUSALS:
             return records
         refused = overruled(case.snapshot, case.decision, _REFUSALS[outcome])

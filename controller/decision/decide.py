@@ -99,7 +99,7 @@ def _state_after(case: Case, move: Move, flags: Flags) -> State:
     elif move.kind is Kind.STEP_BACK:
         begun = begin_anew(state, snapshot.feature, flags, snapshot.now)
     else:
-        return state if state.flags is flags else replace(state, flags=flags)
+        return state if state.flags == flags else replace(state, flags=flags)
     return placed(begun, snapshot.evidence)
 
 

@@ -28,11 +28,14 @@ def record_of(
     epoch: int,
     revision: int,
     note: str = "",
+    config: Mapping[str, Any] | None = None,
+    state_before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Give the record of a decision.
 
     `applied` is one of applied, skipped, conflict and failed, `revision` the flags' revision after the
-    write, and `note` what a person gave as the reason.
+    write, and `note` what a person gave as the reason. `config` and `state_before` are the snapshot's feature
+    and state where the caller has them as plain values already.
     """
     before = snapshot.state.flags if decision.kind is Kind.EXTERNAL_CHANGE else snapshot.flags
     return {
@@ -48,7 +51,7 @@ def record_of(
         "more_sends": to_plain(decision.more_sends),
         "more_s": to_plain(decision.more_s),
         "evidence": to_plain(snapshot.evidence),
-        "state_before": state_to_dict(snapshot.state),
+        "state_before": state_to_dict(snapshot.state) if state_before is None else state_before,
         "approved_percent": decision.state.approved_percent,
         "actor": actor,
         "note": note,
@@ -57,7 +60,7 @@ def record_of(
         "epoch": epoch,
         "revision": revision,
         "config_hash": snapshot.config_hash,
-        "config": to_plain(snapshot.feature),
+        "config": to_plain(snapshot.feature) if config is None else config,
         "flags_read": to_plain(snapshot.flags),
         "window_s": snapshot.window_s,
         "frozen": snapshot.frozen,

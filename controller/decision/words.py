@@ -34,12 +34,9 @@ def in_words(snapshot: Snapshot, decision: Decision, findings: tuple[Finding, ..
     """Add the findings, the reason in words, and what is still needed until the next step."""
     more_sends, more_s = _still_needed(snapshot, decision.reason, findings, state)
     telling = Telling(snapshot, decision, findings, state, more_sends, more_s)
-    return replace(
-        decision,
-        findings=findings,
-        detail=_WORDS.get(decision.reason, _plainly)(telling),
-        more_sends=more_sends,
-        more_s=more_s,
+    detail = _WORDS.get(decision.reason, _plainly)(telling)
+    return Decision(
+        decision.kind, decision.reason, decision.flags, decision.state, findings, detail, more_sends, more_s
     )
 
 

@@ -7,17 +7,18 @@ import logging
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from unittest.mock import patch
 
 import requests
 import structlog
 from bench.report import machine, median, say, table, write_section
 from tickworld import TickWorld, tick_world
 
-from controller.assembly import open_source
 from controller.contract import (
     EVIDENCE_ERRORS,
     EVIDENCE_GATE_REVISION,
@@ -25,14 +26,13 @@ from controller.contract import (
     EVIDENCE_SENDS,
     decisions_key,
 )
-from controller.decision.model import RolloutFeature, State
-from controller.evidence import Question
+from controller.decision.model import Evidence, RolloutFeature
+from controller.prometheus import PrometheusSource
 
 WINDOWS_S = {1: 1.0, 10: 1.0, 100: 1.0, 1000: 2.0, 10_000: 5.0}
 """The numbers of features, and how often each has something new to judge."""
 
 TICKS = 5
-READINGS = 5
 ASKED_ALONE = 150
 """So many features are asked for one series at a time; more would take as long each."""
 
@@ -55,13 +55,14 @@ def measure(folder: Path, count: int) -> Measured:
     with tick_world(folder, count, window_s=WINDOWS_S[count]) as world:
         controller = world.ticking()
         turns = world.turns(controller)
-        ticks = [world.tick(controller) for _ in range(TICKS)]
+        with timed_reading() as readings_s:
+            ticks = [world.tick(controller) for _ in range(TICKS)]
         if any(report.error or len(report.records) != count for report in ticks):
             raise RuntimeError("a tick failed")
         return Measured(
             features=count,
             tick_s=median([report.duration_s for report in ticks]),
-            read_s=median([reading(world) for _ in range(READINGS)]),
+            read_s=median(readings_s),
             per_series_s=one_by_one(world),
             requests=turns[0],
             round_trips=turns[1],
@@ -69,18 +70,20 @@ def measure(folder: Path, count: int) -> Measured:
         )
 
 
-def reading(world: TickWorld) -> float:
-    """Give how long reading all evidence takes, as a tick does it."""
-    source = open_source(world.settings)
-    now = time.time()
-    state = State(judged_to=now - world.settings.window_s)
-    questions = [Question(feature, 1, state) for feature in world.settings.features.values()]
-    source.read(questions[:1], now, 20)
-    began = time.perf_counter()
-    source.read(questions, now, 20)
-    took = time.perf_counter() - began
-    source.close()
-    return took
+@contextmanager
+def timed_reading() -> Iterator[list[float]]:
+    """Note how long each tick reads evidence."""
+    took: list[float] = []
+    read = PrometheusSource.read
+
+    def timed(*args: Any) -> dict[str, Evidence]:
+        began = time.perf_counter()
+        evidence = read(*args)
+        took.append(time.perf_counter() - began)
+        return evidence
+
+    with patch.object(PrometheusSource, "read", timed):
+        yield took
 
 
 def one_by_one(world: TickWorld) -> float:

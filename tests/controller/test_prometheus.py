@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -81,14 +82,14 @@ def said(result: object, status: str = "success") -> bytes:
     return json.dumps({"status": status, "data": {"resultType": "vector", "result": result}}).encode()
 
 
-def healthy(handler: BaseHTTPRequestHandler) -> None:
+def healthy(handler: BaseHTTPRequestHandler, now: float | None = None) -> None:
     if "/rules" in handler.path:
         rules = [{"name": name, "health": "ok"} for name in EVIDENCE_SERIES]
         send(handler, json.dumps({"status": "success", "data": {"groups": [{"rules": rules}]}}).encode())
     elif "rollout:evidence" in parse_qs(urlsplit(handler.path).query)["query"][0]:
         send(handler, said([]))
     else:
-        send(handler, said([{"metric": {"what": "now"}, "value": [time.time(), str(time.time())]}]))
+        send(handler, said([{"metric": {"what": "now"}, "value": [0, str(now or time.time())]}]))
 
 
 def drip(handler: BaseHTTPRequestHandler) -> None:
@@ -175,15 +176,16 @@ def test_three_requests_serve_any_number_of_features(server: Server, count: int)
 
 @pytest.mark.parametrize(
     ("judged_s_ago", "asked_s"),
-    [([], 130), ([0], 130), ([30, 600], 730), ([30, 7 * 3600], 160), ([7 * 3600], 21_600), ([-600], 130)],
+    [([], 105), ([0], 105), ([30, 600], 705), ([30, 7 * 3600], 135), ([7 * 3600], 21_600), ([-600], 105)],
 )
 def test_it_looks_back_to_what_was_judged_last_but_not_for_a_feature_that_was_silent_for_hours(
     server: Server, judged_s_ago: list[float], asked_s: int
 ) -> None:
-    now, feature = time.time(), ROLLOUT_FEATURES["microsoft"]
-    questions = [Question(feature, 0, State(judged_to=now - ago)) for ago in judged_s_ago]
+    there, feature = 1.8e9, ROLLOUT_FEATURES["microsoft"]
+    server.answer = partial(healthy, now=there)
+    questions = [Question(feature, 0, State(judged_to=there - ago)) for ago in judged_s_ago]
     source = PrometheusSource(server.url, Lengths(30, 10))
-    source.read([Question(feature, 0, State()), *questions], now, 5)
+    source.read([Question(feature, 0, State()), *questions], time.time(), 5)
     source.close()
     asked = [parse_qs(urlsplit(path).query).get("query", [""])[0] for path in server.asked]
     assert any(query.endswith(f"[{asked_s}s]") for query in asked)
