@@ -21,16 +21,21 @@ MAX_CONDITIONS = 4
 """Depth of conditional comments within each other."""
 
 _HINT = re.compile(r"c[\t\r\n]*i[\t\r\n]*d|&(?:#|tab;|newline;)|\\", re.IGNORECASE)
-"""Without any of these no content id can be written, and most mails need no parsing."""
+"""Without any of these no content id can be written; most mails need no parsing, and most tags no reading."""
 
-_MARK = re.compile(r"<(?=[a-zA-Z/!?])")
-"""Where something other than text may begin."""
-_TAG = re.compile(r"<(/?)([a-zA-Z][^ \t\n\f\r/>]*+)")
 _ATTRIBUTE = re.compile(
-    r"""[ \t\n\f\r/]*+(?:(>)|([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)"""
-    r"""(?:[ \t\n\f\r]*+=[ \t\n\f\r]*+(?:"([^"]*+)"?|'([^']*+)'?|([^ \t\n\f\r>]*+)))?)"""
+    r"""[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)"""
+    r"""(?:[ \t\n\f\r]*+=[ \t\n\f\r]*+(?:"([^"]*+)"?|'([^']*+)'?|([^ \t\n\f\r>]*+)))?"""
 )
-"""The end of a tag, or an attribute and its value. A quote that is never closed takes all that follows."""
+"""A name and its value. A quote that is never closed takes all that follows."""
+_PLAIN = rf"/?(?!(?:{'|'.join(RAW)}|template)>)[a-z][a-z0-9]*+>"
+"""Most tags of a mail: they show nothing and change nothing."""
+_MARK = re.compile(
+    rf"<(?!{_PLAIN})(?:(/?)([a-z][^ \t\n\f\r/>]*+)"
+    rf"(?:((?:{_ATTRIBUTE.pattern})*+[ \t\n\f\r/]*+)>)?+|(?=[/!?]))",
+    re.IGNORECASE | re.ASCII,
+)
+"""Where something other than text begins: a tag, with its attributes if it ends, or a comment."""
 _COMMENT_END = re.compile(r"--!?>")
 _BOGUS_END = re.compile(">")
 _EMPTY_COMMENT = re.compile(r"-?>")
@@ -55,21 +60,21 @@ def _shown(html: str, depth: int) -> Iterator[str]:
     """Go from tag to tag. Outlook shows comments that begin with `[if`; nobody shows a template."""
     at, templates = 0, 0
     while mark := _MARK.search(html, at):
-        tag = _TAG.match(html, mark.start())
-        if tag is None:
+        closing, name, attributes = mark.group(1, 2, 3)
+        if name is None:
             comment, at = _comment(html, mark.start())
             condition = _CONDITION.match(comment)
             if condition and depth and not templates:
                 yield from _shown(condition[1], depth - 1)
             continue
-        name = tag[2].lower()
-        attributes, at = _attributes(html, tag.end())
-        if tag[1]:
+        if attributes is None:
+            return
+        name, at = name.lower(), mark.end()
+        if closing:
             templates -= name == "template" and templates > 0
             continue
-        if not templates and name != "script":
-            for attribute, value in attributes.items():
-                yield from _of_attribute(attribute, value)
+        if not templates and name != "script" and _HINT.search(attributes):
+            yield from _of_attributes(attributes)
         templates += name == "template"
         if name in RAW and html[at - 2 : at] != "/>":
             text, at = _until(_RAW_END[name], html, at)
@@ -90,15 +95,13 @@ def _until(end: re.Pattern[str], html: str, at: int) -> tuple[str, int]:
     return (html[at : found.start()], found.start()) if found else (html[at:], len(html))
 
 
-def _attributes(html: str, at: int) -> tuple[dict[str, str], int]:
-    """Give a tag's attributes, of equal ones the first, and where it ends; without an end it is no tag."""
+def _of_attributes(written: str) -> Iterator[str]:
+    """Read the attributes of a tag; of equal ones the first counts."""
     read: dict[str, str] = {}
-    while found := _ATTRIBUTE.match(html, at):
-        at = found.end()
-        if found[1]:
-            return read, at
-        read.setdefault(found[2].lower(), unescape(found[3] or found[4] or found[5] or ""))
-    return {}, len(html)
+    for name, *values in _ATTRIBUTE.findall(written):
+        read.setdefault(name.lower(), unescape("".join(values)))
+    for name, value in read.items():
+        yield from _of_attribute(name, value)
 
 
 def _of_attribute(name: str, value: str) -> Iterator[str]:
