@@ -8,11 +8,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 from typing import Any
 
 from bench import gate_failures, gate_propagation
+from bench.peers import peers_python
 from bench.report import ROOT, machine, median, quantile, say, table, write_section
 from servers import RedisServer
 
@@ -26,7 +26,7 @@ PEER_PACKAGES = (
     "openfeature-provider-flagd==0.6.1",
     "UnleashClient==6.9.1",
 )
-INSTALL_WITHIN_S, RACE_WITHIN_S = 120, 240
+RACE_WITHIN_S = 240
 IMPORTS = 15
 
 IMPORT_PROGRAM = """
@@ -40,26 +40,12 @@ print(time.perf_counter() - began, resident_mb() - before)
 """
 
 
-def peers_python(redis_version: str) -> Path:
-    """Make a virtual environment with the peers, once; those that do not install are left out."""
-    folder = ROOT / ".venv" / "bench-gate"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        for package in (f"redis=={redis_version}", *PEER_PACKAGES):
-            say(f"installing {package}")
-            command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", package]
-            done = subprocess.run(command, capture_output=True, timeout=INSTALL_WITHIN_S, check=False)
-            if done.returncode:
-                say(f"{package} does not install here")
-    return python
-
-
 def race(url: str, folder: Path) -> dict[str, Any]:
     import redis
 
     say("the gate against its peers")
-    command = [str(peers_python(redis.__version__)), "-m", "bench.gate_race", url, str(folder)]
+    python = peers_python("gate", (f"redis=={redis.__version__}", *PEER_PACKAGES))
+    command = [str(python), "-m", "bench.gate_race", url, str(folder)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, timeout=RACE_WITHIN_S, check=True, cwd=folder

@@ -7,12 +7,12 @@ import ssl
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
+from bench.peers import peers_python
 from bench.report import ROOT, say
 from bench.send_mails import AT_ONCE, MAILS, TOKEN, Sample
 from prometheus_client import CollectorRegistry
@@ -24,7 +24,6 @@ from adapter.providers.provider import Limits
 
 ROUNDS = 60
 PEER_PACKAGES = {"msgraph-sdk": "msgraph-sdk==1.65.0", "O365": "O365==2.1.10"}
-INSTALL_WITHIN_S = 240
 OURS, BARE = "outlook_send", "bare httpx, bytes ready"
 IDS = SendIds("5b8f1c0e-0000-4000-8000-000000000001", "<m1@bench>")
 
@@ -159,7 +158,7 @@ async def at_once(send: Callable[[], Awaitable[None]]) -> float:
 @contextmanager
 def peers(graph_url: str) -> Iterator[Callable[[str, str], Contender]]:
     """Run the peers beside us; each contender waits for its turn there. One that fails gives -1."""
-    command = [str(peers_python()), "-m", "bench.send_peers", graph_url]
+    command = [str(peers_python("send", PEER_PACKAGES.values())), "-m", "bench.send_peers", graph_url]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -186,18 +185,3 @@ def peers(graph_url: str) -> Iterator[Callable[[str, str], Contender]]:
 
         yield contender
         to.close()
-
-
-def peers_python() -> Path:
-    """Make a virtual environment with the peers, once."""
-    folder = ROOT / ".venv" / "bench-send"
-    python = folder / "bin" / "python"
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-        for package in PEER_PACKAGES.values():
-            say(f"installing {package}")
-            command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", package]
-            done = subprocess.run(command, capture_output=True, timeout=INSTALL_WITHIN_S, check=False)
-            if done.returncode:
-                say(f"{package} does not install here")
-    return python
