@@ -18,6 +18,8 @@ from typing import Any
 
 from bench.report import ROOT, machine, median, quantile, say, table, write_section
 from bench.send_mails import AT_ONCE, MAILS
+from bench.send_processes import HEADERS as PROCESS_HEADERS
+from bench.send_processes import over_processes
 from bench.send_race import (
     BARE,
     IDS,
@@ -174,6 +176,12 @@ up as their documentation says (O365, which has no `async`, in threads and witho
 
 10,000 small mails with an idempotency key each from one process, 16 at once: {mails_s:.0f} mails/s; resident
 memory {early_mb:.1f} MB after the first 1,000 and {late_mb:.1f} MB after all.
+
+From several processes, 16 sends at once in each, each with a port of its own for its metrics; what all ports
+count adds up to the sends. The sandbox, which is one process, and Redis share the cores with them and are the
+limit here: how it grows is told by what a send costs its own process.
+
+{processes}
 """
 
 
@@ -194,6 +202,8 @@ def main() -> None:
         raced |= asyncio.run(race_over_tls(server.url, tls_url, ca_file))
         say("sending many")
         sent = many(server.url, graph_url)
+        say("sending from several processes")
+        shared = over_processes(environment(server.url, graph_url), client)
     write_section(
         "sending",
         TEXT.format(
@@ -204,6 +214,7 @@ def main() -> None:
                 f"{name[0].upper()}{name[1:]}:\n\n{table(RACE_HEADERS, race_rows(rounds))}"
                 for name, rounds in raced.items()
             ),
+            processes=table(PROCESS_HEADERS, shared),
             **sent,
         ),
     )
