@@ -56,7 +56,7 @@ def redis_client(url: str) -> "redis.Redis":
     from redis.backoff import NoBackoff  # noqa: PLC0415
     from redis.retry import Retry  # noqa: PLC0415
 
-    from controller.sentinel import open_pool  # noqa: PLC0415
+    from controller.redispool import open_pool  # noqa: PLC0415
 
     pool = open_pool(
         redis.ConnectionPool,
@@ -75,10 +75,12 @@ class FlagReader:
     def __init__(self, client: "redis.Redis", salts: Mapping[str, str], internal: InternalDomains) -> None:
         if not salts:
             raise ValueError("no feature is configured; give at least one")
+        from controller.redispool import key_prefix  # noqa: PLC0415 (slow to import; who has a client has it)
+
         self._client = client
         self._salts = salts
         self._internal = internal
-        self._keys = keys(salts)
+        self._keys = [key_prefix(client) + key for key in keys(salts)]
         self.snapshot = unread(salts, internal)
         self.trouble = ""
         """Why the flags cannot be read now; empty while they can."""

@@ -19,6 +19,7 @@ import redis.asyncio as aioredis
 from adapter.errors import REFUSALS, MessageRefusedError, StructuredError
 from adapter.message import Form, OutgoingMessage, SendResult
 from adapter.store import REDIS_ERRORS
+from controller.redispool import key_prefix
 
 MAX_KEY_CHARACTERS = 256
 PENDING_MARGIN_S = 5.0
@@ -92,7 +93,7 @@ class IdempotencyKeys:
     """The keys of one Redis."""
 
     def __init__(self, client: "aioredis.Redis", ttl_s: int) -> None:
-        self._client = client
+        self._prefix = key_prefix(client)
         self._ttl_s = ttl_s
         self._claim = client.register_script(CLAIM)
         self._finish = client.register_script(FINISH)
@@ -112,19 +113,21 @@ class IdempotencyKeys:
         return Held(state, parse_result(result), left_ms / 1000 if left_ms else None)
 
     async def _ask(self, key: str, arguments: list[Any], within_s: float) -> tuple[str, str, int]:
+        keys = [self._prefix + key]
         try:
             async with asyncio.timeout(within_s):
                 with contextlib.suppress(*REDIS_ERRORS):
-                    return cast("tuple[str, str, int]", await self._claim(keys=[key], args=arguments))
-                return cast("tuple[str, str, int]", await self._claim(keys=[key], args=arguments))
+                    return cast("tuple[str, str, int]", await self._claim(keys=keys, args=arguments))
+                return cast("tuple[str, str, int]", await self._claim(keys=keys, args=arguments))
         except REDIS_ERRORS as error:
             raise unavailable(error) from error
 
     async def finish(self, claim: Claim, end: End, result: SendResult | None = None) -> bool:
         """Say how the send ended; where that cannot be kept, the key turns to unknown by itself."""
         text = format_result(result) if result else ""
+        arguments = [claim.owner, end.value, text, self._ttl_s]
         try:
-            await self._finish(keys=[claim.key], args=[claim.owner, end.value, text, self._ttl_s])
+            await self._finish(keys=[self._prefix + claim.key], args=arguments)
         except REDIS_ERRORS:
             return False
         return True

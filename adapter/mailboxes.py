@@ -19,6 +19,7 @@ import redis.asyncio as aioredis
 from adapter.delivery import Deadline
 from adapter.errors import MessageRefusedError
 from adapter.store import REDIS_ERRORS, Together
+from controller.redispool import key_prefix
 
 log = logging.getLogger("rollout.send")
 
@@ -62,6 +63,7 @@ class Mailboxes:
 
     def __post_init__(self) -> None:
         self._redis = Together(self.client)
+        self._prefix = f"{key_prefix(self.client)}rollout:mailbox:{self.provider}"
 
     async def aclose(self) -> None:
         await self._redis.aclose()
@@ -92,7 +94,7 @@ class Mailboxes:
 
     @asynccontextmanager
     async def _shared(self, user_id: str, deadline: Deadline) -> AsyncIterator[None]:
-        key = f"rollout:mailbox:{self.provider}:{hashlib.sha256(user_id.encode()).hexdigest()[:32]}"
+        key = f"{self._prefix}:{hashlib.sha256(user_id.encode()).hexdigest()[:32]}"
         owner = uuid.uuid4().hex
         taken = True  # until Redis says otherwise: a caller may give up before its answer is here
         try:

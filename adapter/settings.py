@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from adapter.providers.provider import Limits
 from controller.features import ConfigError, read_toml
-from controller.redisurl import SCHEMES
+from controller.redisurl import SCHEMES, read_home
 
 T = TypeVar("T")
 
@@ -133,6 +133,10 @@ class Environment:
     def redis_url(self) -> str:
         """Take the Redis that the controller takes: ROLLOUT_REDIS_URL, its file, else the configuration's."""
         given = self.secret("ROLLOUT_REDIS_URL") or self.in_config("redis_url")
+        try:
+            read_home(given)
+        except ValueError as error:
+            raise SettingsError(f"ROLLOUT_REDIS_URL {error}") from error
         return _url("ROLLOUT_REDIS_URL", given, SCHEMES) or str(_default("redis_url"))
 
     def in_config(self, key: str) -> str:

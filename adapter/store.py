@@ -9,7 +9,7 @@ import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from controller.sentinel import open_pool
+from controller.redispool import open_pool
 
 TIMEOUT_S = 0.5
 """To connect and for one answer. The library's own is 5 s with ten hidden repeats."""

@@ -27,7 +27,7 @@ from controller.contract import (
 from controller.decision.model import RolloutFeature, State
 from controller.decision.record import state_from_dict
 from controller.recordtext import read_record
-from controller.sentinel import open_pool
+from controller.redispool import key_prefix, open_pool
 
 Texts = tuple[str | None, str | None, str | None, str | None]
 
@@ -190,12 +190,13 @@ class RedisFlagStore:
 
     def __init__(self, client: "redis.Redis", *, decisions_kept: int = 20_000) -> None:
         self._redis = client
+        self._prefix = key_prefix(client)
         self._kept = decisions_kept
         self._sha = ""
         self._refusal = ""
 
     def read(self, features: Sequence[str]) -> list[Stored]:
-        keys = [key for name in features for key in (*flag_keys(name), revision_key(name), state_key(name))]
+        keys = [key for name in features for key in self._keys(name)[:6]]
         with _store_errors():
             values = cast("list[str | None]", self._redis.mget(keys)) if keys else []
         return [_stored(name, values[6 * i : 6 * i + 6]) for i, name in enumerate(features)]
@@ -204,9 +205,9 @@ class RedisFlagStore:
         with _store_errors():
             pipe = self._redis.pipeline(transaction=True)
             for key, text in zip(flag_keys(feature), format_flags(flags), strict=True):
-                pipe.set(key, text, nx=True)
+                pipe.set(self._prefix + key, text, nx=True)
             if flags.revision:
-                pipe.set(revision_key(feature), flags.revision, nx=True)
+                pipe.set(self._prefix + revision_key(feature), flags.revision, nx=True)
             pipe.publish(FLAGS_CHANNEL, feature)
             pipe.execute()
 
@@ -222,21 +223,21 @@ class RedisFlagStore:
 
     def append(self, feature: str, record: str) -> None:
         with _store_errors():
-            self._redis.xadd(decisions_key(feature), {"record": record}, maxlen=self._kept, approximate=True)
+            key = self._prefix + decisions_key(feature)
+            self._redis.xadd(key, {"record": record}, maxlen=self._kept, approximate=True)
 
     def give_back(self, feature: str, records: Mapping[str, str]) -> int:
         if not records:
             return 0
         pairs = [text for pair in records.items() for text in pair]
+        key = self._prefix + decisions_key(feature)
         with _store_errors():
-            return int(
-                cast("int", self._redis.eval(_GIVE_BACK, 1, decisions_key(feature), str(self._kept), *pairs))
-            )
+            return int(cast("int", self._redis.eval(_GIVE_BACK, 1, key, str(self._kept), *pairs)))
 
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        key = decisions_key(feature)
+        key = self._prefix + decisions_key(feature)
         with _store_errors():
             if newest is not None:
                 last = cast("list[Any]", self._redis.xrevrange(key, min=str(since_ms), count=newest))
@@ -247,12 +248,17 @@ class RedisFlagStore:
                 yield from _records(entries)
                 start = f"({entries[-1][0]}"
 
+    def _keys(self, feature: str) -> list[str]:
+        """Name what the script takes; a reading takes the first six."""
+        written = (revision_key(feature), state_key(feature), decisions_key(feature), applied_key(feature))
+        return [self._prefix + key for key in (*flag_keys(feature), *written, EPOCH_KEY)]
+
     def _send(self, writes: Sequence[Write]) -> list[Any]:
         """Give one answer for each write; an error of one write stands in its place."""
         self._sha = self._sha or str(self._redis.script_load(_WRITE))
         pipe = self._redis.pipeline(transaction=False)
         for write in writes:
-            keys = _keys(write.stored.feature)
+            keys = self._keys(write.stored.feature)
             pipe.evalsha(self._sha, len(keys), *keys, *self._arguments(write))
         return pipe.execute(raise_on_error=False)
 
@@ -380,17 +386,6 @@ class _store_errors:  # noqa: N801
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, redis.RedisError | OSError):
             raise StoreError.of(error) from error
-
-
-def _keys(feature: str) -> list[str]:
-    return [
-        *flag_keys(feature),
-        revision_key(feature),
-        state_key(feature),
-        decisions_key(feature),
-        applied_key(feature),
-        EPOCH_KEY,
-    ]
 
 
 def _stored(feature: str, values: Sequence[str | None]) -> Stored:

@@ -11,6 +11,7 @@ import redis
 
 from controller.contract import EPOCH_KEY, LEASE_KEY
 from controller.flagstore import StoreError
+from controller.redispool import key_prefix
 
 _ACQUIRE = """
 local owner = redis.call('GET', KEYS[1])
@@ -70,6 +71,7 @@ class RedisLease:
         import structlog  # noqa: PLC0415 - slow to import, and who only asks for the leader logs nothing
 
         self._redis = client
+        self._key, self._epoch_key = (key_prefix(client) + key for key in (LEASE_KEY, EPOCH_KEY))
         self._lease_s = lease_s
         self._monotonic = monotonic
         self._known_epoch = known_epoch
@@ -83,7 +85,7 @@ class RedisLease:
         asked_at = self._monotonic()
         arguments = (self.owner, str(int(self._lease_s * 1000)), str(self._known_epoch))
         try:
-            answer = self._redis.eval(_ACQUIRE, 2, LEASE_KEY, EPOCH_KEY, *arguments)
+            answer = self._redis.eval(_ACQUIRE, 2, self._key, self._epoch_key, *arguments)
         except (redis.RedisError, OSError) as error:
             raise StoreError.of(error) from error
         held, epoch, stored, granted_ms = cast("tuple[int, int, str, str]", answer)
@@ -96,7 +98,7 @@ class RedisLease:
         if not self._held:
             return
         try:
-            self._redis.eval(_RELEASE, 1, LEASE_KEY, self.owner)
+            self._redis.eval(_RELEASE, 1, self._key, self.owner)
         except (redis.RedisError, OSError) as error:
             raise StoreError.of(error) from error
 
@@ -115,7 +117,7 @@ class RedisLease:
 def leader(client: "redis.Redis") -> str | None:
     """Give who holds the lease now (host:pid:number), None while nobody does. Raises StoreError."""
     try:
-        return cast("str | None", client.get(LEASE_KEY))
+        return cast("str | None", client.get(key_prefix(client) + LEASE_KEY))
     except (redis.RedisError, OSError) as error:
         raise StoreError.of(error) from error
 

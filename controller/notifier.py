@@ -20,6 +20,7 @@ from controller.contract import EPOCH_KEY, decisions_key, notice_key
 from controller.features import RolloutFeature
 from controller.notices import Notice, mail, message, notices_of
 from controller.receivers import Receiver
+from controller.redispool import key_prefix
 from controller.stream import Entry, entries_of
 
 PATIENCE_S = 10.0
@@ -58,6 +59,7 @@ class Notifier:
     ) -> None:
         self._receiver = receiver
         self._redis = client
+        self._prefix = key_prefix(client)
         self._features = features
         self._mailer = mailer
         self._group = f"notify:{receiver.name}"
@@ -96,17 +98,18 @@ class Notifier:
         if left or not names:
             await asyncio.sleep(0 if left else 1.0)
             return left
-        asked: dict[Any, Any] = {decisions_key(name): ">" for name in names}
+        asked: dict[Any, Any] = {self._key(name): ">" for name in names}
         answer: Any = await self._redis.xreadgroup(self._group, self._me, asked, count=50, block=_BLOCK_MS)
-        homes = {decisions_key(name): name for name in names}
+        homes = {self._key(name): name for name in names}
         return [entry for key, chunk in answer or [] for entry in entries_of(homes[key], chunk)]
 
     async def _join(self, name: str) -> None:
         """Begin with what is decided from now on; a group that exists goes on where it was."""
         try:
-            await self._redis.xgroup_create(decisions_key(name), self._group, id="$", mkstream=True)
-            epoch: Any = await self._redis.get(EPOCH_KEY)
-            await self._redis.set(notice_key(self._receiver.name, f"leader-{epoch}"), "before", nx=True)
+            await self._redis.xgroup_create(self._key(name), self._group, id="$", mkstream=True)
+            epoch: Any = await self._redis.get(self._prefix + EPOCH_KEY)
+            told = self._prefix + notice_key(self._receiver.name, f"leader-{epoch}")
+            await self._redis.set(told, "before", nx=True)
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -119,7 +122,7 @@ class Notifier:
         found: list[Entry] = []
         for name in names:
             answer: Any = await self._redis.xautoclaim(
-                decisions_key(name), self._group, self._me, _ABANDONED_MS, count=50
+                self._key(name), self._group, self._me, _ABANDONED_MS, count=50
             )
             found += entries_of(name, answer[1])
         return found
@@ -131,13 +134,13 @@ class Notifier:
         for notice in notices_of(record, longest_hold_s) if record else ():
             if notice.event in self._receiver.on and await self._first(notice, entry):
                 await self._deliver(notice, entry)
-        await self._redis.xack(decisions_key(entry.feature), self._group, entry.id)
+        await self._redis.xack(self._key(entry.feature), self._group, entry.id)
 
     async def _first(self, notice: Notice, entry: Entry) -> bool:
         """Whether this entry is the one that tells of it: a hold and a leader stand in many records."""
         if notice.id == entry.record["id"]:
             return True
-        key = notice_key(self._receiver.name, notice.id)
+        key = self._prefix + notice_key(self._receiver.name, notice.id)
         await self._redis.set(key, entry.id, nx=True, ex=_TOLD_KEPT_S)
         return bool(await self._redis.get(key) == entry.id)
 
@@ -146,7 +149,7 @@ class Notifier:
         began, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
             await self._redis.xclaim(
-                decisions_key(entry.feature), self._group, self._me, 0, [entry.id], justid=True
+                self._key(entry.feature), self._group, self._me, 0, [entry.id], justid=True
             )
             try:
                 await self.send(notice)
@@ -169,6 +172,9 @@ class Notifier:
             await self._mail(notice)
         else:
             await post(self._http, self._receiver, notice)
+
+    def _key(self, feature: str) -> str:
+        return self._prefix + decisions_key(feature)
 
     async def _mail(self, notice: Notice) -> None:
         if self._mailer is None:

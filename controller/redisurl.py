@@ -1,46 +1,63 @@
-"""Where Redis is: the schemes of `redis_url`, and what a Sentinel URL says. Connects to nothing."""
+"""Where Redis is: the schemes of `redis_url`, and what those of a moving Redis say. Connects to nothing."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-SENTINEL = "redis+sentinel"
-SCHEMES = ("redis", "rediss", "unix", SENTINEL)
-DEFAULT_PORT = 26379
+SENTINEL, CLUSTER = "redis+sentinel", "redis+cluster"
+SCHEMES = ("redis", "rediss", "unix", SENTINEL, CLUSTER)
+_DEFAULT_PORTS = {SENTINEL: 26379, CLUSTER: 6379}
+_TAG = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
 Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A master, and the sentinels that know where it is."""
+class Home:
+    """A master that moves, and whom to ask where it is."""
 
-    sentinels: tuple[Address, ...]
-    master: str
+    kind: str
+    """SENTINEL or CLUSTER."""
+    name: str
+    """The master's at the sentinels; the hash tag of all keys in a cluster."""
+    asked: tuple[Address, ...]
+    login: Mapping[str, Any]
+    """User, password and number of the database, as redis-py takes them."""
+
+    @property
+    def prefix(self) -> str:
+        """What every key begins with: in a cluster the hash tag, which puts all of them into one slot."""
+        return f"{{{self.name}}}" if self.kind == CLUSTER else ""
 
 
-def read_sentinel_url(url: str) -> tuple[Watched, dict[str, Any]]:
-    """Give the master of a Sentinel URL, with the user, password and number of its database.
-
-    Raises ValueError.
-    """
+def read_home(url: str) -> Home | None:
+    """Read `redis+sentinel://` and `redis+cluster://`, None for any other; raises ValueError."""
+    kind, _, rest = url.partition("://")
+    if kind not in _DEFAULT_PORTS:
+        return None
     # Not urlsplit: Python releases differ in whether brackets may stand anywhere but around a whole host.
-    there, _, path = url.removeprefix(f"{SENTINEL}://").partition("/")
+    there, _, path = rest.partition("/")
     login, _, hosts = there.rpartition("@")
     username, _, password = map(unquote, login.partition(":"))
-    master, _, number = path.strip("/").partition("/")
-    if not hosts or not master or not (number or "0").isdecimal():
-        raise ValueError(f"must be written as {SENTINEL}://HOST:PORT,HOST:PORT/MASTER or .../MASTER/DATABASE")
-    sentinels = tuple(_address(host) for host in hosts.split(","))
-    place = {"db": int(number or 0)}
-    user = {"username": username, "password": password}
-    return Watched(sentinels, master), place | {name: text for name, text in user.items() if text}
+    name, _, number = path.strip("/").partition("/")
+    if kind == SENTINEL and (not hosts or not name or not (number or "0").isdecimal()):
+        raise ValueError(f"must be written as {kind}://HOST:PORT,HOST:PORT/MASTER or .../MASTER/DATABASE")
+    if kind == CLUSTER and (not hosts or number or not _TAG.match(name)):
+        raise ValueError(
+            f"must be written as {kind}://HOST:PORT,HOST:PORT/NAME: every key begins with the hash tag "
+            "{NAME}, of letters, digits, dots, hyphens and underscores"
+        )
+    asked = tuple(_address(host, kind) for host in hosts.split(","))
+    user = {name: text for name, text in {"username": username, "password": password}.items() if text}
+    return Home(kind, name, asked, user | ({"db": int(number or 0)} if kind == SENTINEL else {}))
 
 
-def _address(text: str) -> Address:
+def _address(text: str, kind: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon:
-        return text, DEFAULT_PORT
+        return text, _DEFAULT_PORTS[kind]
     if not host or not port.isdecimal():
-        raise ValueError(f"{text!r} is no HOST:PORT of a sentinel")
+        raise ValueError("must name hosts as HOST:PORT, separated by commas")
     return host.strip("[]"), int(port)

@@ -11,6 +11,7 @@ import redis.asyncio as aioredis
 from controller.contract import reply_key
 from controller.flagstore import StoreError
 from controller.problems import ProblemError
+from controller.redispool import key_prefix
 
 KEPT_S = 86_400
 _UNDER_WAY_S = 30
@@ -38,6 +39,7 @@ class Replies:
 
     def __init__(self, client: "aioredis.Redis") -> None:
         self._redis = client
+        self._prefix = key_prefix(client)
 
     async def begin(self, call: Call) -> dict[str, Any] | None:
         """Take the key, or give the reply of the call that had it before.
@@ -45,9 +47,10 @@ class Replies:
         Raises ProblemError when that call is under way (409) or asked for something else (422).
         """
         under_way = json.dumps({"request": call.request})
+        key = self._prefix + call.key
         try:
-            taken = await self._redis.set(call.key, under_way, nx=True, ex=_UNDER_WAY_S)
-            known = None if taken else await self._redis.get(call.key)
+            taken = await self._redis.set(key, under_way, nx=True, ex=_UNDER_WAY_S)
+            known = None if taken else await self._redis.get(key)
         except (redis.RedisError, OSError) as error:
             raise StoreError.of(error) from error
         if known is None:
@@ -61,12 +64,13 @@ class Replies:
 
     async def end(self, call: Call, reply: dict[str, Any] | None) -> None:
         """Keep the reply; without one the call did not succeed, and its key is free again."""
+        key = self._prefix + call.key
         try:
             if reply is None:
-                await self._redis.delete(call.key)
+                await self._redis.delete(key)
             else:
                 kept = json.dumps({"request": call.request, "reply": reply})
-                await self._redis.set(call.key, kept, ex=KEPT_S)
+                await self._redis.set(key, kept, ex=KEPT_S)
         except (redis.RedisError, OSError):
             return  # The change itself is written; its key ends by itself.
 

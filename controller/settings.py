@@ -18,7 +18,7 @@ from controller.features import (
     read_toml,
 )
 from controller.receivers import Receiver, parse_receivers
-from controller.redisurl import SCHEMES, SENTINEL, read_sentinel_url
+from controller.redisurl import SCHEMES, read_home
 
 DEFAULT_INTERVAL_S = 30.0
 
@@ -30,7 +30,7 @@ class Settings:
     features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
     config_path: Path | None = None
     redis_url: str = field(default="redis://127.0.0.1:6379/0", repr=False)
-    """Flags, state, decisions and lease; redis://, rediss://, unix:// or redis+sentinel://."""
+    """Flags, state, decisions and lease; redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://."""
     prometheus_url: str = field(default="http://127.0.0.1:9090", repr=False)
     """What answers /api/v1/query."""
     rules_url: str = field(default="", repr=False)
@@ -249,10 +249,7 @@ read_http_url = _url("http", "https")
 
 
 def _redis_url(text: str) -> str:
-    if not text.startswith(f"{SENTINEL}://"):
-        return str(_url(*SCHEMES)(text))
-    read_sentinel_url(text)
-    return text.rstrip("/")
+    return str(_url(*SCHEMES)(text)) if read_home(text) is None else text.rstrip("/")
 
 
 def read_headers(text: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from controller.contract import LEASE_KEY, decisions_key
 from controller.flagstore import StoreError
 from controller.recordtext import read_record
-from controller.sentinel import open_pool
+from controller.redispool import key_prefix, open_pool
 
 _ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
 _LARGEST = 2**64 - 1
@@ -84,13 +84,14 @@ class Streams:
 
     def __init__(self, client: "aioredis.Redis") -> None:
         self._redis = client
+        self._prefix = key_prefix(client)
 
     async def last(self, features: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Give each feature's newest record, in one round trip; empty where there is none."""
         with _store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for name in features:
-                pipe.xrevrange(decisions_key(name), count=1)
+                pipe.xrevrange(self._key(name), count=1)
             answers = await pipe.execute() if features else []
         return {
             name: next((entry.record for entry in entries_of(name, answer)), {})
@@ -106,7 +107,7 @@ class Streams:
         count = max(limit + 1, _CHUNK) if changes else limit + 1
         while len(found) <= limit and scanned < _LONGEST_SCAN:
             with _store_errors():
-                chunk = await self._redis.xrevrange(decisions_key(feature), max=top, count=count)
+                chunk = await self._redis.xrevrange(self._key(feature), max=top, count=count)
             entries = entries_of(feature, chunk)
             scanned += len(entries)
             left_out = {None, "hold"} if changes else {None}
@@ -121,7 +122,7 @@ class Streams:
         with _store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for name in features:
-                pipe.xrange(decisions_key(name), min=entry_id, count=count)
+                pipe.xrange(self._key(name), min=entry_id, count=count)
             answers = await pipe.execute() if features else []
         chunks = zip(features, answers, strict=True)
         found = [entry for name, chunk in chunks for entry in entries_of(name, chunk)]
@@ -130,7 +131,7 @@ class Streams:
     async def after(self, feature: str, entry_id: str, count: int) -> list[Entry]:
         """Give at most `count` entries behind `entry_id`, oldest first."""
         with _store_errors():
-            chunk = await self._redis.xrange(decisions_key(feature), min=f"({entry_id}", count=count)
+            chunk = await self._redis.xrange(self._key(feature), min=f"({entry_id}", count=count)
         return entries_of(feature, chunk)
 
     async def newest_ids(self, features: Sequence[str]) -> dict[str, str]:
@@ -138,7 +139,7 @@ class Streams:
         with _store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for name in features:
-                pipe.xrevrange(decisions_key(name), count=1)
+                pipe.xrevrange(self._key(name), count=1)
             answers = await pipe.execute() if features else []
         return {
             name: answer[0][0] if answer else "0-0" for name, answer in zip(features, answers, strict=True)
@@ -149,7 +150,7 @@ class Streams:
 
         With `block_ms` None those that are there already.
         """
-        keys = {decisions_key(name): name for name in after}
+        keys = {self._key(name): name for name in after}
         with _store_errors():
             answer: Any = await self._redis.xread(
                 {key: after[name] for key, name in keys.items()}, block=block_ms, count=_CHUNK
@@ -160,12 +161,15 @@ class Streams:
     async def leader(self) -> str | None:
         """Give who holds the lease now, as lease.leader does."""
         with _store_errors():
-            return cast("str | None", await self._redis.get(LEASE_KEY))
+            return cast("str | None", await self._redis.get(self._prefix + LEASE_KEY))
 
     async def ping(self) -> None:
         """Raise StoreError unless Redis answers."""
         with _store_errors():
             await self._redis.ping()
+
+    def _key(self, feature: str) -> str:
+        return self._prefix + decisions_key(feature)
 
 
 def entries_of(feature: str, chunk: Any) -> list[Entry]:

@@ -7,6 +7,7 @@ import pytest
 import redis
 import structlog
 from hypothesis import HealthCheck, settings
+from rediscluster import RedisCluster, running_cluster, told
 from servers import Proxy, RedisServer
 
 pytest_plugins = ["secretsearch"]
@@ -35,6 +36,20 @@ def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
     """Give a client of `redis_server` that answers with text."""
     with redis_server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def running_redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(running_redis_cluster: RedisCluster) -> RedisCluster:
+    """Give an empty cluster, for tests that leave its nodes and slots as they are."""
+    for node in running_redis_cluster.masters:
+        told(node, "FLUSHALL")
+    return running_redis_cluster
 
 
 @pytest.fixture

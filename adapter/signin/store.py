@@ -13,7 +13,7 @@ from adapter.signin.encryption import TokenCipher, UnreadableError
 from adapter.signin.errors import SignInError, client_config, unavailable
 from adapter.signin.grant import AccessToken, Grant
 from adapter.signin.settings import LINK_TTL_S, REFRESH_TTL_S
-from controller.sentinel import open_pool
+from controller.redispool import key_prefix, open_pool
 
 PREFIX = "oauth:microsoft"
 MAX_CONNECTIONS = 8
@@ -114,20 +114,22 @@ class TokenStore:
 
     def __init__(self, redis: "Redis", cipher: TokenCipher) -> None:
         self._redis = redis
+        self._prefix = key_prefix(redis)
         self._cipher = cipher
 
     async def access(self, user_id: str) -> Kept:
-        return self._opened(user_id, await self._ask(self._redis.get(access_key(user_id))) or "")
+        return self._opened(user_id, await self._get(access_key(user_id)))
 
     async def grant(self, user_id: str) -> Grant | None:
         """Read the grant; raises SignInError where no key opens it."""
-        return self.open_grant(user_id, await self._ask(self._redis.get(refresh_key(user_id))) or "")
+        return self.open_grant(user_id, await self._get(refresh_key(user_id)))
 
     async def put(self, user_id: str, grant: Grant) -> None:
         """Write a new sign-in over whatever was there."""
         pipe = self._redis.pipeline(transaction=True)
-        pipe.set(refresh_key(user_id), self._seal_grant(user_id, grant), ex=REFRESH_TTL_S)
-        pipe.set(access_key(user_id), self._seal_access(user_id, grant), px=_ms(grant.access.cached_for_s))
+        grant_key, key = self._prefix + refresh_key(user_id), self._prefix + access_key(user_id)
+        pipe.set(grant_key, self._seal_grant(user_id, grant), ex=REFRESH_TTL_S)
+        pipe.set(key, self._seal_access(user_id, grant), px=_ms(grant.access.cached_for_s))
         await self._ask(pipe.execute())
 
     def commit(self, user_id: str, before: str, grant: Grant, owner: str) -> "Commit":
@@ -137,13 +139,14 @@ class TokenStore:
 
     async def forget(self, user_id: str) -> bool:
         """Delete all tokens of a user; tells whether there were any."""
-        return bool(await self._ask(self._redis.delete(refresh_key(user_id), access_key(user_id))))
+        keys = (self._prefix + key for key in (refresh_key(user_id), access_key(user_id)))
+        return bool(await self._ask(self._redis.delete(*keys)))
 
     async def ttls_s(self, user_id: str) -> tuple[float, float]:
         """Give how long the access token and the grant still live here, 0 for one that is not there."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.pttl(access_key(user_id))
-        pipe.pttl(refresh_key(user_id))
+        pipe.pttl(self._prefix + access_key(user_id))
+        pipe.pttl(self._prefix + refresh_key(user_id))
         access_ms, refresh_ms = await self._ask(pipe.execute())
         return max(access_ms, 0) / 1000, max(refresh_ms, 0) / 1000
 
@@ -165,21 +168,25 @@ class TokenStore:
     async def put_once(self, kind: str, secret: str, value: dict[str, Any]) -> None:
         """Keep a value for ten minutes, to be taken once by who knows the secret."""
         sealed = self._cipher.seal(kind, digest(secret), value)
-        await self._ask(self._redis.set(_once_key(kind, secret), sealed, ex=LINK_TTL_S))
+        await self._ask(self._redis.set(self._prefix + _once_key(kind, secret), sealed, ex=LINK_TTL_S))
 
     async def take_once(self, kind: str, secret: str) -> dict[str, Any] | None:
         """Take what `put_once` kept; None when it expired, was taken, or never was."""
-        sealed = await self._ask(self._redis.getdel(_once_key(kind, secret)))
+        sealed = await self._ask(self._redis.getdel(self._prefix + _once_key(kind, secret)))
         try:
             return self._cipher.open(kind, digest(secret), sealed) if sealed else None
         except UnreadableError:
             return None
 
     async def run(self, script: str, keys: list[str], arguments: list[str | int]) -> Any:
-        return await self._ask(self._redis.eval(script, len(keys), *keys, *arguments))
+        prefixed = [self._prefix + key for key in keys]
+        return await self._ask(self._redis.eval(script, len(keys), *prefixed, *arguments))
 
     async def aclose(self) -> None:
         await self._redis.aclose()
+
+    async def _get(self, key: str) -> str:
+        return await self._ask(self._redis.get(self._prefix + key)) or ""
 
     async def _ask(self, reply: Any) -> Any:
         try:

@@ -10,6 +10,7 @@ import redis
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, applied_key, decisions_key
 from controller.doctor.finding import Finding, away, bad, note, ok, until_away
 from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.redispool import key_prefix
 from controller.settings import Settings
 
 OLDEST = (6, 2)
@@ -50,6 +51,24 @@ def _server(client: "redis.Redis") -> Iterator[Finding]:
         yield ok("redis role", "master")
     else:
         yield bad("redis role", str(info.get("role")), "point redis_url at the master")
+    if info.get("cluster_enabled"):
+        yield from _cluster(client)
+
+
+def _cluster(client: "redis.Redis") -> Iterator[Finding]:
+    if not key_prefix(client):
+        fix = "write redis_url as redis+cluster://HOST:PORT,HOST:PORT/NAME"
+        yield bad("redis cluster", "a node of a cluster, and keys without a hash tag", fix)
+        return
+    try:
+        told = str(client.execute_command("CLUSTER", "INFO"))  # type: ignore[no-untyped-call]
+    except redis.RedisError:
+        yield note("redis cluster", "CLUSTER INFO is not allowed", "see to it that cluster_state is ok")
+        return
+    if "cluster_state:ok" in told:
+        yield ok("redis cluster", f"ok; every key begins with {key_prefix(client)}")
+    else:
+        yield bad("redis cluster", "cluster_state is not ok", "ask CLUSTER INFO and CLUSTER NODES why")
 
 
 def _persistence(client: "redis.Redis") -> Iterator[Finding]:
@@ -92,8 +111,8 @@ def _writable(client: "redis.Redis") -> Iterator[Finding]:
     """Try what the controller needs, on keys and a channel that nobody uses."""
     feature = "rollout-doctor"
     try:
-        client.eval(_TRIAL, 1, applied_key(feature))
-        client.xlen(decisions_key(feature))
+        client.eval(_TRIAL, 1, key_prefix(client) + applied_key(feature))
+        client.xlen(key_prefix(client) + decisions_key(feature))
         client.publish(FLAGS_CHANNEL, "")
     except (redis.RedisError, OSError) as error:
         yield bad("redis rights", f"{error}", "give the controller's user the rules of docs/operations.md")
@@ -102,7 +121,7 @@ def _writable(client: "redis.Redis") -> Iterator[Finding]:
 
 
 def _epoch(client: "redis.Redis") -> Iterator[Finding]:
-    epoch = client.get(EPOCH_KEY)
+    epoch = client.get(key_prefix(client) + EPOCH_KEY)
     if epoch is None:
         yield note("leader epoch", "none", "a new Redis has none; an old one without it was emptied")
     else:

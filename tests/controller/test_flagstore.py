@@ -1,4 +1,4 @@
-"""What every flag store promises: one suite for Redis, for fakeredis, and what a dry run leaves alone."""
+"""What every flag store promises: one suite for Redis, a cluster and fakeredis, and what a dry run leaves alone."""
 
 from collections.abc import Iterator
 from typing import Any, cast
@@ -7,6 +7,7 @@ import fakeredis
 import pytest
 import redis
 import snapshots
+from rediscluster import RedisCluster
 from servers import RedisServer
 from snapshots import at_step
 
@@ -23,15 +24,16 @@ from controller.flagstore import (
     find_record,
 )
 from controller.journal import dump
+from controller.redispool import key_prefix
 
 OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False)
 
 
-@pytest.fixture(params=["redis", "fakeredis"])
+@pytest.fixture(params=["redis_server", "redis_cluster", "fakeredis"])
 def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """Give a Redis that is real, and one that lives in this process."""
-    if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
+    """Give a Redis that is real, a real cluster, and one that lives in this process."""
+    if request.param != "fakeredis":
+        server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
         with connect(server.url, 2.0) as real:
             yield real
     else:
@@ -45,7 +47,7 @@ def store(client: redis.Redis) -> RedisFlagStore:
 
 def put(client: redis.Redis, **flags: str) -> None:
     for flag, text in flags.items():
-        client.set(flag_key("microsoft", flag), text)
+        client.set(key_prefix(client) + flag_key("microsoft", flag), text)
 
 
 def one(store: RedisFlagStore | DryRunStore) -> Stored:
@@ -92,7 +94,7 @@ def test_a_key_of_another_type_reads_as_missing_and_closed(
     store: RedisFlagStore, client: redis.Redis
 ) -> None:
     put(client, enabled="true", internal_only="false", rollout_percent="5")
-    client.hset(flag_key("microsoft", "paused"), "paused", "false")
+    client.hset(key_prefix(client) + flag_key("microsoft", "paused"), "paused", "false")
     assert one(store).flags.missing == ("paused",)
     assert one(store).flags.paused
 
@@ -141,7 +143,7 @@ def test_flags_state_record_revision_and_hint_are_one_write(
 
 def test_a_stream_entry_has_the_whole_record_in_one_field(store: RedisFlagStore, client: redis.Redis) -> None:
     store.write([write(one(store), OPEN)])
-    [(_, fields)] = cast("list[Any]", client.xrange(decisions_key("microsoft")))
+    [(_, fields)] = cast("list[Any]", client.xrange(key_prefix(client) + decisions_key("microsoft")))
     assert set(fields) == {"record"}
 
 
@@ -149,7 +151,7 @@ def test_a_hold_changes_neither_flags_nor_revision(store: RedisFlagStore, client
     put(client, enabled="true")
     assert store.write([write(one(store))]) == [Outcome.APPLIED]
     assert one(store).texts == ("true", None, None, None)
-    assert client.get(revision_key("microsoft")) is None
+    assert client.get(key_prefix(client) + revision_key("microsoft")) is None
 
 
 @pytest.mark.parametrize("flag", ["enabled", "internal_only", "rollout_percent", "paused"])
@@ -189,7 +191,7 @@ def test_a_decision_sent_again_after_a_person_paused_says_applied_and_leaves_the
 
 
 def test_an_older_leader_is_fenced(store: RedisFlagStore, client: redis.Redis) -> None:
-    client.set(EPOCH_KEY, "7")
+    client.set(key_prefix(client) + EPOCH_KEY, "7")
     assert store.write([write(one(store), OPEN, epoch=6)]) == [Outcome.FENCED]
     assert one(store).flags.missing
     assert store.write([write(one(store), OPEN, epoch=7)]) == [Outcome.APPLIED]
@@ -200,7 +202,7 @@ def test_a_lost_epoch_fences_everybody_who_had_one(store: RedisFlagStore) -> Non
 
 
 def test_a_pause_needs_no_epoch(store: RedisFlagStore, client: redis.Redis) -> None:
-    client.set(EPOCH_KEY, "7")
+    client.set(key_prefix(client) + EPOCH_KEY, "7")
     assert store.write([write(one(store), Flags(paused=True))]) == [Outcome.APPLIED]
 
 
@@ -251,7 +253,7 @@ class TestDryRun:
         dry.create_missing("microsoft", OPEN)
         dry.append("microsoft", "{}")
         assert dry.write([write(one(dry), OPEN)]) == [Outcome.SKIPPED]
-        assert client.keys("*") == [flag_key("microsoft", "enabled")]
+        assert client.keys("*") == [key_prefix(client) + flag_key("microsoft", "enabled")]
 
     def test_what_its_holds_added_up_is_remembered(self, store: RedisFlagStore) -> None:
         dry = DryRunStore(store)

@@ -23,7 +23,7 @@ from controller.flagstore import RedisFlagStore, StoreError, connect
 from controller.journal import Journals
 from controller.lease import RedisLease
 from controller.operate import operate
-from controller.redisurl import read_sentinel_url
+from controller.redisurl import read_home
 from controller.settings import load_settings, shown
 from controller.stream import Streams, aconnect
 
@@ -180,14 +180,15 @@ def paused_there(store: RedisFlagStore, watch: Watch) -> bool:
     ],
 )
 def test_a_sentinel_url_that_says_too_little_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"redis\+sentinel://|is no HOST:PORT"):
-        read_sentinel_url(url)
+    with pytest.raises(ValueError, match=r"redis\+sentinel://|HOST:PORT"):
+        read_home(url)
 
 
 def test_a_sentinel_url_names_sentinels_master_database_and_password() -> None:
-    watched, place = read_sentinel_url("redis+sentinel://ann:s%40fe@one:1,two,[::1]:3/flags/5")
-    assert watched.sentinels == (("one", 1), ("two", 26379), ("::1", 3))
-    assert (watched.master, place) == ("flags", {"db": 5, "username": "ann", "password": "s@fe"})
+    home = read_home("redis+sentinel://ann:s%40fe@one:1,two,[::1]:3/flags/5")
+    assert home is not None
+    assert home.asked == (("one", 1), ("two", 26379), ("::1", 3))
+    assert (home.name, home.login) == ("flags", {"db": 5, "username": "ann", "password": "s@fe"})
 
 
 def test_sentinels_that_know_nothing_are_told_of_as_a_redis_that_is_away() -> None:
