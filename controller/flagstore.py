@@ -196,7 +196,8 @@ class RedisFlagStore:
         self._refusal = ""
 
     def read(self, features: Sequence[str]) -> list[Stored]:
-        keys = [key for name in features for key in self._keys(name)[:6]]
+        named = (key for name in features for key in (*flag_keys(name), revision_key(name), state_key(name)))
+        keys = [self._prefix + key for key in named]
         with _store_errors():
             values = cast("list[str | None]", self._redis.mget(keys)) if keys else []
         return [_stored(name, values[6 * i : 6 * i + 6]) for i, name in enumerate(features)]
@@ -249,7 +250,7 @@ class RedisFlagStore:
                 start = f"({entries[-1][0]}"
 
     def _keys(self, feature: str) -> list[str]:
-        """Name what the script takes; a reading takes the first six."""
+        """Name what the script takes."""
         written = (revision_key(feature), state_key(feature), decisions_key(feature), applied_key(feature))
         return [self._prefix + key for key in (*flag_keys(feature), *written, EPOCH_KEY)]
 

@@ -17,6 +17,7 @@ from controller.journal import FileJournal, Journal, Journals
 from controller.lease import RedisLease
 from controller.operate import operate
 from controller.reconcile import Reconciler
+from controller.redispool import key_prefix
 from controller.tick import Controller, Report
 
 FEATURE = ROLLOUT_FEATURES["microsoft"]
@@ -106,7 +107,7 @@ class Rig:
     def edit(self, **flags: str) -> None:
         """Edit flags as redis-cli would."""
         for name, text in flags.items():
-            self.client.set(flag_key("microsoft", name), text)
+            self.client.set(key_prefix(self.client) + flag_key("microsoft", name), text)
 
     def flags(self) -> Flags:
         return self.store().read(["microsoft"])[0].flags

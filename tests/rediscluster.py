@@ -1,4 +1,4 @@
-"""A real Redis Cluster for tests: three masters on free loopback ports, and a replica of the one with our keys."""
+"""A real Redis Cluster for tests: three masters on free ports, and a replica of the one with our keys."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -84,22 +84,20 @@ def running_cluster(folder: Path) -> Iterator[RedisCluster]:
         wait_until(lambda: all(_is_whole(node) for node in nodes), 30, "the cluster")
         told(cluster.replica, "CLUSTER", "REPLICATE", name_of(cluster.masters[0]))
         wait_until(lambda: _copies(cluster.replica), 30, "the replica's copy")
+        wait_until(lambda: all(_knows_a_replica(node) for node in nodes), 30, "all to know the replica")
         yield cluster
 
 
 def _options(bus: int) -> list[str]:
-    return [
-        *(
-            "--cluster-enabled",
-            "yes",
-            "--cluster-port",
-            str(bus),
-            "--cluster-config-file",
-            f"nodes-{bus}.conf",
-        ),
-        *("--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no"),
-        *("--repl-diskless-sync-delay", "0"),
-    ]
+    options = {
+        "cluster-enabled": "yes",
+        "cluster-port": str(bus),
+        "cluster-config-file": f"nodes-{bus}.conf",
+        "cluster-node-timeout": "1000",
+        "cluster-require-full-coverage": "no",
+        "repl-diskless-sync-delay": "0",
+    }
+    return [word for name, text in options.items() for word in (f"--{name}", text)]
 
 
 def _is_whole(node: RedisServer) -> bool:
@@ -107,7 +105,10 @@ def _is_whole(node: RedisServer) -> bool:
     return "cluster_state:ok" in state and "cluster_known_nodes:4" in state
 
 
+def _knows_a_replica(node: RedisServer) -> bool:
+    return " slave " in str(told(node, "CLUSTER", "NODES")).replace("myself,slave", " slave ")
+
+
 def _copies(replica: RedisServer) -> bool:
-    """Whether it has the master's data, and all nodes may know that it is its replica."""
     role = told(replica, "ROLE")
     return bool(role[0] == "slave" and role[3] == "connected")

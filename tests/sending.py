@@ -13,6 +13,7 @@ from adapter import EmailAddress, Runtime, SendResult, Settings, StaticTokens, T
 from adapter.errors import StructuredError
 from adapter.sandbox.graph import Sandbox
 from controller.contract import flag_key
+from controller.redispool import key_prefix
 
 ANN = EmailAddress("ann@corp.example", "Ann")
 OPEN_FLAGS = {"enabled": "true", "internal_only": "false", "rollout_percent": "100", "paused": "false"}
@@ -21,7 +22,8 @@ LABELS = {"provider": "microsoft", "action": "outlook.send"}
 
 def open_flags(client: redis.Redis, feature: str = "microsoft", **changed: str) -> None:
     """Write the four flags so that everybody is in."""
-    client.mset({flag_key(feature, flag): text for flag, text in (OPEN_FLAGS | changed).items()})
+    prefix = key_prefix(client)
+    client.mset({prefix + flag_key(feature, flag): text for flag, text in (OPEN_FLAGS | changed).items()})
 
 
 async def until(holds: Callable[[], object], within_s: float = 10.0) -> None:

@@ -58,7 +58,7 @@ def _server(client: "redis.Redis") -> Iterator[Finding]:
 def _cluster(client: "redis.Redis") -> Iterator[Finding]:
     if not key_prefix(client):
         fix = "write redis_url as redis+cluster://HOST:PORT,HOST:PORT/NAME"
-        yield bad("redis cluster", "a node of a cluster, and keys without a hash tag", fix)
+        yield away("redis cluster", "a node of a cluster, asked for keys without a hash tag", fix)
         return
     try:
         told = str(client.execute_command("CLUSTER", "INFO"))  # type: ignore[no-untyped-call]
@@ -121,7 +121,11 @@ def _writable(client: "redis.Redis") -> Iterator[Finding]:
 
 
 def _epoch(client: "redis.Redis") -> Iterator[Finding]:
-    epoch = client.get(key_prefix(client) + EPOCH_KEY)
+    try:
+        epoch = client.get(key_prefix(client) + EPOCH_KEY)
+    except redis.RedisError as error:
+        yield bad("leader epoch", str(error), "give the controller's user the rules of docs/operations.md")
+        return
     if epoch is None:
         yield note("leader epoch", "none", "a new Redis has none; an old one without it was emptied")
     else:

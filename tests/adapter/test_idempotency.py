@@ -1,10 +1,12 @@
-"""Idempotency keys: a mail is never sent twice, and nothing is called sent that was not."""
+"""Idempotency keys: a mail is never sent twice, and nothing is called sent that was not; in a cluster too."""
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 
 import pytest
 import redis
+from rediscluster import RedisCluster
 from sending import Sender, open_flags, open_sender
 from servers import Proxy, RedisServer
 
@@ -12,10 +14,21 @@ from adapter import SendUnknownError, StructuredError
 from adapter.idempotency import redis_key
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
+from controller.flagstore import connect
+from controller.redispool import key_prefix
 
 pytestmark = pytest.mark.servers
 
 GATE_OPEN = "rollout_gate_total{feature=microsoft,outcome=open,reason=in_rollout}"
+
+
+@pytest.fixture(params=["redis_server", "redis_cluster"])
+async def sender(request: pytest.FixtureRequest, graph: Sandbox) -> AsyncIterator[Sender]:
+    server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
+    with connect(server.url, 5) as client:
+        open_flags(client)
+    async with open_sender(server.url, graph) as opened:
+        yield opened
 
 
 async def test_a_second_call_gives_the_first_result_and_sends_nothing(sender: Sender) -> None:
@@ -115,22 +128,29 @@ async def test_a_cancelled_send_stays_unknown(sender: Sender, graph: Sandbox) ->
     assert sender.metrics()["action_error_total{}"] == 1
 
 
-async def test_a_sender_that_died_leaves_unknown_behind(sender: Sender, redis_client: redis.Redis) -> None:
+async def test_a_sender_that_died_leaves_unknown_behind(sender: Sender) -> None:
     await sender.send(idempotency_key="k")
-    key = redis_key("outlook.send", "k")
-    redis_client.hset(key, mapping={"state": "pending", "until": "1.0", "owner": "somebody"})
+    with connect(sender.runtime.settings.redis_url, 5) as client:
+        key = key_prefix(client) + redis_key("outlook.send", "k")
+        client.hset(key, mapping={"state": "pending", "until": "1.0", "owner": "somebody"})
     outcome = await sender.outcome(idempotency_key="k")
     assert (outcome.code, outcome.posts) == ("MS_SEND_UNKNOWN", 0)
 
 
-async def test_a_key_is_forgotten_after_its_time(sender: Sender, redis_client: redis.Redis) -> None:
+async def test_a_key_is_forgotten_after_its_time(sender: Sender) -> None:
     await sender.send(idempotency_key="k")
-    assert 0 < int(str(redis_client.ttl(redis_key("outlook.send", "k")))) <= 86_400
+    with connect(sender.runtime.settings.redis_url, 5) as client:
+        key = key_prefix(client) + redis_key("outlook.send", "k")
+        assert 0 < int(str(client.ttl(key))) <= 86_400
 
 
-async def test_without_redis_a_send_with_a_key_is_refused(sender: Sender, redis_server: RedisServer) -> None:
-    redis_server.kill()
-    outcome = await sender.outcome(idempotency_key="k")
+async def test_without_redis_a_send_with_a_key_is_refused(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    async with open_sender(redis_server.url, graph) as sender:
+        redis_server.kill()
+        outcome = await sender.outcome(idempotency_key="k")
     assert (outcome.code, outcome.posts) == ("IDEMPOTENCY_UNAVAILABLE", 0)
 
 

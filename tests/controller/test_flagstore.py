@@ -1,4 +1,4 @@
-"""What every flag store promises: one suite for Redis, a cluster and fakeredis, and what a dry run leaves alone."""
+"""What every flag store promises: one suite for Redis, a cluster, fakeredis; what a dry run leaves alone."""
 
 from collections.abc import Iterator
 from typing import Any, cast

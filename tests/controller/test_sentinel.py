@@ -1,6 +1,7 @@
 """Redis with Sentinel, for real: a failover that controller, gate and adapter follow by themselves."""
 
 import asyncio
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from controller.stream import Streams, aconnect
 pytestmark = pytest.mark.servers
 
 FAILOVER_WITHIN_S = 60.0
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 @dataclass
@@ -167,6 +169,16 @@ def paused_there(store: RedisFlagStore, watch: Watch) -> bool:
         flags_say(store, Kind.PAUSE)
     with watch.replica.client() as client:
         return bool(client.get(flag_keys("microsoft")[3]) == "true")
+
+
+def test_a_user_of_the_docs_needs_role_besides(watch: Watch) -> None:
+    [rule] = re.findall(r"^user rollout-gate on >\S+ (.*)$", OPERATIONS.read_text(), re.MULTILINE)
+    with watch.master.client() as client:
+        for name, more in (("ann", ["+role"]), ("bob", [])):
+            client.execute_command("ACL", "SETUSER", name, "on", ">hush", *rule.split(), *more)
+    for name, trouble in (("ann", ""), ("bob", "NoPermissionError")):
+        with RolloutGate.start(watch.url.replace("//", f"//{name}:hush@")) as gate:
+            assert gate.trouble[: len("NoPermissionError")] == trouble
 
 
 @pytest.mark.parametrize(
