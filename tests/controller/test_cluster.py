@@ -280,6 +280,18 @@ def test_two_installations_with_tags_of_their_own_share_a_cluster(
         assert not rigs[1].flags().paused
 
 
+@pytest.mark.parametrize("told_as", ["ip", "hostname", "unknown-endpoint"])
+def test_nodes_that_tell_a_port_alone_mean_their_own_host(redis_cluster: RedisCluster, told_as: str) -> None:
+    option = "cluster-preferred-endpoint-type"
+    for node in redis_cluster.nodes:
+        told(node, "CONFIG", "SET", option, told_as)
+    try:
+        assert reads(RedisFlagStore(connect(redis_cluster.url, 2.0)))
+    finally:
+        for node in redis_cluster.nodes:
+            told(node, "CONFIG", "SET", option, "ip")
+
+
 def test_the_command_line_pauses_in_a_cluster(redis_cluster: RedisCluster) -> None:
     env = {"ROLLOUT_REDIS_URL": redis_cluster.url}
     done = CliRunner().invoke(rollout, ["pause", "microsoft", "--reason", "why"], env=env)
