@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -364,6 +365,11 @@ def was_there(store: FlagStore, stored: Stored) -> bool:
 def first_flags(feature: RolloutFeature, *, paused: bool, revision: int = 0) -> Flags:
     """Give what a missing key is created with."""
     return Flags(False, True, feature.initial_percent, paused, revision)
+
+
+def new_decision_id(feature: str, now: float) -> str:
+    """Name a decision; `find_record` reads the feature and the time in it."""
+    return f"{feature}-{int(now * 1000)}-{secrets.token_hex(4)}"
 
 
 def find_record(store: FlagStore, features: Iterable[str], decision_id: str) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """What a person does to a feature: read, decide by hand, write, and keep the record."""
 
-import uuid
 from typing import Any
 
 from controller.contract import format_flags
@@ -15,6 +14,7 @@ from controller.flagstore import (
     StoreError,
     Write,
     first_flags,
+    new_decision_id,
     read_state,
     was_there,
     write_surely,
@@ -76,7 +76,7 @@ def _write(
         state,
         at=now,
         config_hash=config_hash(feature),
-        decision_id=f"{feature.name}-{int(now * 1000)}-{uuid.uuid4().hex[:8]}",
+        decision_id=new_decision_id(feature.name, now),
         actor=actor,
         note=note,
         dry_run=False,

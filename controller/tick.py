@@ -5,7 +5,6 @@ run live, dry and under a test's clock. A tick never raises for what a neighbour
 """
 
 import gc
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from controller.flagstore import (
     StoreError,
     Write,
     first_flags,
+    new_decision_id,
     read_state,
     was_there,
     write_surely,
@@ -356,7 +356,7 @@ class Controller:
         return record_of(
             case.snapshot,
             decision,
-            decision_id=_new_id(case.stored.feature, case.snapshot.now),
+            decision_id=new_decision_id(case.stored.feature, case.snapshot.now),
             actor=actor,
             dry_run=self._dry_run,
             applied=_APPLIED[Outcome.SKIPPED if self._dry_run else Outcome.APPLIED],
@@ -427,10 +427,6 @@ def _needs_no_lease(case: _Case) -> bool:
 
 def _changes(decision: Decision) -> bool:
     return decision.kind in {Kind.STEP_UP, Kind.STEP_BACK, Kind.PAUSE}
-
-
-def _new_id(feature: str, now: float) -> str:
-    return f"{feature}-{int(now * 1000)}-{uuid.uuid4().hex[:8]}"
 
 
 @contextmanager

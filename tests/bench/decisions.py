@@ -1,6 +1,6 @@
 """Measures how the policies decide, beside Argo's and Flagger's rules: section "Decisions" of the benchmarks.
 
-Usage: PYTHONPATH=tests python -m bench.decisions [--ramps 2000]
+Usage: PYTHONPATH=tests python -m bench.decisions [--ramps 1000]
 """
 
 import argparse
@@ -33,7 +33,7 @@ Ends = dict[str, list[End]]
 def main() -> None:
     """Run every rule over the same seeded traces, and write table and plot."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--ramps", type=int, default=2000, help="seeded ramps per cell")
+    parser.add_argument("--ramps", type=int, default=1000, help="seeded ramps per cell")
     ramps = parser.parse_args().ramps
     started = time.perf_counter()
     speed = measure_speed()
