@@ -1,15 +1,23 @@
-"""Where Redis is: the schemes of `redis_url`, and what those of a moving Redis say. Connects to nothing."""
+"""Where Redis is: the schemes of `redis_url`, and what may stand in it. Connects to nothing."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 SENTINEL, CLUSTER = "redis+sentinel", "redis+cluster"
 SCHEMES = ("redis", "rediss", "unix", SENTINEL, CLUSTER)
 _DEFAULT_PORTS = {SENTINEL: 26379, CLUSTER: 6379}
 _TAG = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
+_LOGIN_OPTIONS = ("username", "password", "db", "client_name")
+_TLS_OPTIONS = ("ca_certs", "ca_path", "certfile", "keyfile", "password", "cert_reqs", "check_hostname")
+_OPTIONS = {
+    "redis": _LOGIN_OPTIONS,
+    "unix": _LOGIN_OPTIONS,
+    "rediss": (*_LOGIN_OPTIONS, *(f"ssl_{name}" for name in _TLS_OPTIONS)),
+}
+"""redis-py takes more from a URL. How long is waited for Redis, and how often, is not left to one."""
 
 Address = tuple[str, int]
 
@@ -33,9 +41,13 @@ class Home:
 
 
 def read_home(url: str) -> Home | None:
-    """Read `redis+sentinel://` and `redis+cluster://`, None for any other; raises ValueError."""
+    """Read `redis+sentinel://` and `redis+cluster://`, None for any other.
+
+    Raises ValueError for what no connection can be made from; it shows nothing of the URL.
+    """
     kind, _, rest = url.partition("://")
     if kind not in _DEFAULT_PORTS:
+        _check(kind, url)
         return None
     # Not urlsplit: Python releases differ in whether brackets may stand anywhere but around a whole host.
     there, _, path = rest.partition("/")
@@ -52,6 +64,19 @@ def read_home(url: str) -> Home | None:
     asked = tuple(_address(host, kind) for host in hosts.split(","))
     user = {name: text for name, text in {"username": username, "password": password}.items() if text}
     return Home(kind, name, asked, user | ({"db": int(number or 0)} if kind == SENTINEL else {}))
+
+
+def _check(kind: str, url: str) -> None:
+    """Refuse what redis-py would pass over, or fall over only when it connects."""
+    if kind not in _OPTIONS:
+        return
+    parts = urlsplit(url)
+    options = parse_qs(parts.query, keep_blank_values=True)
+    if not options.keys() <= set(_OPTIONS[kind]):
+        raise ValueError(f"may have no other options than {', '.join(_OPTIONS[kind])}")
+    numbers = [*options.get("db", []), parts.path.strip("/") if kind != "unix" else ""]
+    if not all((number or "0").isdecimal() for number in numbers):
+        raise ValueError("must name its database by a number, as in redis://HOST:PORT/0")
 
 
 def _address(text: str, kind: str) -> Address:
