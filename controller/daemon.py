@@ -214,11 +214,7 @@ class Daemon:
     def _tell(self, report: Report) -> None:
         monotonic = time.monotonic()
         self.health.note(report, monotonic)
-        troubles = {
-            "redis": "" if report.ours else report.error or report.store_problem,
-            "prometheus": report.source_problem,
-            "journal": self._parts.journal_trouble(),
-        }
+        troubles = {"journal": self._parts.journal_trouble()} | _troubles(report)
         for neighbour, trouble in troubles.items():
             self._troubles.note(neighbour, trouble, monotonic)
         self._telemetry.note(report, time.time())
@@ -261,6 +257,15 @@ def listen_on(host: str, port: int) -> socket.socket:
         raise ListenError(
             f"{host}:{port} cannot be listened on ({error.strerror}); set listen or ROLLOUT_LISTEN"
         ) from error
+
+
+def _troubles(report: Report) -> dict[str, str]:
+    """Give what is wrong with the servers that this tick asked; one that was not asked stays as it was."""
+    if report.ours:
+        return {}
+    if report.error:
+        return {"redis": report.error}
+    return {"redis": report.store_problem, "prometheus": report.source_problem}
 
 
 def _differing(old: Settings, new: Settings) -> list[str]:

@@ -15,6 +15,7 @@ from waiting import wait_until
 from controller import daemon as module
 from controller.daemon import Daemon
 from controller.settings import Settings, load_settings
+from controller.tick import Report
 
 
 @pytest.fixture
@@ -73,3 +74,22 @@ def test_a_mistake_of_ours_fails_a_tick_and_not_the_daemon(
     assert [line["event"] for line in logs] == ["tick_failed"]
     monkeypatch.undo()
     assert "Redis" in daemon.tick().error
+
+
+def test_a_server_that_a_tick_did_not_come_to_ask_is_not_told_of_as_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REGISTRY", CollectorRegistry())
+    daemon = Daemon(settings, dry_run=False)
+    away = Report(source_problem="cannot be reached")
+    ticks = [away, Report(error="Redis: away"), Report(error="a mistake", ours=True), away, Report()]
+    monkeypatch.setattr(daemon._parts.controller, "tick", lambda: ticks.pop(0))
+    with capture_logs() as logs:
+        while ticks:
+            daemon.tick()
+    assert [(line["event"], line["neighbour"]) for line in logs] == [
+        ("neighbour_lost", "prometheus"),
+        ("neighbour_lost", "redis"),
+        ("neighbour_back", "redis"),
+        ("neighbour_back", "prometheus"),
+    ]
