@@ -1,17 +1,15 @@
-"""The transport under our httpx client: kept-alive connections, the last one used taken first.
+"""Kept-alive connections to one server, the last one used taken first.
 
-The pools of httpx and httpcore look at every connection for every request; with a hundred of them that takes
-more time than sending. Here a request looks at one, and a quiet process keeps few.
+The pool of httpcore looks at every connection for every request; with a hundred of them that takes more time
+than sending. Here a request looks at one, and a quiet process keeps few.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from typing import Any, cast
 
 import httpcore
-import httpx
 
 from adapter.wire import Wires
 
@@ -19,19 +17,22 @@ MAX_CONNECTIONS = 128
 KEEPALIVE_S = 30.0
 """Idle connections are closed after so long, before most servers would close them in the middle of a send."""
 
-_CORE_ERRORS = (
+ERRORS = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.ProxyError,
 )
+"""How a request fails."""
 
 
-class Connections(httpx.AsyncBaseTransport):
+class Connections:
     """The connections of one process to one server, through a proxy where one is named."""
 
-    def __init__(self, server: httpx.URL, trust: ssl.SSLContext | None, proxy: httpcore.Proxy | None) -> None:
-        self._server = _core_url(server).origin
+    def __init__(
+        self, server: httpcore.Origin, trust: ssl.SSLContext | None, proxy: httpcore.Proxy | None
+    ) -> None:
+        self._server = server
         self._maker = httpcore.AsyncConnectionPool(
             ssl_context=trust, proxy=proxy, keepalive_expiry=KEEPALIVE_S, network_backend=Wires()
         )
@@ -40,20 +41,19 @@ class Connections(httpx.AsyncBaseTransport):
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
         self._closed = False
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send on one connection, which is taken until the reply is closed; waits while all are taken."""
+    async def send(self, request: httpcore.Request) -> httpcore.Response:
+        """Send on one connection, which is taken until the reply is closed; waits while all are taken.
+
+        Raises one of ERRORS.
+        """
         connection = await self._take()
         try:
-            with _named_as_httpx_does():
-                response = await connection.handle_async_request(_for_core(request))
+            response = await connection.handle_async_request(request)
         except BaseException:
             await self._put_back(connection)
             raise
-        return httpx.Response(
-            response.status,
-            headers=response.headers,
-            stream=_Reply(response, lambda: self._put_back(connection)),
-        )
+        response.stream = _Reply(response.stream, lambda: self._put_back(connection))
+        return response
 
     async def _take(self) -> httpcore.AsyncConnectionInterface:
         await self._places.acquire()
@@ -87,43 +87,18 @@ class Connections(httpx.AsyncBaseTransport):
             await self._idle.pop().aclose()
 
 
-class _Reply(httpx.AsyncByteStream):
+class _Reply:
     """The body of a reply; its end frees the connection."""
 
-    def __init__(self, response: httpcore.Response, freed: Callable[[], Awaitable[None]]) -> None:
-        self._response = response
+    def __init__(self, body: Any, freed: Callable[[], Awaitable[None]]) -> None:
+        self._body = body
         self._freed = freed
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _named_as_httpx_does():
-            async for part in self._response.aiter_stream():
-                yield part
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(cast("AsyncIterable[bytes]", self._body))
 
     async def aclose(self) -> None:
         try:
-            await self._response.aclose()
+            await self._body.aclose()
         finally:
             await self._freed()
-
-
-def _core_url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-
-
-def _for_core(request: httpx.Request) -> httpcore.Request:
-    return httpcore.Request(
-        request.method,
-        _core_url(request.url),
-        headers=request.headers.raw,
-        content=cast("AsyncIterator[bytes]", request.stream),
-        extensions=request.extensions,
-    )
-
-
-@contextmanager
-def _named_as_httpx_does() -> Iterator[None]:
-    """Raise the errors of httpcore as those of httpx, which bear the same names."""
-    try:
-        yield
-    except _CORE_ERRORS as error:
-        raise getattr(httpx, type(error).__name__)(str(error)) from error
