@@ -1,15 +1,17 @@
-"""Kept-alive connections to one server, the last one used taken first.
+"""The transport under our httpx client: kept-alive connections, the last one used taken first.
 
-The pool of httpcore looks at every connection for every request; with a hundred of them that takes more time
-than sending. Here a request looks at one, and a quiet process keeps few.
+The pools of httpx and httpcore look at every connection for every request; with a hundred of them that takes
+more time than sending. Here a request looks at one, and a quiet process keeps few.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
 
 import httpcore
+import httpx
 
 from adapter.wire import Wires
 
@@ -17,22 +19,19 @@ MAX_CONNECTIONS = 128
 KEEPALIVE_S = 30.0
 """Idle connections are closed after so long, before most servers would close them in the middle of a send."""
 
-ERRORS = (
+_CORE_ERRORS = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
     httpcore.ProtocolError,
     httpcore.ProxyError,
 )
-"""How a request fails."""
 
 
-class Connections:
+class Connections(httpx.AsyncBaseTransport):
     """The connections of one process to one server, through a proxy where one is named."""
 
-    def __init__(
-        self, server: httpcore.Origin, trust: ssl.SSLContext | None, proxy: httpcore.Proxy | None
-    ) -> None:
-        self._server = server
+    def __init__(self, server: httpx.URL, trust: ssl.SSLContext | None, proxy: httpcore.Proxy | None) -> None:
+        self._server = _core_url(server).origin
         self._maker = httpcore.AsyncConnectionPool(
             ssl_context=trust, proxy=proxy, keepalive_expiry=KEEPALIVE_S, network_backend=Wires()
         )
@@ -41,19 +40,20 @@ class Connections:
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
         self._closed = False
 
-    async def send(self, request: httpcore.Request) -> httpcore.Response:
-        """Send on one connection, which is taken until the reply is closed; waits while all are taken.
-
-        Raises one of ERRORS.
-        """
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send on one connection, which is taken until the reply is closed; waits while all are taken."""
         connection = await self._take()
         try:
-            response = await connection.handle_async_request(request)
+            with _named_as_httpx_does():
+                response = await connection.handle_async_request(_for_core(request))
         except BaseException:
             await self._put_back(connection)
             raise
-        response.stream = _Reply(response.stream, lambda: self._put_back(connection))
-        return response
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=_Reply(response, lambda: self._put_back(connection)),
+        )
 
     async def _take(self) -> httpcore.AsyncConnectionInterface:
         await self._places.acquire()
@@ -87,18 +87,43 @@ class Connections:
             await self._idle.pop().aclose()
 
 
-class _Reply:
+class _Reply(httpx.AsyncByteStream):
     """The body of a reply; its end frees the connection."""
 
-    def __init__(self, body: Any, freed: Callable[[], Awaitable[None]]) -> None:
-        self._body = body
+    def __init__(self, response: httpcore.Response, freed: Callable[[], Awaitable[None]]) -> None:
+        self._response = response
         self._freed = freed
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(cast("AsyncIterable[bytes]", self._body))
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _named_as_httpx_does():
+            async for part in self._response.aiter_stream():
+                yield part
 
     async def aclose(self) -> None:
         try:
-            await self._body.aclose()
+            await self._response.aclose()
         finally:
             await self._freed()
+
+
+def _core_url(url: httpx.URL) -> httpcore.URL:
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+
+
+def _for_core(request: httpx.Request) -> httpcore.Request:
+    return httpcore.Request(
+        request.method,
+        _core_url(request.url),
+        headers=request.headers.raw,
+        content=cast("AsyncIterator[bytes]", request.stream),
+        extensions=request.extensions,
+    )
+
+
+@contextmanager
+def _named_as_httpx_does() -> Iterator[None]:
+    """Raise the errors of httpcore as those of httpx, which bear the same names."""
+    try:
+        yield
+    except _CORE_ERRORS as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from error

@@ -10,7 +10,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
-from adapter.connections import ERRORS, Connections
+from adapter.connections import Connections
 from adapter.providers.body import Body
 from adapter.providers.provider import Reply, Request
 
@@ -18,7 +18,7 @@ MAX_REPLY_BYTES = 64 * 1024
 """Error bodies are small; more than this is not read."""
 READ_BODY_S = 5.0
 """For the rest of a reply whose status is known."""
-_ERRORS = (TimeoutError, OSError, *ERRORS)
+_ERRORS = (TimeoutError, OSError, httpx.HTTPError)
 
 
 class NotSentError(Exception):
@@ -38,7 +38,7 @@ class Attempt:
         self.body_began = False
 
 
-class _Stream:
+class _Stream(httpx.AsyncByteStream):
     """The request body; it notes when it is first asked for, because headers alone send no mail."""
 
     def __init__(self, body: Body, attempt: Attempt) -> None:
@@ -56,16 +56,17 @@ class Transport:
 
     def __init__(self, base_url: str, *, ca_file: str = "", connect_timeout_s: float = 5.0) -> None:
         self._base_url = base_url.rstrip("/")
-        self._urls: dict[str, httpcore.URL] = {}
+        self._urls: dict[str, httpx.URL] = {}
         self._connect_timeout_s = connect_timeout_s
+        url = httpx.URL(self._base_url)
         self._headers = {
-            "Host": httpx.URL(self._base_url).netloc.decode(),
+            "Host": url.netloc.decode(),
             "User-Agent": "rollout-controller",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
-        self._connections = Connections(
-            _url(self._base_url).origin, _trust(base_url, ca_file), _proxy(base_url)
+        self._client = httpx.AsyncClient(
+            transport=Connections(url, _trust(base_url, ca_file), _proxy(base_url))
         )
 
     async def post(
@@ -75,49 +76,42 @@ class Transport:
         ends_at = asyncio.get_running_loop().time() + left_s
         try:
             async with asyncio.timeout_at(ends_at):
-                response = await self._connections.send(self._build(request, headers, left_s, attempt))
+                response = await self._client.send(
+                    self._build(request, headers, left_s, attempt), stream=True
+                )
         except _ERRORS as error:
             raise _outcome(attempt, error) from error
-        return Reply(response.status, _headers(response), await _read(response, ends_at))
+        return Reply(response.status_code, dict(response.headers.items()), await _read(response, ends_at))
 
     def _build(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
-    ) -> httpcore.Request:
+    ) -> httpx.Request:
+        """Write the request whole: httpx would parse the address and merge headers for each again."""
         url = self._urls.get(request.path)
         if url is None:
-            url = self._urls[request.path] = _url(self._base_url + request.path)
+            url = self._urls[request.path] = httpx.URL(self._base_url + request.path)
         length = {"Content-Length": str(len(request.body))}
-        named = {**self._headers, **request.headers, **headers, **length}
         connect_s = min(self._connect_timeout_s, left_s)
-        return httpcore.Request(
+        return httpx.Request(
             "POST",
             url,
-            headers=list(named.items()),
-            content=_Stream(request.body, attempt),
+            headers={**self._headers, **request.headers, **headers, **length},
+            stream=_Stream(request.body, attempt),
             extensions={"timeout": {"connect": connect_s, "read": left_s, "write": left_s}},
         )
 
     async def aclose(self) -> None:
-        await self._connections.aclose()
+        await self._client.aclose()
 
 
-def _headers(response: httpcore.Response) -> dict[str, str]:
-    """Name them in lower case; those that come twice are one, parted by a comma."""
-    headers: dict[str, str] = {}
-    for name, value in response.headers:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    return headers
-
-
-async def _read(response: httpcore.Response, ends_at: float) -> bytes:
+async def _read(response: httpx.Response, ends_at: float) -> bytes:
     """Read what can be read in a moment: the status alone already says whether the mail was taken."""
     read = bytearray()
     ends_at = min(ends_at, asyncio.get_running_loop().time() + READ_BODY_S)
     try:
         with contextlib.suppress(*_ERRORS):
             async with asyncio.timeout_at(ends_at):
-                async for part in response.aiter_stream():
+                async for part in response.aiter_bytes():
                     read += part
                     if len(read) > MAX_REPLY_BYTES:
                         break
@@ -132,12 +126,6 @@ def _outcome(attempt: Attempt, error: Exception) -> NotSentError | OutcomeUnknow
     if attempt.body_began:
         return OutcomeUnknownError(f"no answer after the mail began to leave ({name})")
     return NotSentError(f"no connection ({name})")
-
-
-def _url(text: str) -> httpcore.URL:
-    """Parse an address as httpx does, with its host in ASCII."""
-    url = httpx.URL(text)
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
 def _trust(base_url: str, ca_file: str) -> ssl.SSLContext | None:
