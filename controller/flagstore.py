@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, cast
 
+import orjson
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
@@ -64,7 +65,7 @@ class Stored:
     texts: Texts
     flags: Flags
     state: str | None
-    """The state as JSON text; None before the first decision."""
+    """The state as JSON text (`state_text`); None before the first decision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +167,12 @@ for i = 2, #ARGV, 2 do
     given = given + 1
   end
 end
+local state = redis.call('MGET', KEYS[2])[1]
+if given > 0 and state then redis.call('SET', KEYS[2], state .. ' ') end
 return given
 """
-"""In one piece, because two controllers may notice the same loss."""
+"""In one piece, because two controllers may notice the same loss. The blank behind the state lets every other
+controller see a state that it did not write, and look."""
 
 
 def connect(url: str, timeout_s: float) -> "redis.Redis":
@@ -232,9 +236,9 @@ class RedisFlagStore:
         if not records:
             return 0
         pairs = [text for pair in records.items() for text in pair]
-        key = self._prefix + decisions_key(feature)
+        keys = [self._prefix + key for key in (decisions_key(feature), state_key(feature))]
         with _store_errors():
-            return int(cast("int", self._redis.eval(_GIVE_BACK, 1, key, str(self._kept), *pairs)))
+            return int(cast("int", self._redis.eval(_GIVE_BACK, 2, *keys, str(self._kept), *pairs)))
 
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
@@ -340,6 +344,11 @@ def write_surely(store: FlagStore, writes: Sequence[Write]) -> list[Outcome]:
     except StoreError as error:
         _log().warning("write_sent_again", error=str(error))
         return store.write(writes)
+
+
+def state_text(state: Mapping[str, Any], decision_id: str) -> str:
+    """Write a state and the decision that left it: who decided the same still sees that it is another's."""
+    return orjson.dumps({**state, "decision": decision_id}).decode()
 
 
 def read_state(stored: Stored) -> tuple[State, str]:

@@ -16,6 +16,7 @@ from controller.flagstore import (
     first_flags,
     new_decision_id,
     read_state,
+    state_text,
     was_there,
     write_surely,
 )
@@ -88,7 +89,7 @@ def _write(
         decision_id=record["id"],
         stored=stored,
         records=(dump(record),),
-        state=dump(state_to_dict(decision.state)),
+        state=state_text(state_to_dict(decision.state), record["id"]),
         flags=decision.flags if changes else None,
     )
     return write, record

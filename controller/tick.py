@@ -30,6 +30,7 @@ from controller.flagstore import (
     first_flags,
     new_decision_id,
     read_state,
+    state_text,
     was_there,
     write_surely,
 )
@@ -86,9 +87,9 @@ class Seen:
 
 
 class CatchUp(Protocol):
-    """What compares the journals of one feature."""
+    """What compares the journals of one feature, and tells whether the store is no longer as it was read."""
 
-    def __call__(self, stored: Stored, *, foreign: bool) -> None: ...
+    def __call__(self, stored: Stored, *, foreign: bool) -> bool: ...
 
 
 class _Left(NamedTuple):
@@ -227,15 +228,20 @@ class Controller:
 
     def _read_flags(self, *, create: bool) -> list[Stored]:
         stored = self._store.read(list(self._features))
-        for one in stored:
-            if self._catch_up is not None:
-                self._catch_up(one, foreign=self._our_state(one) is None or self._moved(one))
+        given_back = [one.feature for one in stored if self._gives_back(one)]
+        if given_back:
+            stored = self._store.read(list(self._features))
         missing = [one for one in stored if one.flags.missing]
         if not missing or not create or self._dry_run:
             return stored
         for one in missing:
             self._create(one)
         return self._store.read(list(self._features))
+
+    def _gives_back(self, stored: Stored) -> bool:
+        """Compare the journals of a feature, and tell whether that changed what the store holds."""
+        foreign = self._our_state(stored) is None or self._moved(stored)
+        return self._catch_up is not None and self._catch_up(stored, foreign=foreign)
 
     def _create(self, stored: Stored) -> None:
         """Create the missing keys. Those of a feature that was there before are created paused.
@@ -369,7 +375,8 @@ class Controller:
     def _as_act(self, case: _Case, leadership: Leadership | None) -> _Act:
         records = self._records(case, leadership.epoch if leadership else 0)
         state = state_to_dict(case.decision.state)
-        return _Act(case, records, state, self._as_write(case, records, dump(state), leadership))
+        text = state_text(state, records[-1]["id"])
+        return _Act(case, records, state, self._as_write(case, records, text, leadership))
 
     def _as_write(
         self, case: _Case, records: Sequence[dict[str, Any]], state: str, leadership: Leadership | None

@@ -167,6 +167,30 @@ def test_a_change_whose_revision_a_standby_gave_again_is_given_back_too(rig: Rig
     assert rig.flags().paused
 
 
+def test_a_lost_pause_that_another_decided_likewise_is_in_the_stream_and_in_both_files_again(
+    rig: Rig,
+) -> None:
+    leader = climbing(raw(rig))
+    copy = rig.file.with_name("standby.jsonl")
+    standby = rig.controller(file=copy)
+    rig.tick(leader, 5)
+    rig.tick(standby)
+    kept = saved(rig)
+    rig.weather.errors = 290
+    lost = rig.tick(standby).records[-1]
+    go_back(rig, kept)
+    again = leader.tick().records[-1]
+    assert (again["kind"], again["to"], again["revision"]) == (lost["kind"], lost["to"], lost["revision"])
+    rig.weather.errors = 0
+    for controller in (standby, leader, standby):
+        rig.tick(controller)
+    both = {lost["id"], again["id"]}
+    assert {record["id"] for record in rig.stream()} >= both
+    assert {record["id"] for record in read_file(rig.file)} >= both
+    assert {record["id"] for record in read_file(copy)} >= both
+    assert rig.flags().paused
+
+
 def test_a_decision_whose_answer_was_lost_for_good_is_in_the_file_after_the_next_tick(rig: Rig) -> None:
     class Deaf(RedisFlagStore):
         """Loses the answers to both tries of every write that changes flags."""
