@@ -3,7 +3,7 @@
 from typing import Any
 
 from controller.contract import format_flags
-from controller.decision.byhand import by_hand
+from controller.decision.byhand import OUTSIDE, by_hand, external_change
 from controller.decision.model import Kind, RolloutFeature
 from controller.decision.record import manual_record, state_to_dict
 from controller.features import config_hash
@@ -46,11 +46,11 @@ def operate(
         if stored.flags.missing and kind is not Kind.PAUSE:
             store.create_missing(feature.name, first_flags(feature, paused=was_there(store, stored)))
             [stored] = store.read([feature.name])
-        write, record = _write(stored, feature, kind, actor=actor, note=note, now=now, percent=percent)
+        write, records = _write(stored, feature, kind, actor=actor, note=note, now=now, percent=percent)
         [outcome] = write_surely(store, [write])
         if outcome is Outcome.APPLIED:
-            journal.keep(record)
-            return record
+            journal.keep(*records)
+            return records[-1]
         if outcome is Outcome.FAILED:
             raise StoreError(f"Redis refused to write the flags of {feature.name}; rollout doctor says why")
     raise StoreError(f"the flags of {feature.name} changed {_TRIES} times meanwhile; try again")
@@ -65,31 +65,37 @@ def _write(
     note: str,
     now: float,
     percent: float | None,
-) -> tuple[Write, dict[str, Any]]:
+) -> tuple[Write, list[dict[str, Any]]]:
+    """Give the write and its records; an edit of the flags that no controller has seen yet comes first."""
     state, _ = read_state(stored)
     decision = by_hand(kind, stored.flags, feature, state, now, percent=percent)
     # A pause is always written out: that also gets through where a full Redis keeps nothing else.
     changes = kind is Kind.PAUSE or format_flags(decision.flags) != stored.texts
-    record = manual_record(
-        decision,
-        stored.flags,
-        feature,
-        state,
-        at=now,
-        config_hash=config_hash(feature),
-        decision_id=new_decision_id(feature.name, now),
-        actor=actor,
-        note=note,
-        dry_run=False,
-        applied="applied",
-        epoch=0,
-        revision=stored.flags.revision + changes,
-    )
+    outside = external_change(state, stored.flags)
+    told = [(outside, OUTSIDE, "", False)] if outside else []
+    records = [
+        manual_record(
+            what,
+            stored.flags,
+            feature,
+            state,
+            at=now,
+            config_hash=config_hash(feature),
+            decision_id=new_decision_id(feature.name, now),
+            actor=who,
+            note=why,
+            dry_run=False,
+            applied="applied",
+            epoch=0,
+            revision=stored.flags.revision + rises,
+        )
+        for what, who, why, rises in [*told, (decision, actor, note, changes)]
+    ]
     write = Write(
-        decision_id=record["id"],
+        decision_id=records[-1]["id"],
         stored=stored,
-        records=(dump(record),),
-        state=state_text(state_to_dict(decision.state), record["id"]),
+        records=tuple(dump(record) for record in records),
+        state=state_text(state_to_dict(decision.state), records[-1]["id"]),
         flags=decision.flags if changes else None,
     )
-    return write, record
+    return write, records

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import structlog
 
 from controller.contract import Flags
-from controller.decision.byhand import external_change
+from controller.decision.byhand import OUTSIDE, external_change
 from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
 from controller.decision.plain import to_plain
@@ -40,8 +40,7 @@ from controller.lease import Leadership, Lease
 from controller.watch import Said
 
 CONTROLLER = "controller"
-OUTSIDE = "outside"
-"""Actors: this daemon, and whoever wrote a flag without this product."""
+"""The actor where this daemon decided."""
 
 _APPLIED = {
     Outcome.APPLIED: "applied",
@@ -301,7 +300,7 @@ class Controller:
             frozen=open_freeze(feature, now, evidence.now),
             newer=self._newer(stored),
         )
-        return _Case(stored, snapshot, decide(snapshot), external_change(snapshot))
+        return _Case(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
 
     def _newer(self, stored: Stored) -> Flags | None:
         """Give the flags as they were last known, where those read are of an earlier revision."""

@@ -87,7 +87,8 @@ def decisions() -> Iterator[tuple[Snapshot, Decision]]:
             to = 25.0 if kind is Kind.SET else None
             feature = replace(FEATURE, approval_steps=(*FEATURE.steps, 101.0))
             yield snapshot, by_hand(kind, snapshot.flags, feature, snapshot.state, NOW, percent=to)
-    outside = external_change(at_step(flags={"rollout_percent": 50.0}))
+    edited = at_step(flags={"rollout_percent": 50.0})
+    outside = external_change(edited.state, edited.flags)
     if outside is not None:
         yield at_step(), outside
 

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 from controller.contract import Flags, format_percent
-from controller.decision.model import Decision, Kind, Reason, RolloutFeature, Snapshot, State
+from controller.decision.model import Decision, Kind, Reason, RolloutFeature, State
 from controller.decision.ramp import same_flags, with_flags
 
+OUTSIDE = "outside"
+"""The actor where somebody wrote a flag without this product."""
 BY_HAND = frozenset({Kind.PAUSE, Kind.RESUME, Kind.SET, Kind.ENABLE, Kind.DISABLE, Kind.APPROVE})
 
 
@@ -36,12 +38,11 @@ def by_hand(
     )
 
 
-def external_change(snapshot: Snapshot) -> Decision | None:
+def external_change(state: State, flags: Flags) -> Decision | None:
     """Notice that the flags are not as this product left them; None when they are, or were never seen.
 
     The state is left as it was: the decision that follows begins anew what the change asks for.
     """
-    state, flags = snapshot.state, snapshot.flags
     if not state.config_hash or same_flags(state.flags, flags):
         return None
     return Decision(

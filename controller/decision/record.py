@@ -132,7 +132,7 @@ def decided_again(record: Mapping[str, Any]) -> Decision:
     snapshot = snapshot_from(record)
     kind = Kind(record["kind"])
     if kind is Kind.EXTERNAL_CHANGE:
-        noticed = external_change(snapshot)
+        noticed = external_change(snapshot.state, snapshot.flags)
         if noticed is None:
             raise ValueError("the record tells of an external change, but its flags are as they were")
         return noticed

@@ -9,6 +9,7 @@ import fakeredis
 import pytest
 import redis
 
+from controller.chain import broken_links
 from controller.contract import EPOCH_KEY, LEASE_KEY, flag_key
 from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Window
 from controller.decision.record import verify
@@ -203,6 +204,25 @@ def test_a_hand_edit_is_recorded_as_a_change_from_outside_and_obeyed(story: Stor
     assert change["to"]["paused"]
     assert (hold["kind"], hold["reason"]) == ("hold", "paused")
     assert hold["revision"] == revision
+
+
+def test_a_hand_edit_that_a_person_undoes_before_a_tick_is_recorded_too(story: Story) -> None:
+    controller = story.controller()
+    story.person(Kind.ENABLE)
+    story.ticks(controller, 2)
+    story.client.set(flag_key("microsoft", "paused"), "true")
+    story.person(Kind.RESUME)
+    story.ticks(controller)
+    edited, resumed, hold = story.history()[-3:]
+    assert [edited["kind"], edited["actor"], resumed["kind"], hold["kind"]] == [
+        "external_change",
+        "outside",
+        "resume",
+        "hold",
+    ]
+    assert [record["to"]["paused"] for record in (edited, resumed, hold)] == [True, False, False]
+    assert [verify(record) for record in (edited, resumed)] == [[], []]
+    assert list(broken_links(story.history())) == []
 
 
 def test_unreachable_metrics_hold_and_forget_nothing(story: Story) -> None:

@@ -216,14 +216,14 @@ def test_what_a_machine_does_cannot_be_done_by_hand() -> None:
 
 def test_a_change_from_outside_is_noticed_once() -> None:
     snapshot = at_step(flags={"rollout_percent": 50.0})
-    noticed = external_change(snapshot)
+    noticed = external_change(snapshot.state, snapshot.flags)
     assert noticed is not None
     assert noticed.detail == "Changed outside of this product: rollout_percent 5 -> 50."
-    assert external_change(changed(snapshot, state=decide(snapshot).state)) is None
+    assert external_change(decide(snapshot).state, snapshot.flags) is None
 
 
 def test_flags_never_seen_before_are_no_change_from_outside() -> None:
-    assert external_change(changed(at_step(), state=State())) is None
+    assert external_change(State(), at_step().flags) is None
 
 
 class Rollout(RuleBasedStateMachine):

@@ -178,7 +178,7 @@ def test_a_person_s_record_that_was_changed_is_found_out() -> None:
 
 def test_a_change_from_outside_tells_from_what_to_what() -> None:
     snapshot = at_step(flags={"rollout_percent": 50.0})
-    noticed = external_change(snapshot)
+    noticed = external_change(snapshot.state, snapshot.flags)
     assert noticed is not None
     plain = through_json(record(snapshot, noticed, actor="outside"))
     assert (plain["from"]["rollout_percent"], plain["to"]["rollout_percent"]) == (5.0, 50.0)
