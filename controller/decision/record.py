@@ -10,6 +10,7 @@ from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutF
 from controller.decision.plain import from_plain, to_plain
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
+_SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})
 _ALWAYS = {
     "id", "at", "feature", "kind", "reason", "from", "to", "findings", "evidence", "state_before", "actor",
     "dry_run", "applied", "epoch", "revision", "config_hash",
@@ -193,9 +194,10 @@ def flags_from_record(record: Mapping[str, Any]) -> Flags:
 
 
 def changed_flags(record: Mapping[str, Any]) -> bool:
-    """Whether this record wrote flags: it is applied, and of a kind that raises the revision."""
-    silent = {Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE}
-    return record["applied"] == "applied" and record["kind"] not in silent
+    """Whether this record wrote flags: applied, with a revision of its own, unlike a needless resume."""
+    read: Mapping[str, Any] = record.get("flags_read") or {}
+    raised: bool = record["revision"] > read.get("revision", -1)
+    return raised and record["applied"] == "applied" and record["kind"] not in _SILENT
 
 
 def state_to_dict(state: State) -> dict[str, Any]:

@@ -225,6 +225,16 @@ def test_a_hand_edit_that_a_person_undoes_before_a_tick_is_recorded_too(story: S
     assert list(broken_links(story.history())) == []
 
 
+def test_an_act_that_changes_nothing_breaks_no_chain_of_revisions(story: Story) -> None:
+    controller = story.controller()
+    for kind in (Kind.ENABLE, Kind.RESUME, Kind.PAUSE, Kind.PAUSE, Kind.RESUME, Kind.ENABLE):
+        story.person(kind)
+        story.ticks(controller)
+    by_hand = [record for record in story.history() if record["actor"] == "ann"]
+    assert len(by_hand) == 6
+    assert list(broken_links(story.history())) == []
+
+
 def test_unreachable_metrics_hold_and_forget_nothing(story: Story) -> None:
     controller = story.controller()
     story.person(Kind.ENABLE)
