@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol, cast
 
-import orjson
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
@@ -28,7 +27,7 @@ from controller.contract import (
 )
 from controller.decision.model import RolloutFeature, State
 from controller.decision.record import state_from_dict
-from controller.recordtext import read_record
+from controller.recordtext import dump, read_record
 from controller.redispool import key_prefix, open_pool
 
 Texts = tuple[str | None, str | None, str | None, str | None]
@@ -124,9 +123,14 @@ if ARGV[3] ~= '' then
   local time = redis.call('TIME')
   if time[1] * 1000 + time[2] / 1000 > tonumber(ARGV[3]) then return {'fenced', revision} end
 end
-for i = 1, 6 do
-  local as_read = texts[i] and '=' .. texts[i] or ''
-  if i ~= 5 and as_read ~= ARGV[i == 6 and 16 or 7 + i] then return {'conflict', revision} end
+for i = 1, 4 do
+  if (texts[i] and '=' .. texts[i] or '') ~= ARGV[7 + i] then return {'conflict', revision} end
+end
+local state, blank = texts[6] and '=' .. texts[6] or '', ''
+if state ~= ARGV[16] then
+  local function plain(text) return (string.gsub(text, ' +$', '')) end
+  if not closing or plain(state) ~= plain(ARGV[16]) then return {'conflict', revision} end
+  blank = ' '
 end
 if not kept and not closing then return {'failed', revision} end
 if ARGV[12] ~= '' then
@@ -136,7 +140,7 @@ if ARGV[12] ~= '' then
   redis.call('SET', KEYS[5], string.format('%d', revision))
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 end
-redis.call('SET', KEYS[6], ARGV[5])
+redis.call('SET', KEYS[6], ARGV[5] .. blank)
 if kept then
   for i = 18, #ARGV do redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[4], '*', 'record', ARGV[i]) end
   redis.call('LPUSH', KEYS[8], ARGV[1])
@@ -348,7 +352,7 @@ def write_surely(store: FlagStore, writes: Sequence[Write]) -> list[Outcome]:
 
 def state_text(state: Mapping[str, Any], decision_id: str) -> str:
     """Write a state and the decision that left it: who decided the same still sees that it is another's."""
-    return orjson.dumps({**state, "decision": decision_id}).decode()
+    return dump({**state, "decision": decision_id})
 
 
 def read_state(stored: Stored) -> tuple[State, str]:

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import gzip
-import json
 import logging
 import os
 import sys
@@ -14,10 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TextIO, cast
 
-import orjson
 import structlog
 
-from controller.recordtext import read_record
+from controller.recordtext import dump, read_record
 
 _MARKS = {"pause": "warning", "step_back": "warning", "external_change": "warning"}
 _TAIL_BYTES = 16 * 2**20
@@ -150,14 +148,6 @@ class Journals:
     def keep(self, *records: Mapping[str, Any]) -> None:
         for journal in self._journals:
             journal.keep(*records)
-
-
-def dump(record: Mapping[str, Any]) -> str:
-    """Write a record as JSON text; floats come back bit for bit."""
-    try:
-        return orjson.dumps(record).decode()
-    except TypeError:  # half a surrogate pair, which only an escape can hold
-        return json.dumps(record, separators=(",", ":"), allow_nan=False)
 
 
 def read_file(path: Path) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,8 @@ from controller.flagstore import (
     was_there,
     write_surely,
 )
-from controller.journal import Journal, dump
+from controller.journal import Journal
+from controller.recordtext import dump
 
 _TRIES = 5
 
@@ -71,7 +72,8 @@ def _write(
     decision = by_hand(kind, stored.flags, feature, state, now, percent=percent)
     # A pause is always written out: that also gets through where a full Redis keeps nothing else.
     changes = kind is Kind.PAUSE or format_flags(decision.flags) != stored.texts
-    outside = external_change(state, stored.flags)
+    # An approval leaves the state's flags as they were: the next tick notices the edit.
+    outside = None if kind is Kind.APPROVE else external_change(state, stored.flags)
     told = [(outside, OUTSIDE, "", False)] if outside else []
     records = [
         manual_record(

@@ -14,7 +14,8 @@ from controller.contract import Flags
 from controller.decision.ramp import same_flags
 from controller.decision.record import changed_flags, flags_from_record
 from controller.flagstore import FlagStore, Stored, StoreError
-from controller.journal import FileJournal, dump
+from controller.journal import FileJournal
+from controller.recordtext import dump
 from controller.watch import Said
 
 _FIRST_LOOK = 8
@@ -64,10 +65,11 @@ class Reconciler:
             return False
         try:
             newest = self._read_back(name)
+            common = newest[0]["id"] if newest and self._file.has(newest[0]["id"]) else ""
             missing = self._missing_in_file(newest)
             given = self._file.keep_all(missing)
             behind = len(missing) - given if self._file.trouble else 0
-            lost = self._lost_by_stream(stored, newest)
+            lost = self._lost_by_stream(stored, newest, common)
         except StoreError as error:
             if self._said.is_new(name, str(error)):
                 self._log.warning("not_compared", feature=name, error=str(error))
@@ -100,16 +102,17 @@ class Reconciler:
         since = self._file.known_since
         return [one for one in newest if one["at"] > since and not self._file.has(one["id"])]
 
-    def _lost_by_stream(self, stored: Stored, newest: Sequence[Mapping[str, Any]]) -> int:
-        """Give back to the stream the changes that only the file has, where Redis went back in time."""
-        if not (self._went_back(stored) or self._is_gone(stored.feature, newest)):
+    def _lost_by_stream(self, stored: Stored, newest: Sequence[Mapping[str, Any]], common: str) -> int:
+        """Give back to the stream the changes that only the file has, where Redis went back in time.
+
+        Those behind `common` in the file's own order: the clocks of those who decided may differ.
+        """
+        if not (self._went_back(stored) or (common and self._is_gone(stored.feature, newest))):
             return 0
-        since = newest[0]["at"] if len(newest) >= _FIRST_LOOK else 0.0
-        changes = {
-            record["id"]: dump(record)
-            for record in self._file.tail()
-            if record["feature"] == stored.feature and changed_flags(record) and record["at"] >= since
-        }
+        tail = [record for record in self._file.tail() if record["feature"] == stored.feature]
+        met = (at for at, record in enumerate(tail) if record["id"] == common)
+        begin = next(met, 0) if len(newest) >= _FIRST_LOOK else 0
+        changes = {record["id"]: dump(record) for record in tail[begin:] if changed_flags(record)}
         return self._store.give_back(stored.feature, changes)
 
     def _went_back(self, stored: Stored) -> bool:

@@ -1,7 +1,10 @@
 """A record read from a line of JSON, wherever it was kept: the stream, the file, a reply."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+import orjson
 
 from controller.decision.record import is_record
 
@@ -13,3 +16,11 @@ def read_record(text: str | bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if is_record(found) else None
+
+
+def dump(record: Mapping[str, Any]) -> str:
+    """Write a record as JSON text; floats come back bit for bit."""
+    try:
+        return orjson.dumps(record).decode()
+    except TypeError:  # half a surrogate pair, which only an escape can hold
+        return json.dumps(record, separators=(",", ":"), allow_nan=False)

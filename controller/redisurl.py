@@ -70,7 +70,10 @@ def _check(kind: str, url: str) -> None:
     """Refuse what redis-py would pass over, or fall over only when it connects."""
     if kind not in _OPTIONS:
         return
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose words show what stands in the URL
+        raise ValueError("is no URL; write signs of a password that mean something in one as %XX") from None
     options = parse_qs(parts.query, keep_blank_values=True)
     if not options.keys() <= set(_OPTIONS[kind]):
         raise ValueError(f"may have no other options than {', '.join(_OPTIONS[kind])}")

@@ -193,7 +193,7 @@ def shown(url: str) -> str:
     scheme, _, login = before.partition("://")
     user, _, password = login.partition(":")
     url = f"{scheme}://{user}:***@{rest}" if password else url
-    return re.sub("([?&]password=)[^&#]*", r"\1***", url)  # redis-py takes it there, too
+    return re.sub("([?&](?:ssl_)?password=)[^&#]*", r"\1***", url)  # redis-py takes it there, too
 
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:
@@ -226,7 +226,12 @@ def _seconds(text: str) -> float:
 
 def _url(*schemes: str) -> Any:
     def read(text: str) -> str:
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # whose words show what stands in the URL
+            raise ValueError(
+                "is no URL; write signs of a password that mean something in one as %XX"
+            ) from None
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
             raise ValueError(f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
         if not _good_port(parts):

@@ -35,8 +35,9 @@ from controller.flagstore import (
     write_surely,
 )
 from controller.freezes import open_freeze
-from controller.journal import Journal, dump
+from controller.journal import Journal
 from controller.lease import Leadership, Lease
+from controller.recordtext import dump
 from controller.watch import Said
 
 CONTROLLER = "controller"

@@ -20,9 +20,9 @@ from controller.decision.record import record_of
 from controller.decision.words import count_text, duration_text
 from controller.features import config_hash
 from controller.freezes import open_freeze
-from controller.journal import dump
 from controller.outcome import Outcome
 from controller.recorded import Recorded, RecordedError
+from controller.recordtext import dump
 from controller.settings import Settings
 from controller.timeline import Timeline, clock, page, ticks_a_bin
 from controller.trace import TraceError, read_trace

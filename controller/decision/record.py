@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 
-from controller.contract import Flags
+from controller.contract import FLAG_NAMES, Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
@@ -175,7 +175,14 @@ def verify(record: Mapping[str, Any]) -> list[str]:
 
 def is_record(found: object) -> TypeGuard[dict[str, Any]]:
     """Whether a value is a record, and not what somebody else may put in its place."""
-    return isinstance(found, dict) and isinstance(found.get("id"), str) and found.keys() >= _ALWAYS
+    return (
+        isinstance(found, dict)
+        and found.keys() >= _ALWAYS
+        and isinstance(found["id"], str)
+        and all(isinstance(found[name], int | float) for name in ("at", "epoch", "revision"))
+        and isinstance(found["to"], dict)
+        and found["to"].keys() == set(FLAG_NAMES)
+    )
 
 
 def flags_to_dict(flags: Flags) -> dict[str, Any]:

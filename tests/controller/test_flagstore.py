@@ -23,7 +23,7 @@ from controller.flagstore import (
     connect,
     find_record,
 )
-from controller.journal import dump
+from controller.recordtext import dump
 from controller.redispool import key_prefix
 
 OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False)

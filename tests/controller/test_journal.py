@@ -16,7 +16,8 @@ from snapshots import at_step
 from controller import journal
 from controller.decision.decide import decide
 from controller.decision.model import Kind
-from controller.journal import FileJournal, LogJournal, dump, read_file, rotated_files
+from controller.journal import FileJournal, LogJournal, read_file, rotated_files
+from controller.recordtext import dump
 
 
 def record(number: int) -> dict[str, Any]:

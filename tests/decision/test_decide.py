@@ -24,7 +24,7 @@ from controller.decision.model import (
 )
 from controller.decision.ramp import step_above, step_below
 from controller.decision.record import snapshot_from, verify
-from controller.journal import dump
+from controller.recordtext import dump
 
 BREACHING = {"windows": (window(150, 40), window(150, 40))}
 UNREADABLE = Flags(True, False, 5.0, True, unreadable=("paused",))

@@ -25,7 +25,7 @@ from controller.decision.model import (
 )
 from controller.decision.plain import from_plain, to_plain
 from controller.decision.record import manual_record, snapshot_from, state_from_dict, state_to_dict, verify
-from controller.journal import dump
+from controller.recordtext import dump
 
 FIELDS = {
     "id", "at", "feature", "kind", "reason", "from", "to", "findings", "evidence", "state_before", "actor",
