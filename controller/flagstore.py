@@ -114,6 +114,7 @@ class FlagStore(Protocol):
 _WRITE = """
 local texts = redis.call('MGET', unpack(KEYS))
 local function is(key, type) local now = redis.call('TYPE', key).ok return now == type or now == 'none' end
+local function plain(state) return (string.gsub(state, ' +$', '')) end
 local revision = tonumber(texts[5] or '0') or 0
 local closing = ARGV[15] == 'true'
 local kept = is(KEYS[7], 'stream') and is(KEYS[8], 'list')
@@ -128,7 +129,6 @@ for i = 1, 4 do
 end
 local state, blank = texts[6] and '=' .. texts[6] or '', ''
 if state ~= ARGV[16] then
-  local function plain(text) return (string.gsub(text, ' +$', '')) end
   if not closing or plain(state) ~= plain(ARGV[16]) then return {'conflict', revision} end
   blank = ' '
 end
@@ -155,7 +155,7 @@ empty for no key), four new flags (empty for no change), state as read, a revisi
 The id comes first: a script may be sent again. Whatever may fail is asked before the first write, because
 Redis does not undo a script. A full Redis refuses a script's first write if that needs memory, and none
 after it: deleting `paused` first lets a pause through. A pause is also written where the stream's key is
-of another type and nothing can be kept there."""
+of another type and nothing can be kept there, and over the blank that giving back leaves behind a state."""
 
 
 _GIVE_BACK = """

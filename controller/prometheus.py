@@ -124,15 +124,16 @@ class PrometheusSource:
 
     def _measure(self, questions: Sequence[Question]) -> Measured:
         present = _read_present(self._query(_NOW))
-        recorded = self._query(self._selector(questions, present.now))
+        recorded = self._query(self._selector(questions, present.now), at=present.now)
         loaded = _loaded_rules(self._session.request("GET", self._rules_url, params=_RULES_ASKED))
         missing = tuple(name for name in EVIDENCE_SERIES if name not in loaded)
         measured = _measured(present, recorded, missing)
         set_back = any(was_set_back(q.state, measured.now, self._lengths) for q in questions)
         return replace(measured, ahead=bool(self._query(_AHEAD))) if set_back else measured
 
-    def _query(self, query: str) -> list[_Entry]:
-        answer = self._api.custom_query(query)
+    def _query(self, query: str, *, at: float | None = None) -> list[_Entry]:
+        """Ask as of now, or as of an instant on the source's clock."""
+        answer = self._api.custom_query(query, None if at is None else {"time": f"{at:.3f}"})
         if not isinstance(answer, list):
             raise AnswerError("the answer is not a list")
         return cast("list[_Entry]", answer)

@@ -1,4 +1,4 @@
-"""A record read from a line of JSON, wherever it was kept: the stream, the file, a reply."""
+"""A record to a line of JSON and back, wherever it is kept: the stream, the file, a reply."""
 
 import json
 from collections.abc import Mapping

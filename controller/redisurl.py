@@ -54,7 +54,7 @@ def read_home(url: str) -> Home | None:
     login, _, hosts = there.rpartition("@")
     username, _, password = map(unquote, login.partition(":"))
     name, _, number = path.strip("/").partition("/")
-    if kind == SENTINEL and (not hosts or not name or not (number or "0").isdecimal()):
+    if kind == SENTINEL and (not hosts or not name or "?" in name or not (number or "0").isdecimal()):
         raise ValueError(f"must be written as {kind}://HOST:PORT,HOST:PORT/MASTER or .../MASTER/DATABASE")
     if kind == CLUSTER and (not hosts or number or not _TAG.match(name)):
         raise ValueError(
@@ -86,6 +86,6 @@ def _address(text: str, kind: str) -> Address:
     host, colon, port = text.rpartition(":")
     if not colon:
         return text, _DEFAULT_PORTS[kind]
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError("must name hosts as HOST:PORT, separated by commas")
     return host.strip("[]"), int(port)

@@ -232,7 +232,7 @@ def _url(*schemes: str) -> Any:
             raise ValueError(
                 "is no URL; write signs of a password that mean something in one as %XX"
             ) from None
-        if parts.scheme not in schemes or not (parts.netloc or parts.path):
+        if text.partition("://")[0] not in schemes or not (parts.netloc or parts.path):
             raise ValueError(f"must be a URL that begins with {' or '.join(f'{s}://' for s in schemes)}")
         if not _good_port(parts):
             raise ValueError("must have a port of 1 to 65535, if any")

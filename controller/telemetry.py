@@ -52,7 +52,9 @@ class Telemetry:
         self._disagreement = gauge(
             contract.ROLLOUT_JOURNAL_DISAGREEMENT, "Records that only the stream or only the file holds."
         )
-        self._up = gauge(contract.ROLLOUT_NEIGHBOUR_UP, "1 while the neighbour answers.")
+        self._up = gauge(
+            contract.ROLLOUT_NEIGHBOUR_UP, "1 while the neighbour answers, NaN before it was asked."
+        )
         self._errors = counter(
             contract.ROLLOUT_NEIGHBOUR_ERRORS_TOTAL, "Ticks at which the neighbour failed."
         )
@@ -67,6 +69,8 @@ class Telemetry:
         ):
             for value in values:
                 family.labels(value)
+        for neighbour in NEIGHBOURS:
+            self._up.labels(neighbour).set(math.nan)
         self.use(features)
 
     @property

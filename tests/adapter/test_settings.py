@@ -42,6 +42,7 @@ def test_the_environment_is_read() -> None:
         ("ROLLOUT_MAX_RECIPIENTS", "5000", "between"),
         ("MS_GRAPH_URL", "graph.microsoft.com", "URL"),
         ("ROLLOUT_REDIS_URL", "http://x", "URL"),
+        ("ROLLOUT_REDIS_URL", "redis://:[hush]@x/0", "is no URL"),
         ("MS_CA_FILE", "/nowhere/ca.pem", "no such file"),
         ("ROLLOUT_API_TOKEN_FILE", "/nowhere/token", "cannot be read"),
     ],
@@ -50,6 +51,7 @@ def test_a_bad_value_is_refused_with_its_name_and_reason(name: str, value: str, 
     with pytest.raises(SettingsError, match=reason) as caught:
         Settings.from_environment({name: value})
     assert name in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 def test_a_secret_may_lie_in_a_file_or_in_systemds_credentials(tmp_path: Path) -> None:

@@ -52,6 +52,10 @@ def test_a_secret_is_not_in_the_printed_settings() -> None:
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1:70000/0", "1 to 65535"),
         ("ROLLOUT_REDIS_URL", "redis://:half/hush@127.0.0.1/0", "number"),
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1/flags", "number"),
+        ("ROLLOUT_REDIS_URL", "REDIS://127.0.0.1/0", "redis://"),
+        ("ROLLOUT_REDIS_URL", "unix:/run/redis.sock", "unix://"),
+        ("ROLLOUT_REDIS_URL", "redis+cluster://127.0.0.1:70000/mail", "HOST:PORT"),
+        ("ROLLOUT_REDIS_URL", "redis+sentinel://127.0.0.1/mail?db=1", "redis+sentinel://"),
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1/0?db=x", "number"),
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1/0?socket_timeout=600", "options"),
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1/0?ssl_ca_certs=ca.pem", "options"),
@@ -72,6 +76,15 @@ def test_a_bad_secret_is_refused_without_being_shown(name: str) -> None:
     assert "hush" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["ROLLOUT_REDIS_URL", "ROLLOUT_PROMETHEUS_URL"])
+@pytest.mark.parametrize("login", [":[hush]@", ":hush\u2100@"])
+def test_a_url_that_python_cannot_read_is_refused_without_being_shown(name: str, login: str) -> None:
+    scheme = "redis" if name == "ROLLOUT_REDIS_URL" else "http"
+    with pytest.raises(ConfigError, match="is no URL") as refused:
+        load_settings(environ={name: f"{scheme}://{login}h/0"})
+    assert "hush" not in str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["redis_url", "prometheus_url", "rules_url"])
 @pytest.mark.parametrize(
     "text",
@@ -79,6 +92,7 @@ def test_a_bad_secret_is_refused_without_being_shown(name: str) -> None:
         "https://ann:hush@x:1/a",
         "redis+sentinel://ann:hush@one:1,two:2/0/flags",
         "redis://x/0?db=1&password=hush&protocol=2",
+        "rediss://x/0?ssl_password=hush&db=1",
     ],
 )
 def test_a_url_is_shown_without_its_password(name: str, text: str) -> None:

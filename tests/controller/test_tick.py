@@ -96,8 +96,9 @@ class Story:
         return report
 
     def person(self, kind: Kind, percent: float | None = None) -> dict[str, Any]:
+        feature = self.features["microsoft"]
         return operate(
-            self.store, self.kept, FEATURE, kind, actor="ann", note="why", now=self.now, percent=percent
+            self.store, self.kept, feature, kind, actor="ann", note="why", now=self.now, percent=percent
         )
 
     def edit(self, **flags: str) -> None:
@@ -223,6 +224,20 @@ def test_a_hand_edit_that_a_person_undoes_before_a_tick_is_recorded_too(story: S
     assert [record["to"]["paused"] for record in (edited, resumed, hold)] == [True, False, False]
     assert [verify(record) for record in (edited, resumed)] == [[], []]
     assert list(broken_links(story.history())) == []
+
+
+def test_a_hand_edit_before_an_approval_is_recorded_once(story: Story) -> None:
+    feature = replace(FEATURE, approval_steps=(25.0,))
+    story.features = {"microsoft": feature}
+    controller = story.controller()
+    story.person(Kind.ENABLE)
+    story.ticks(controller, 3)
+    story.edit(rollout_percent="10")
+    story.person(Kind.APPROVE, percent=25.0)
+    story.ticks(controller, 2)
+    assert [record["kind"] for record in story.history()].count("external_change") == 1
+    assert list(broken_links(story.history())) == []
+    assert story.history() == story.kept.records
 
 
 def test_an_act_that_changes_nothing_breaks_no_chain_of_revisions(story: Story) -> None:

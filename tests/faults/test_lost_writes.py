@@ -1,5 +1,6 @@
 """Flags that went back in time, and a stream and a file that lost what the other has."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,106 @@ def test_a_lost_pause_that_another_decided_likewise_is_in_the_stream_and_in_both
     assert {record["id"] for record in rig.stream()} >= both
     assert {record["id"] for record in read_file(rig.file)} >= both
     assert {record["id"] for record in read_file(copy)} >= both
+    assert rig.flags().paused
+
+
+def test_giving_back_delays_no_pause_of_another(rig: Rig) -> None:
+    leader = climbing(raw(rig))
+    standby = rig.controller(file=rig.file.with_name("standby.jsonl"))
+    rig.tick(leader, 3)
+    rig.tick(standby)
+    kept = saved(rig)
+    rig.person(Kind.SET, 0.5)
+    rig.tick(standby)
+    go_back(rig, kept)
+
+    def meanwhile() -> None:
+        rig.weather.meanwhile = lambda: None
+        rig.tick(standby)
+
+    rig.weather.errors = 290
+    rig.weather.meanwhile = meanwhile
+    rig.tick(leader)
+    assert rig.flags().paused
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("alone", [3, 7, 8, 12, 40])
+def test_a_redis_emptied_while_another_leads_gets_every_change_back(
+    rig: Rig, alone: int, restarted: bool
+) -> None:
+    controller = climbing(rig)
+    rig.tick(controller, 60)
+    changes = [record["id"] for record in rig.stream() if record["kind"] != "hold"]
+    assert len(changes) >= 4
+    rig.client.flushall()
+    rig.tick(rig.controller(file=rig.file.with_name("other.jsonl")), alone)
+    rig.tick(rig.controller() if restarted else controller)
+    assert {record["id"] for record in rig.stream()} >= set(changes)
+
+
+@pytest.mark.parametrize("behind_s", [0.0, 200.0, 400.0])
+def test_a_lost_pause_is_given_back_whatever_the_clock_of_who_paused(rig: Rig, behind_s: float) -> None:
+    controller = climbing(raw(rig))
+    rig.tick(controller, 12)
+    kept = saved(rig)
+    rig.weather.now -= behind_s
+    done = rig.person(Kind.PAUSE)["id"]
+    rig.weather.now += behind_s
+    rig.tick(controller)
+    go_back(rig, kept)
+    rig.tick(controller, 2)
+    assert rig.flags().paused
+    assert done in {record["id"] for record in rig.stream()}
+
+
+def test_a_lost_pause_is_given_back_where_the_leader_before_had_a_clock_ahead(rig: Rig) -> None:
+    first = climbing(raw(rig))
+    second = rig.controller(file=rig.file.with_name("second.jsonl"))
+    rig.tick(first, 12)
+    first.release()
+    rig.weather.now -= 300
+    rig.tick(second)
+    kept = saved(rig)
+    rig.weather.errors = 290
+    rig.tick(second, 3)
+    lost = {record["id"] for record in rig.stream() if record["kind"] == "pause"}
+    assert lost
+    go_back(rig, kept)
+    rig.weather.errors = 0
+    rig.tick(second, 2)
+    assert lost <= {record["id"] for record in rig.stream()}
+
+
+ODD_STATES = {"half a pair": '"config_hash":"\\ud800"', "a number too large": f'"tests_started":1{"0" * 30}'}
+
+
+@pytest.mark.parametrize("odd", ODD_STATES.values(), ids=ODD_STATES)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_state_that_another_wrote_keeps_nobody_from_being_paused(rig: Rig, odd: str, by_hand: bool) -> None:
+    controller = climbing(rig)
+    plain = json.loads(str(rig.client.get(state_key("microsoft"))))
+    plain.pop(json.loads(odd.partition(":")[0]))
+    rig.client.set(state_key("microsoft"), f"{{{odd},{json.dumps(plain)[1:]}")
+    if by_hand:
+        rig.person(Kind.PAUSE)
+    else:
+        rig.weather.errors = 290
+        rig.tick(controller, 4)
+    assert rig.flags().paused
+
+
+@pytest.mark.parametrize(
+    "odd", [{"at": None}, {"at": "y"}, {"revision": None}, {"to": None}, {"feature": "nobody"}]
+)
+def test_a_record_that_another_wrote_keeps_nobody_from_being_paused(rig: Rig, odd: dict[str, Any]) -> None:
+    controller = climbing(rig)
+    rig.tick(controller, 5)
+    record = rig.stream()[-1] | {"id": "microsoft-1-odd", "kind": "pause"} | odd
+    rig.client.xadd(decisions_key("microsoft"), {"record": json.dumps(record)})
+    rig.person(Kind.SET, 3.0)
+    rig.weather.errors = 290
+    rig.tick(controller, 4)
     assert rig.flags().paused
 
 
