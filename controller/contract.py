@@ -212,8 +212,12 @@ class Flags:
 CLOSED = Flags(missing=FLAG_NAMES)
 
 
+@lru_cache(4096)
 def parse_flags(texts: tuple[str | None, ...], revision: str | None = None) -> Flags:
-    """Read the texts of the four keys, in the order of FLAG_NAMES; None is a missing key."""
+    """Read the texts of the four keys, in the order of FLAG_NAMES; None is a missing key.
+
+    Lately read ones are kept: from tick to tick few flags change.
+    """
     enabled, internal_only, percent, paused = texts
     values = (
         _BOOLEANS.get(enabled or ""),

@@ -140,7 +140,8 @@ class PrometheusSource:
 
     def _selector(self, questions: Sequence[Question], now: float) -> str:
         """Ask for the recorded samples themselves: only a range selector gives their own timestamps."""
-        edges = {text for q in questions for text in _spellings(q.feature.latency_limit_s)}
+        limits_s = {q.feature.latency_limit_s for q in questions}
+        edges = {text for limit_s in limits_s for text in _spellings(limit_s)}
         edge_pattern = "|".join(re.escape(edge) for edge in ("", "+Inf", *sorted(edges))).replace(
             "\\", "\\\\"
         )

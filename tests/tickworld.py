@@ -1,7 +1,8 @@
 """A real Prometheus and a real Redis with the evidence of any number of features, to measure ticks on.
 
-A static page is scraped that holds the recorded series themselves: what the rules would have recorded of
-thousands of senders. Every scrape is a window of its own, so each tick has something new to judge.
+A static page is scraped that holds the recorded series themselves, with their labels alone: what the rules
+would have recorded of thousands of senders. Every scrape is a window of its own, so each tick has something
+new to judge; to the controller a window is three scrapes long, as it is by default.
 """
 
 import subprocess
@@ -59,8 +60,8 @@ class TickWorld:
         raise RuntimeError(f"not every feature is judged: {report.error} {reasons[:3]}")
 
     def tick(self, controller: Controller) -> Report:
-        """Tick once there is a new window to judge."""
-        time.sleep(1.1 * self.settings.window_s)
+        """Tick at the next of the instants that lie a window apart: each has one new window to judge."""
+        time.sleep(self.settings.window_s - time.time() % self.settings.window_s)
         return controller.tick()
 
     def turns(self, controller: Controller) -> tuple[int, int]:
@@ -96,7 +97,7 @@ def tick_world(
             redis_url=server.url,
             prometheus_url=prometheus.url,
             window_s=window_s,
-            scrape_s=window_s,
+            scrape_s=window_s / 3,
             journal=journal,
             log_unchanged_holds=False,
         )
@@ -126,11 +127,12 @@ def _rules(window_s: float) -> str:
 
 def _configuration(page_port: int, folder: Path, window_s: float) -> str:
     return f"""
-global: {{scrape_interval: {window_s:g}s, evaluation_interval: 30s}}
+global: {{scrape_interval: {window_s * 1000:.0f}ms, evaluation_interval: 30s}}
 rule_files: [{folder}/rules.yml]
 scrape_configs:
   - job_name: {contract.SENDER_JOB}
     metrics_path: /{_PAGE}
+    metric_relabel_configs: [{{action: labeldrop, regex: "job|instance"}}]
     static_configs: [{{targets: ["127.0.0.1:{page_port}"]}}]
 """
 
