@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from controller.flagstore import FlagStore, connect
+from controller.flagstore import FlagStore
 from controller.journal import FileJournal, Journal, Journals, LogJournal
 from controller.lease import Lease, NoLease, RedisLease
 from controller.progress import Lengths
 from controller.prometheus import PrometheusSource
 from controller.reconcile import Reconciler
+from controller.redisstore import connect
 from controller.settings import Settings
 from controller.storage import open_store, redis_timeout_s
 from controller.tick import Controller

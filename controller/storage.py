@@ -1,6 +1,7 @@
 """Opens the flag store that the settings name; commands that need nothing else load nothing else."""
 
-from controller.flagstore import DryRunStore, FlagStore, RedisFlagStore, connect
+from controller.flagstore import DryRunStore, FlagStore
+from controller.redisstore import RedisFlagStore, connect
 from controller.settings import Settings
 
 _REDIS_TIMEOUT_S = 2.0

@@ -12,12 +12,13 @@ from controller.contract import FLAG_NAMES, Flags, flag_key
 from controller.decision.model import Evidence, Kind, Window
 from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES
-from controller.flagstore import FlagStore, RedisFlagStore, connect
+from controller.flagstore import FlagStore
 from controller.journal import FileJournal, Journal, Journals
 from controller.lease import RedisLease
 from controller.operate import operate
 from controller.reconcile import Reconciler
 from controller.redispool import key_prefix
+from controller.redisstore import RedisFlagStore, connect
 from controller.tick import Controller, Report
 
 FEATURE = ROLLOUT_FEATURES["microsoft"]

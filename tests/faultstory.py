@@ -18,9 +18,10 @@ from waiting import wait_until
 from controller.contract import LEASE_KEY, flag_key, flag_keys, revision_key
 from controller.decision.model import Kind
 from controller.features import load_features
-from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.flagstore import StoreError
 from controller.journal import Journals, read_file
 from controller.operate import operate
+from controller.redisstore import RedisFlagStore, connect
 
 GATE_LIMIT_S = 3.0
 

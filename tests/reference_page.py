@@ -33,8 +33,8 @@ from controller.decision import model
 from controller.decision.model import REASONS, Kind
 from controller.face import Face
 from controller.features import ROLLOUT_FEATURES
-from controller.flagstore import RedisFlagStore, connect
 from controller.operations import Operation
+from controller.redisstore import RedisFlagStore, connect
 from controller.server import build_app
 from controller.settings import SECRETS, Settings
 from controller.telemetry import Telemetry

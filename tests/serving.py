@@ -21,9 +21,9 @@ from controller.contract import Flags, decisions_key
 from controller.decision.model import Kind
 from controller.face import Face
 from controller.features import ROLLOUT_FEATURES, RolloutFeature
-from controller.flagstore import RedisFlagStore, connect
 from controller.journal import Journals
 from controller.operate import operate
+from controller.redisstore import RedisFlagStore, connect
 from controller.server import build_app
 from controller.settings import Settings
 from controller.tick import Report

@@ -20,8 +20,9 @@ from controller.console import (
     terminal_width,
 )
 from controller.contract import format_percent
-from controller.flagstore import FlagStore, StoreError, connect
+from controller.flagstore import FlagStore, StoreError
 from controller.lease import leader
+from controller.redisstore import connect
 from controller.settings import Settings
 from controller.standing import standing
 from controller.storage import open_store, redis_timeout_s

@@ -13,7 +13,7 @@ from urllib3.util.retry import Retry
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
 from controller.demo.processes import Process, Processes, answers, free_port
 from controller.demo.servers import Ports, start_prometheus, start_redis
-from controller.flagstore import RedisFlagStore, connect
+from controller.redisstore import RedisFlagStore, connect
 from controller.rules.book import rule_files
 from controller.rules.scale import Scale
 from controller.settings import Settings, load_settings

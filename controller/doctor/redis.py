@@ -9,8 +9,9 @@ import redis
 
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, applied_key, decisions_key
 from controller.doctor.finding import Finding, away, bad, note, ok, until_away
-from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.flagstore import StoreError
 from controller.redispool import key_prefix
+from controller.redisstore import RedisFlagStore, connect
 from controller.settings import Settings
 
 OLDEST = (6, 2)

@@ -14,8 +14,8 @@ from adapter import SendUnknownError, StructuredError
 from adapter.idempotency import redis_key
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
-from controller.flagstore import connect
 from controller.redispool import key_prefix
+from controller.redisstore import connect
 
 pytestmark = pytest.mark.servers
 

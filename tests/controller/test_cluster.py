@@ -36,10 +36,11 @@ from controller.contract import FLAG_NAMES
 from controller.decision.model import Kind
 from controller.doctor.redis import look_at_redis
 from controller.features import ROLLOUT_FEATURES, ConfigError
-from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.flagstore import StoreError
 from controller.notifier import Notifier
 from controller.receivers import Receiver
 from controller.redispool import key_prefix
+from controller.redisstore import RedisFlagStore, connect
 from controller.redisurl import read_home
 from controller.settings import Settings, load_settings, shown
 from controller.stream import Streams, aconnect

@@ -13,18 +13,10 @@ from snapshots import at_step
 
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, Flags, decisions_key, flag_key, revision_key
 from controller.decision.decide import decide
-from controller.flagstore import (
-    DryRunStore,
-    Outcome,
-    RedisFlagStore,
-    Stored,
-    StoreError,
-    Write,
-    connect,
-    find_record,
-)
+from controller.flagstore import DryRunStore, Outcome, Stored, StoreError, Write, find_record
 from controller.recordtext import dump
 from controller.redispool import key_prefix
+from controller.redisstore import RedisFlagStore, connect
 
 OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False)
 

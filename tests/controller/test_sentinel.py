@@ -20,10 +20,11 @@ from adapter.store import open_redis
 from controller.contract import flag_keys
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
-from controller.flagstore import RedisFlagStore, StoreError, connect
+from controller.flagstore import StoreError
 from controller.journal import Journals
 from controller.lease import RedisLease
 from controller.operate import operate
+from controller.redisstore import RedisFlagStore, connect
 from controller.redisurl import read_home
 from controller.settings import load_settings, shown
 from controller.stream import Streams, aconnect

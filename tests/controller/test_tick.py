@@ -15,9 +15,10 @@ from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Windo
 from controller.decision.record import verify
 from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES, RolloutFeature
-from controller.flagstore import DryRunStore, FlagStore, Outcome, RedisFlagStore, StoreError, Write
+from controller.flagstore import DryRunStore, FlagStore, Outcome, StoreError, Write
 from controller.lease import Lease, NoLease, RedisLease
 from controller.operate import operate
+from controller.redisstore import RedisFlagStore
 from controller.tick import Controller, Report
 
 TICK_S = 30.0

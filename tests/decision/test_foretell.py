@@ -16,8 +16,8 @@ from controller.decision.decide import decide
 from controller.decision.forecast import breach, forecast
 from controller.decision.judge import feature_tests
 from controller.decision.model import Kind, Snapshot
-from controller.flagstore import RedisFlagStore, connect
 from controller.journal import FileJournal
+from controller.redisstore import RedisFlagStore, connect
 from controller.simulation import Traffic, binomial, poisson, ramp
 
 TESTS = feature_tests(FEATURE, 30.0)

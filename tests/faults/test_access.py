@@ -17,7 +17,7 @@ from servers import RedisServer, free_port
 from adapter.flags import RolloutGate
 from controller.contract import FLAGS_CHANNEL, LEASE_KEY, flag_key
 from controller.decision.model import Kind
-from controller.flagstore import connect
+from controller.redisstore import connect
 from controller.session import BoundedSession
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"

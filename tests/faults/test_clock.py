@@ -12,9 +12,9 @@ from waiting import wait_until
 from controller.decision.model import Kind
 from controller.decision.record import verify
 from controller.features import load_features
-from controller.flagstore import RedisFlagStore, connect
 from controller.journal import Journals
 from controller.operate import operate
+from controller.redisstore import RedisFlagStore, connect
 
 pytestmark = pytest.mark.servers
 [LIBRARY] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")

@@ -18,9 +18,9 @@ from waiting import wait_until
 from controller.contract import flag_key, state_key
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
-from controller.flagstore import RedisFlagStore, connect
 from controller.journal import Journals, read_file
 from controller.operate import operate
+from controller.redisstore import RedisFlagStore, connect
 
 pytestmark = pytest.mark.servers
 TAKEOVER_S = LEASE_S + TICK_S

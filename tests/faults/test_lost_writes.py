@@ -14,8 +14,9 @@ from controller import journal
 from controller.contract import decisions_key, revision_key, state_key
 from controller.decision.model import Kind
 from controller.decision.record import verify
-from controller.flagstore import Outcome, RedisFlagStore, StoreError, Write
+from controller.flagstore import Outcome, StoreError, Write
 from controller.journal import read_file
+from controller.redisstore import RedisFlagStore
 
 _FLAG_KEYS = [f"flags:microsoft:{name}" for name in ("enabled", "internal_only", "rollout_percent", "paused")]
 
