@@ -8,17 +8,17 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import structlog
 
+from controller.acting import Act, Acts, Case, needs_no_lease, refusal
 from controller.contract import Flags
-from controller.decision.byhand import OUTSIDE, external_change
-from controller.decision.decide import decide, overruled
-from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
-from controller.decision.plain import to_plain
+from controller.decision.byhand import external_change
+from controller.decision.decide import decide
+from controller.decision.model import Evidence, Kind, Reason, RolloutFeature, Snapshot, State
 from controller.decision.ramp import safer, same_flags
-from controller.decision.record import flags_from_record, record_of, state_to_dict
+from controller.decision.record import flags_from_record
 from controller.evidence import MetricSource, Question
 from controller.features import config_hash
 from controller.flagstore import (
@@ -26,11 +26,8 @@ from controller.flagstore import (
     Outcome,
     Stored,
     StoreError,
-    Write,
     first_flags,
-    new_decision_id,
     read_state,
-    state_text,
     was_there,
     write_surely,
 )
@@ -40,21 +37,6 @@ from controller.lease import Leadership, Lease
 from controller.recordtext import dump
 from controller.watch import Said
 
-CONTROLLER = "controller"
-"""The actor where this daemon decided."""
-
-_APPLIED = {
-    Outcome.APPLIED: "applied",
-    Outcome.SKIPPED: "skipped",
-    Outcome.CONFLICT: "conflict",
-    Outcome.FENCED: "failed",
-    Outcome.FAILED: "failed",
-}
-_REFUSALS = {
-    Outcome.CONFLICT: Reason.CONFLICT,
-    Outcome.FENCED: Reason.NOT_LEADER,
-    Outcome.FAILED: Reason.CONFLICT,
-}
 _REFUSED = "Redis refuses to keep a decision"
 
 
@@ -90,35 +72,6 @@ class CatchUp(Protocol):
     """What compares the journals of one feature, and tells whether the store is no longer as it was read."""
 
     def __call__(self, stored: Stored, *, foreign: bool) -> bool: ...
-
-
-class _Left(NamedTuple):
-    """The state of a feature that this controller wrote last: as the store holds it, and as it was."""
-
-    text: str
-    state: State
-    plain: Mapping[str, Any]
-    """The state as its record has it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Case:
-    """One feature's way through a tick."""
-
-    stored: Stored
-    snapshot: Snapshot
-    decision: Decision
-    outside: Decision | None
-    """The change that somebody made without this product, if there was one."""
-
-
-class _Act(NamedTuple):
-    """What is to be written of a case, and what of it is told."""
-
-    case: _Case
-    records: Sequence[dict[str, Any]]
-    state: Mapping[str, Any]
-    write: Write
 
 
 class Controller:
@@ -160,7 +113,7 @@ class Controller:
         self._dry_run = dry_run
         self._known = dict(known or {})
         self._catch_up = catch_up
-        self._left: dict[str, _Left] = {}
+        self._acts = Acts(dry_run=dry_run, deadline_s=deadline_s)
         self._said = Said()
         self._log = structlog.get_logger("tick")
         self.use(features)
@@ -169,7 +122,7 @@ class Controller:
         """Decide over these features from the next tick on."""
         self._features = dict(features)
         self._hashes = {name: config_hash(feature) for name, feature in features.items()}
-        self._configs = {name: to_plain(feature) for name, feature in features.items()}
+        self._acts.use(features)
 
     def tick(self) -> Report:
         """Decide every feature once."""
@@ -208,11 +161,10 @@ class Controller:
         left_s = self._deadline_s - (self._monotonic() - started)
         evidence = self._source.read(questions, now, left_s)
         judged = [
-            self._judged(one, state, evidence[one.feature], now)
+            self._judged(one, state, evidence[one.feature], now, leadership)
             for one, state in zip(stored, states, strict=True)
         ]
-        cases = [case for case in judged if case and (leadership or _needs_no_lease(case))]
-        records, outcomes = self._act(cases, leadership)
+        records, outcomes = self._act([act for act in judged if act])
         left = _flags_left(stored, records)
         for one in stored:
             self._remember(one, left[one.feature])
@@ -240,7 +192,7 @@ class Controller:
 
     def _gives_back(self, stored: Stored) -> bool:
         """Compare the journals of a feature, and tell whether that changed what the store holds."""
-        foreign = self._our_state(stored) is None or self._moved(stored)
+        foreign = self._acts.our_state(stored) is None or self._moved(stored)
         return self._catch_up is not None and self._catch_up(stored, foreign=foreign)
 
     def _create(self, stored: Stored) -> None:
@@ -258,37 +210,39 @@ class Controller:
             self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
 
     def _state(self, stored: Stored) -> State:
-        ours = self._our_state(stored)
+        ours = self._acts.our_state(stored)
         state, mistake = read_state(stored) if ours is None else (ours, "")
         self._say("state_unreadable", stored.feature, mistake)
         return state
-
-    def _our_state(self, stored: Stored) -> State | None:
-        """Give the state that was read where it is the one left here, which then need not be read anew."""
-        left = self._left.get(stored.feature)
-        return left.state if left is not None and left.text == stored.state else None
 
     def _moved(self, stored: Stored) -> bool:
         """Whether another wrote the flags; who pauses what is paused leaves the state as it was."""
         known = self._known.get(stored.feature)
         return known is not None and known.revision != stored.flags.revision
 
-    def _judged(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case | None:
-        """Decide one feature. What goes wrong in it must not keep another from being paused."""
-        case, mistake = None, ""
+    def _judged(
+        self, stored: Stored, state: State, evidence: Evidence, now: float, leadership: Leadership | None
+    ) -> Act | None:
+        """Decide one feature, and give what is to be done; a standby only pauses.
+
+        What goes wrong in a feature must not keep another from being paused.
+        """
+        act, mistake = None, ""
         try:
             case = self._case(stored, state, evidence, now)
+            if leadership or needs_no_lease(case.decision):
+                act = self._acts.of(case, leadership)
         except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
             mistake = repr(error)
         self._say("decision_failed", stored.feature, mistake)
-        return case
+        return act
 
     def _say(self, event: str, feature: str, error: str) -> None:
         """Log what is wrong with a feature when it is new; an empty text says that it is well again."""
         if self._said.is_new(f"{event} {feature}", error):
             self._log.error(event, feature=feature, error=error)
 
-    def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> _Case:
+    def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> Case:
         feature = self._features[stored.feature]
         snapshot = Snapshot(
             now=now,
@@ -301,36 +255,33 @@ class Controller:
             frozen=open_freeze(feature, now, evidence.now),
             newer=self._newer(stored),
         )
-        return _Case(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
+        return Case(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
 
     def _newer(self, stored: Stored) -> Flags | None:
         """Give the flags as they were last known, where those read are of an earlier revision."""
         known = self._known.get(stored.feature)
         return known if known is not None and stored.flags.revision < known.revision else None
 
-    def _act(
-        self, cases: Sequence[_Case], leadership: Leadership | None
-    ) -> tuple[list[dict[str, Any]], list[Outcome]]:
+    def _act(self, acts: Sequence[Act]) -> tuple[list[dict[str, Any]], list[Outcome]]:
         """Write all decisions in one round trip and give their records, and what became of each write."""
-        acts = [self._as_act(case, leadership) for case in cases]
         outcomes = write_surely(self._store, [act.write for act in acts])
-        told = [
-            record
-            for act, outcome in zip(acts, outcomes, strict=True)
-            for record in self._as_it_went(act, outcome)
-        ]
+        told: list[dict[str, Any]] = []
         for act, outcome in zip(acts, outcomes, strict=True):
-            self._note(act, outcome)
+            refused = refusal(act, outcome)
+            told += act.records if refused is None else [self._kept(refused)]
+            self._acts.note(act, outcome)
         self._journal.keep(*told)
         return told, outcomes
 
-    def _note(self, act: _Act, outcome: Outcome) -> None:
-        """Keep the state that was left, so that another's shows."""
-        feature = act.write.stored.feature
-        if outcome is Outcome.APPLIED:
-            self._left[feature] = _Left(act.write.state, act.case.decision.state, act.state)
-        else:
-            self._left.pop(feature, None)
+    def _kept(self, refused: dict[str, Any]) -> dict[str, Any]:
+        """Keep the record of a refused decision in the stream too, where that can be."""
+        trouble = ""
+        try:
+            self._store.append(refused["feature"], dump(refused))
+        except StoreError as error:
+            trouble = str(error)
+        self._say("refusal_not_kept", refused["feature"], trouble)
+        return refused
 
     def _remember(self, stored: Stored, left: Flags) -> None:
         """Take the flags for known as this tick left them.
@@ -344,80 +295,6 @@ class Controller:
         if not back and not stored.flags.missing:
             self._known[stored.feature] = left
 
-    def _records(self, case: _Case, epoch: int) -> list[dict[str, Any]]:
-        """Give the record of a change from outside, if there was one, and the decision's."""
-        revision = case.stored.flags.revision
-        left = max(revision, newer.revision) + 1 if (newer := case.snapshot.newer) else revision + 1
-        decided = self._record(
-            case, case.decision, CONTROLLER, epoch, left if _changes(case.decision) else revision
-        )
-        if case.outside is None:
-            return [decided]
-        return [self._record(case, case.outside, OUTSIDE, epoch, revision), decided]
-
-    def _record(
-        self, case: _Case, decision: Decision, actor: str, epoch: int, revision: int
-    ) -> dict[str, Any]:
-        left = self._left.get(case.stored.feature)
-        return record_of(
-            case.snapshot,
-            decision,
-            decision_id=new_decision_id(case.stored.feature, case.snapshot.now),
-            actor=actor,
-            dry_run=self._dry_run,
-            applied=_APPLIED[Outcome.SKIPPED if self._dry_run else Outcome.APPLIED],
-            epoch=epoch,
-            revision=case.stored.flags.revision if self._dry_run else revision,
-            config=self._configs[case.stored.feature],
-            state_before=left.plain if left is not None and left.state is case.snapshot.state else None,
-        )
-
-    def _as_act(self, case: _Case, leadership: Leadership | None) -> _Act:
-        records = self._records(case, leadership.epoch if leadership else 0)
-        state = state_to_dict(case.decision.state)
-        text = state_text(state, records[-1]["id"])
-        return _Act(case, records, state, self._as_write(case, records, text, leadership))
-
-    def _as_write(
-        self, case: _Case, records: Sequence[dict[str, Any]], state: str, leadership: Leadership | None
-    ) -> Write:
-        granted_ms = leadership.granted_ms if leadership else None
-        until_ms = None if granted_ms is None else granted_ms + int(self._deadline_s * 1000)
-        return Write(
-            decision_id=records[-1]["id"],
-            stored=case.stored,
-            records=tuple(dump(record) for record in records),
-            state=state,
-            flags=case.decision.flags if _changes(case.decision) else None,
-            above_revision=case.snapshot.newer.revision if case.snapshot.newer else 0,
-            epoch=None if _needs_no_lease(case) or not leadership else leadership.epoch,
-            until_ms=None if _needs_no_lease(case) else until_ms,
-        )
-
-    def _as_it_went(self, act: _Act, outcome: Outcome) -> Sequence[dict[str, Any]]:
-        """Give the records as written, or the one that stands instead when they were refused."""
-        case, records = act.case, act.records
-        if outcome not in _REFUSALS:
-            return records
-        refused = overruled(case.snapshot, case.decision, _REFUSALS[outcome])
-        told = record_of(
-            case.snapshot,
-            refused,
-            decision_id=records[-1]["id"],
-            actor=CONTROLLER,
-            dry_run=False,
-            applied=_APPLIED[outcome],
-            epoch=records[-1]["epoch"],
-            revision=case.stored.flags.revision,
-        )
-        trouble = ""
-        try:
-            self._store.append(case.stored.feature, dump(told))
-        except StoreError as error:
-            trouble = str(error)
-        self._say("refusal_not_kept", case.stored.feature, trouble)
-        return [told]
-
 
 def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) -> dict[str, Flags]:
     """Give the flags of each feature after a tick: as read, or as an applied record says."""
@@ -426,14 +303,6 @@ def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) 
         if record["applied"] == "applied" and record["kind"] != Kind.EXTERNAL_CHANGE:
             left[record["feature"]] = flags_from_record(record)
     return left
-
-
-def _needs_no_lease(case: _Case) -> bool:
-    return case.decision.kind is Kind.PAUSE
-
-
-def _changes(decision: Decision) -> bool:
-    return decision.kind in {Kind.STEP_UP, Kind.STEP_BACK, Kind.PAUSE}
 
 
 @contextmanager

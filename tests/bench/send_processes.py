@@ -19,11 +19,11 @@ from typing import Any
 import redis
 from bench.report import ROOT, median
 from bench.send_mails import MAILS, TOKEN
-from bench.send_race import message_of
+from bench.send_race import message_of, send_as
 from prometheus_client import start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 
-from adapter import Runtime, StaticTokens, outlook_send
+from adapter import Runtime, StaticTokens
 from controller.contract import ACTION_EXEC_TOTAL
 
 PROCESSES = (1, 2, 4)
@@ -159,15 +159,7 @@ async def send(runtime: Runtime, mail: str, count: int) -> None:
 
     async def sender() -> None:
         for n in numbers:
-            await outlook_send(
-                message.to,
-                message.subject,
-                message.body_html,
-                attachments=message.attachments,
-                inline_images=message.inline_images,
-                user_id=f"user-{os.getpid()}-{n % USERS}",
-                runtime=runtime,
-            )
+            await send_as(message, runtime, f"user-{os.getpid()}-{n % USERS}")
 
     await asyncio.gather(*(sender() for _ in range(AT_ONCE)))
 

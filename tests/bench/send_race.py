@@ -123,17 +123,21 @@ async def rounds(contenders: Mapping[str, Contender]) -> Rounds:
     ]
 
 
+async def send_as(message: OutgoingMessage, runtime: Runtime, user_id: str) -> None:
+    await outlook_send(
+        message.to,
+        message.subject,
+        message.body_html,
+        attachments=message.attachments,
+        inline_images=message.inline_images,
+        user_id=user_id,
+        runtime=runtime,
+    )
+
+
 def ours(message: OutgoingMessage, runtime: Runtime) -> Contender:
     async def send() -> None:
-        await outlook_send(
-            message.to,
-            message.subject,
-            message.body_html,
-            attachments=message.attachments,
-            inline_images=message.inline_images,
-            user_id="bench",
-            runtime=runtime,
-        )
+        await send_as(message, runtime, "bench")
 
     return lambda: at_once(send)
 
