@@ -8,11 +8,13 @@ from typing import Any, cast
 import fakeredis
 import pytest
 import redis
+from structlog.testing import capture_logs
 
 from controller.chain import broken_links
 from controller.contract import EPOCH_KEY, LEASE_KEY, flag_key
-from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Window
-from controller.decision.record import verify
+from controller.decision.decide import decide
+from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Snapshot, Window
+from controller.decision.record import record_of, verify
 from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES, RolloutFeature
 from controller.flagstore import DryRunStore, FlagStore, Outcome, StoreError, Write
@@ -239,6 +241,27 @@ def test_a_hand_edit_before_an_approval_is_recorded_once(story: Story) -> None:
     assert [record["kind"] for record in story.history()].count("external_change") == 1
     assert list(broken_links(story.history())) == []
     assert story.history() == story.kept.records
+
+
+@pytest.mark.parametrize("place", ["controller.tick.decide", "controller.acting.record_of"])
+def test_a_mistake_in_one_feature_keeps_no_other_from_being_decided(
+    story: Story, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    story.features = {"google": replace(FEATURE, name="google"), "microsoft": FEATURE}
+    controller = story.controller()
+    story.person(Kind.ENABLE)
+    right = decide if place.endswith("decide") else record_of
+
+    def mistaken(snapshot: Snapshot, *args: Any, **named: Any) -> Any:
+        if snapshot.feature.name == "google":
+            raise ArithmeticError("a mistake of ours")
+        return right(snapshot, *args, **named)
+
+    monkeypatch.setattr(place, mistaken)
+    with capture_logs() as logs:
+        report = story.ticks(controller, 3)
+    assert [record["feature"] for record in report.records] == ["microsoft"]
+    assert [line["feature"] for line in logs if line["event"] == "decision_failed"] == ["google"]
 
 
 def test_an_act_that_changes_nothing_breaks_no_chain_of_revisions(story: Story) -> None:
