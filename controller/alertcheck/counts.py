@@ -92,11 +92,12 @@ def truth(life: Life, after: int, until: int) -> float | None:
 
 
 _LOOK_BACK_SLOTS = 30 * SLOTS
+_SAME_START_SLOTS = 0.0005
 
 
 def _same_process(before: Scrape, scrape: Scrape, life: Life) -> bool:
     if life.tells_start:
-        return before.started == scrape.started
+        return abs(before.started - scrape.started) < _SAME_START_SLOTS
     return (scrape.value or 0) >= (before.value or 0)
 
 
@@ -141,9 +142,11 @@ def worlds(phase: int) -> dict[str, tuple[Life, ...]]:
 
     rising = run([7, 10, 20, 21, 24, 24, 30, 100, 101, 101, 102, 140, 141, 150, 170, 171])
     restart = (*run([50, 60, 70]), *run([90, 95, 96, 99], first=3, started=born(3)))
+    rounded = (*rising[:5], *(replace(one, started=LONG_AGO + 0.0001) for one in rising[5:]))
     late_child = (*run([40, 44]), *run([None, 45, 47], first=2, started=born(2)))
     return {
         "steady traffic": (Life(rising),),
+        "a start that its storage rounds": (Life(rounded),),
         "silence": (Life(run([5] * 16)),),
         "a restart beyond the old count": (Life(restart),),
         "a counter that fell": (Life(run([50, 60, 70, 4, 6, 9]), tells_start=False),),

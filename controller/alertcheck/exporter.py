@@ -84,19 +84,26 @@ class Exporter:
             return self._all()
 
     def _all(self) -> dict[Key, float]:
-        return {key: value + self._before.get(key, 0.0) for key, value in self._totals.items()}
+        return {key: value + self._before.get(key, 0.0) for key, value in self._exported().items()}
+
+    def _exported(self) -> dict[Key, float]:
+        """Give the counters with few digits, so that VictoriaMetrics gives them back unchanged.
+
+        A counter whose last digits change from one reading to the next may seem to fall, and to begin anew.
+        """
+        return {key: round(value, 3) for key, value in self._totals.items()}
 
     def senders_text(self) -> str:
         with self._lock:
             self._settle()
-            values = {key: value for key, value in self._totals.items() if key[0] != ROLLOUT_TICKS_TOTAL}
+            values = {key: value for key, value in self._exported().items() if key[0] != ROLLOUT_TICKS_TOTAL}
             values["process_start_time_seconds", ()] = self.started_at
         return _text(values)
 
     def controller_text(self) -> str:
         with self._lock:
             self._settle()
-            values = {key: value for key, value in self._totals.items() if key[0] == ROLLOUT_TICKS_TOTAL}
+            values = {key: value for key, value in self._exported().items() if key[0] == ROLLOUT_TICKS_TOTAL}
         values[ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS, ()] = self._still_since or time.time()
         values[ROLLOUT_LEADER, ()] = self._leaders
         for feature in self._features:

@@ -17,6 +17,9 @@ from controller.rules.scale import Scale, duration
 _JOB = f'{{job="{SENDER_JOB}"}}'
 _PROCESS_START = f"process_start_time_seconds{_JOB}"
 _CONTROLLER = "the controller"
+_SAME_START_S = 0.001
+"""Starts that differ by less are one: VictoriaMetrics keeps about 15 digits, so that a longer number comes
+back changed in its last ones from one reading to the next, and a whole counter would be counted again."""
 
 HEADER = """\
 Counts since the evaluation before, for every feature at once: a new feature needs no new rule here.
@@ -86,8 +89,7 @@ last_over_time(
             )
           ) >= 0
           unless on (job, instance)
-            {started}
-            != last_over_time({_PROCESS_START}[{back}] offset {step})
+            abs({started} - last_over_time({_PROCESS_START}[{back}] offset {step})) > {_SAME_START_S:g}
         )
         or (
           {now}

@@ -37,6 +37,8 @@ EQUIVALENT = {
     "5m becomes 360000ms": "a longer look-back for the start of a process, or for the mark of silence",
     "5m becomes 240000ms": "a shorter look-back for the mark of silence",
     "10s becomes 12000ms": "a value of the step before brings nothing",
+    "0.001 becomes 0.0009": "no two processes begin so close",
+    "0.001 becomes 0.0011": "no two processes begin so close",
 }
 """Changes of the evidence that change no count, at one or more of their places, and why."""
 

@@ -135,7 +135,7 @@ def test_recorded_counts_add_up_to_what_was_sent_through_scrape_gaps_and_restart
     slow = counting.counted(EVIDENCE_LATENCY_BUCKET, ',le="+Inf"') - counting.counted(
         EVIDENCE_LATENCY_BUCKET, ',le="0.5"'
     )
-    assert slow == pytest.approx(total(counting, "action_exec_total") * BUSY.slow_share, rel=1e-6)
+    assert slow == pytest.approx(total(counting, "action_exec_total") * BUSY.slow_share, abs=0.01)
 
 
 @pytest.mark.servers
