@@ -3,7 +3,7 @@
 The order is fixed: enabled, paused, percentage, internal-only. What is missing or cannot be read is closed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -70,8 +70,12 @@ def bucket(salt: str, user_id: str) -> int:
     A user who is in at p % is in at every higher percentage, and two salts share no pattern.
     Another hash, salt or rounding would throw the users of every running rollout about.
     """
-    first_word: int = _first_word(sha256(f"{salt}:{user_id}".encode()).digest())[0]
-    return first_word * BUCKETS >> 32
+    return _bucket_of(sha256(f"{salt}:{user_id}".encode()))
+
+
+def _bucket_of(hashed: "Hash") -> int:
+    word: int = first_word(hashed.digest())[0]
+    return word * BUCKETS >> 32
 
 
 def threshold(percent: float) -> int:
@@ -95,37 +99,44 @@ class Rule:
     """The flags of one feature, made ready so that an answer costs one hash and one comparison."""
 
     flags: Flags
-    salted: "Hash"
-    """A hash that has read the salt and the colon; a copy of it reads the user id."""
+    salted: "Callable[[], Hash]"
+    """Gives a hash that has read the salt and the colon, and now reads the user id."""
     threshold: int
     shut: GateReason | None
     """Why the gate is closed for everybody; None when it depends on the send."""
     internal_domains: InternalDomains
+    open_below: int
+    """Below this bucket everybody is in, whomever they write to."""
+    out_from: int
+    """From this bucket on everybody is out because of the percentage."""
 
     @classmethod
     def of(cls, flags: Flags, salt: str, internal_domains: InternalDomains = NO_DOMAINS) -> "Rule":
+        shut, first_out = _shut(flags), threshold(flags.rollout_percent)
         return cls(
             flags=flags,
-            salted=sha256(f"{salt}:".encode()),
-            threshold=threshold(flags.rollout_percent),
-            shut=_shut(flags),
+            salted=sha256(f"{salt}:".encode()).copy,
+            threshold=first_out,
+            shut=shut,
             internal_domains=internal_domains,
+            open_below=0 if shut or flags.internal_only else first_out,
+            out_from=NO_BUCKET if shut else first_out,
         )
 
     def answer(self, user_id: str, recipients: Iterable[Recipient] = ()) -> GateAnswer:
-        hashed = self.salted.copy()
+        hashed = self.salted()
         try:
             hashed.update(user_id.encode())
         except (AttributeError, UnicodeEncodeError):
             return GateAnswer(False, self.shut or GateReason.UNUSABLE_USER_ID, NO_BUCKET)
-        place = _first_word(hashed.digest())[0] * BUCKETS >> 32
+        place = _bucket_of(hashed)
         if self.shut is not None:
             return GateAnswer(False, self.shut, place)
         if place >= self.threshold:
-            return _answer(GateAnswer, (False, _NOT_IN_ROLLOUT, place))
+            return GateAnswer(False, GateReason.NOT_IN_ROLLOUT, place)
         if self.flags.internal_only and self.external(recipients):
             return GateAnswer(False, _name(self.flags, "internal_only", GateReason.EXTERNAL_RECIPIENT), place)
-        return _answer(GateAnswer, (True, _IN_ROLLOUT, place))
+        return GateAnswer(True, GateReason.IN_ROLLOUT, place)
 
     def external(self, recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:
         """Give the recipients that are not internal, whether or not that closes the gate."""
@@ -133,13 +144,8 @@ class Rule:
         return tuple(recipient for recipient in listed if not self.internal_domains.has(recipient))
 
 
-_first_word = Struct(">I").unpack_from
+first_word = Struct(">I").unpack_from
 """Takes the first 32 bits of a hash, most significant first, as a number in a tuple."""
-
-_answer = tuple.__new__
-"""Makes a GateAnswer in half the time of calling it; only the two most frequent answers need that."""
-
-_IN_ROLLOUT, _NOT_IN_ROLLOUT = GateReason.IN_ROLLOUT, GateReason.NOT_IN_ROLLOUT
 
 
 def _shut(flags: Flags) -> GateReason | None:

@@ -4,7 +4,7 @@ Times are seconds on a monotonic clock, given as arguments.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from adapter.domains import InternalDomains, Recipient
 from adapter.gate import NO_BUCKET, GateAnswer, GateReason, Rule
@@ -13,7 +13,6 @@ from controller.contract import CLOSED, FLAG_NAMES, Flags, flag_keys, parse_flag
 STALE_AFTER_S = 3.0
 """Older flags let nobody in."""
 
-_STALE = GateReason.STALE
 _UNKNOWN_FEATURE = GateAnswer(False, GateReason.UNKNOWN_FEATURE, NO_BUCKET)
 _KEYS_PER_FEATURE = len(FLAG_NAMES) + 1
 
@@ -27,6 +26,10 @@ class Snapshot:
     rules: Mapping[str, Rule]
     texts: Sequence[str | None] = ()
     """The values of `keys`, which the rules were made from."""
+    fresh_until: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fresh_until", self.asked_at + STALE_AFTER_S)
 
     def answer(self, feature: str, user_id: str, recipients: Iterable[Recipient], now: float) -> GateAnswer:
         """Answer for one send: closed for everybody when the flags are stale."""
@@ -34,12 +37,12 @@ class Snapshot:
         if rule is None:
             return _UNKNOWN_FEATURE
         answer = rule.answer(user_id, recipients)
-        return answer if now - self.asked_at <= STALE_AFTER_S else GateAnswer(False, _STALE, answer.bucket)
+        return answer if now <= self.fresh_until else GateAnswer(False, GateReason.STALE, answer.bucket)
 
     def obeyed(self, feature: str, now: float) -> Flags:
         """Give the flags that answers follow: closed ones, of revision 0, when they are stale."""
         rule = self.rules.get(feature)
-        return rule.flags if rule and now - self.asked_at <= STALE_AFTER_S else CLOSED
+        return rule.flags if rule and now <= self.fresh_until else CLOSED
 
 
 def unread(salts: Mapping[str, str], internal: InternalDomains) -> Snapshot:

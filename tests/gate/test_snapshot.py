@@ -1,11 +1,16 @@
 """A snapshot answers from one reading, closes when it is too old, and keeps rules that did not change."""
 
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.domains import NO_DOMAINS
-from adapter.gate import NO_BUCKET, GateReason
+from adapter.domains import NO_DOMAINS, InternalDomains
+from adapter.flags import RolloutGate
+from adapter.gate import NO_BUCKET, GateAnswer, GateReason
 from adapter.snapshot import STALE_AFTER_S, keys, renewed, unread
 from controller.contract import CLOSED
 
@@ -29,13 +34,39 @@ def test_keys_are_asked_for_feature_by_feature_with_the_revision_last() -> None:
 @given(age_s=st.floats(0, 10))
 def test_nobody_is_let_in_by_flags_older_than_three_seconds(age_s: float) -> None:
     given_answer = READ.answer("microsoft", "user-1", (), 100.0 + age_s)
-    assert given_answer.open == (100.0 + age_s - 100.0 <= STALE_AFTER_S)
+    assert given_answer.open == (100.0 + age_s <= 100.0 + STALE_AFTER_S)
     assert given_answer.reason is (GateReason.IN_ROLLOUT if given_answer.open else GateReason.STALE)
 
 
 def test_before_the_first_reading_everything_is_stale_and_nothing_is_obeyed() -> None:
     assert BEFORE.answer("microsoft", "user-1", (), 0.0) == (False, GateReason.STALE, 88_804)
     assert BEFORE.obeyed("microsoft", 0.0) == CLOSED
+
+
+_booleans = st.sampled_from(["true", "false", "no", None])
+_percents = st.sampled_from(["0", "0.001", "50", "100", "x", None])
+
+
+@given(
+    texts=st.one_of(
+        st.tuples(st.just("true"), st.sampled_from(["true", "false"]), _percents, st.just("false")),
+        st.tuples(_booleans, _booleans, _percents, _booleans),
+    ),
+    feature=st.sampled_from(["microsoft", "microsoft", "microsoft", "nobody"]),
+    user=st.one_of(st.integers(0, 99).map("user-{}".format), st.sampled_from(["", "\ud800", None, 7])),
+    recipients=st.sampled_from([(), ("a@corp.example",), ("x@elsewhere.example",)]),
+    age_s=st.sampled_from([0.0, 2.9, STALE_AFTER_S, 3.1, 60.0]),
+)
+def test_a_gate_answers_at_every_time_what_its_snapshot_does(
+    texts: tuple[str | None, ...], feature: str, user: Any, recipients: tuple[str, ...], age_s: float
+) -> None:
+    ours = InternalDomains.parse(["corp.example"])
+    snapshot = renewed(unread(SALTS, ours), 100.0, [*NOTHING, *texts, "7"], SALTS, ours)
+    reader: Any = SimpleNamespace(snapshot=snapshot)
+    with patch("adapter.flags.monotonic", return_value=100.0 + age_s):
+        answer = RolloutGate(reader, SALTS).check(feature, user, recipients)
+    assert answer == snapshot.answer(feature, user, recipients, 100.0 + age_s)
+    assert type(answer) is GateAnswer
 
 
 def test_flags_obeyed_are_those_read_until_they_are_stale() -> None:
