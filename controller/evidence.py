@@ -7,7 +7,7 @@ The functions that build evidence are pure; `controller/prometheus.py` is the so
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from controller.contract import SENDER_JOB
 from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
@@ -64,6 +64,8 @@ class Measured:
     """The targets that do not answer."""
     input_age_s: float | None = field(init=False)
     """Age of the oldest last scrape of those that do; None where none does."""
+    trouble: str = field(init=False)
+    """What is missing for every feature, in words."""
 
     def __post_init__(self) -> None:
         """Look at the targets once for all features: there may be a thousand of each."""
@@ -71,6 +73,14 @@ class Measured:
         ages = [self.now - target.scraped_at for target in self.targets.values() if target.up]
         object.__setattr__(self, "down", down)
         object.__setattr__(self, "input_age_s", max(ages, default=None))
+        object.__setattr__(self, "trouble", self._trouble())
+
+    def _trouble(self) -> str:
+        if self.rules_missing:
+            return f"rules are not loaded: {', '.join(self.rules_missing)}"
+        if not self.targets:
+            return f"no target of the job {SENDER_JOB} is scraped"
+        return f"senders do not answer: {', '.join(self.down)}" if self.down else ""
 
 
 def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[str, Evidence]:
@@ -89,17 +99,17 @@ def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[
 def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evidence:
     """Cut one feature's evidence out of a reading."""
     pair = (question.feature.provider, question.feature.action)
-    stamps = _stamps(question, measured, pair)
-    behind = _windows(question, measured, lengths, disjoint(stamps, question.state.judged_to, lengths))
+    found = _found(question, measured, pair)
+    stamps = _stamps(found)
+    behind = _windows(question, found, lengths, disjoint(stamps, question.state.judged_to, lengths))
     progress = progress_of(question.state, stamps, behind, measured.now, lengths, ahead=measured.ahead)
     sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
-        _problem(question, measured, pair)
+        _problem(question, measured, pair, found)
         or _clock_went_back(question.state, measured, lengths)
         or _staleness(sample_age_s, measured.input_age_s, lengths)
     )
-    revisions = measured.gate_revisions.get(question.feature.name, {})
-    obeyed = revisions[max(revisions)] if revisions else math.nan
+    obeyed = found.revisions[max(found.revisions)] if found.revisions else math.nan
     return Evidence(
         now=measured.now,
         windows=progress.counted,
@@ -118,37 +128,55 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
     )
 
 
-def _problem(question: Question, measured: Measured, pair: Pair) -> tuple[Reason, str] | None:
-    limit_s = question.feature.latency_limit_s
+class _Found(NamedTuple):
+    """The series of one feature; `_NONE` where there is none."""
+
+    sends: Series
+    errors: Series
+    timed: Series
+    fast: Series
+    """Those that took no longer than the limit."""
+    revisions: Series
+
+
+_NONE: Series = {}
+
+
+def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
     buckets = measured.buckets.get(pair, {})
-    checks = (
-        (measured.rules_missing, "rules are not loaded: {rules}"),
-        (not measured.targets, "no target of the job {job} is scraped"),
-        (measured.down, "senders do not answer: {down}"),
-        (pair in measured.doubled, "several series where one is expected for {named}"),
-        (pair not in measured.sends, "no sender exports sends for {named}"),
-        (pair not in measured.errors, "no sender exports errors for {named}"),
-        (math.inf not in buckets, "no sender exports latencies for {named}"),
-        (limit_s not in buckets, "the latency histogram of {named} has no edge at {limit_s:g} s"),
-        (not _finite(question, measured, pair), "a value of {named} is not a number"),
-    )
-    words = next((words for failed, words in checks if failed), None)
-    if words is None:
-        return None
-    return Reason.METRICS_INCOMPLETE, words.format(
-        rules=", ".join(measured.rules_missing),
-        job=SENDER_JOB,
-        down=", ".join(measured.down),
-        named=" ".join(pair),
-        limit_s=limit_s,
+    return _Found(
+        measured.sends.get(pair, _NONE),
+        measured.errors.get(pair, _NONE),
+        buckets.get(math.inf, _NONE),
+        buckets.get(question.feature.latency_limit_s, _NONE),
+        measured.gate_revisions.get(question.feature.name, _NONE),
     )
 
 
-def _finite(question: Question, measured: Measured, pair: Pair) -> bool:
-    counts = measured.sends.get(pair, {}), measured.errors.get(pair, {})
-    revisions = measured.gate_revisions.get(question.feature.name, {})
-    series = (*counts, revisions, *measured.buckets.get(pair, {}).values())
-    values = [value for one in series for value in one.values()]
+def _problem(question: Question, measured: Measured, pair: Pair, found: _Found) -> tuple[Reason, str] | None:
+    """Name what is missing for this feature, the general first."""
+    named = " ".join(pair)
+    limit_s = question.feature.latency_limit_s
+    words = measured.trouble
+    if words:
+        pass
+    elif pair in measured.doubled:
+        words = f"several series where one is expected for {named}"
+    elif found.sends is _NONE:
+        words = f"no sender exports sends for {named}"
+    elif found.errors is _NONE:
+        words = f"no sender exports errors for {named}"
+    elif found.timed is _NONE:
+        words = f"no sender exports latencies for {named}"
+    elif found.fast is _NONE:
+        words = f"the latency histogram of {named} has no edge at {limit_s:g} s"
+    elif not _finite(found):
+        words = f"a value of {named} is not a number"
+    return (Reason.METRICS_INCOMPLETE, words) if words else None
+
+
+def _finite(found: _Found) -> bool:
+    values = [value for series in found for value in series.values()]
     return all(map(math.isfinite, values)) and min(values, default=0.0) >= 0
 
 
@@ -168,30 +196,22 @@ def _staleness(
     return None, ""
 
 
-def _stamps(question: Question, measured: Measured, pair: Pair) -> list[float]:
+def _stamps(found: _Found) -> list[float]:
     """Give the moments that are whole. One at which a series has no value yet is still being evaluated."""
-    errors, buckets = measured.errors.get(pair, {}), measured.buckets.get(pair, {})
-    timed, fast = buckets.get(math.inf, {}), buckets.get(question.feature.latency_limit_s, {})
-    return [at for at in measured.sends.get(pair, {}) if at in errors and at in timed and at in fast]
+    errors, timed, fast = found.errors, found.timed, found.fast
+    return [at for at in found.sends if at in errors and at in timed and at in fast]
 
 
-def _windows(
-    question: Question, measured: Measured, lengths: Lengths, stamps: Sequence[float]
-) -> list[Window]:
+def _windows(question: Question, found: _Found, lengths: Lengths, stamps: Sequence[float]) -> list[Window]:
     """Join the series at these moments, which must be whole."""
-    pair = (question.feature.provider, question.feature.action)
-    sends, errors = measured.sends.get(pair, {}), measured.errors.get(pair, {})
-    buckets = measured.buckets.get(pair, {})
-    timed, fast = buckets.get(math.inf, {}), buckets.get(question.feature.latency_limit_s, {})
-    revisions = measured.gate_revisions.get(question.feature.name, {})
     return [
         Window(
             at=at,
-            sends=sends[at],
-            errors=min(errors[at], sends[at]),
-            timed=timed[at],
-            slow=max(timed[at] - fast[at], 0.0),
-            converged=_converged(revisions, at - lengths.begun_s, question.revision),
+            sends=found.sends[at],
+            errors=min(found.errors[at], found.sends[at]),
+            timed=found.timed[at],
+            slow=max(found.timed[at] - found.fast[at], 0.0),
+            converged=_converged(found.revisions, at - lengths.begun_s, question.revision),
         )
         for at in stamps
     ]

@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from itertools import chain
+from typing import Any, Protocol, TypeVar
 from zlib import crc32
 
 from controller.contract import Flags
@@ -15,6 +16,7 @@ from controller.decision.record import state_from_dict
 from controller.recordtext import dump
 
 _BLANKS = str.maketrans("01", " \t")
+T = TypeVar("T")
 Texts = tuple[str | None, str | None, str | None, str | None]
 
 
@@ -81,8 +83,11 @@ class FlagStore(Protocol):
     def create_missing(self, feature: str, flags: Flags) -> None:
         """Set those flags that have no key, and so the revision; never touches one that is there."""
 
-    def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        """Write all decisions in one round trip, each wholly or not at all; harmless when sent twice."""
+    def write(self, writes: Iterable[Write]) -> list[Outcome]:
+        """Write all decisions in one round trip, each wholly or not at all; harmless when sent twice.
+
+        The first may be written while the last are still being made.
+        """
 
     def append(self, feature: str, record: str) -> None:
         """Keep a record of something that changed nothing here (a conflict)."""
@@ -112,13 +117,14 @@ class DryRunStore:
     def create_missing(self, feature: str, flags: Flags) -> None:
         """Leave missing keys missing."""
 
-    def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        for write in writes:
+    def write(self, writes: Iterable[Write]) -> list[Outcome]:
+        came: list[Write] = []
+        for write in noted(writes, came):
             if write.flags is None:
                 held = self._states.get(write.stored.feature)
                 seen = held[1] if held and held[2] == write.stored.state else write.stored.state
                 self._states[write.stored.feature] = (write.stored.texts, seen, write.state)
-        return [Outcome.SKIPPED for _ in writes]
+        return [Outcome.SKIPPED for _ in came]
 
     def append(self, feature: str, record: str) -> None:
         """Keep nothing."""
@@ -138,15 +144,24 @@ class DryRunStore:
         return replace(stored, state=own) if unchanged else stored
 
 
-def write_surely(store: FlagStore, writes: Sequence[Write]) -> list[Outcome]:
+def write_surely(store: FlagStore, writes: Iterable[Write]) -> list[Outcome]:
     """Write, and once more where the answer was lost: a decision id is written at most once."""
+    begun: list[Write] = []
+    coming = noted(writes, begun)
     try:
-        return store.write(writes)
+        return store.write(coming)
     except StoreError as error:
         import structlog  # noqa: PLC0415 - slow to import, and seldom needed
 
         structlog.get_logger("flagstore").warning("write_sent_again", error=str(error))
-        return store.write(writes)
+        return store.write(chain(tuple(begun), coming))
+
+
+def noted(items: Iterable[T], into: list[T]) -> Iterator[T]:
+    """Pass on items, and keep each in a list."""
+    for item in items:
+        into.append(item)
+        yield item
 
 
 def state_text(state: Mapping[str, Any], decision_id: str) -> str:

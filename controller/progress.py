@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.contract import evidence_reach_s, evidence_step_ms
 from controller.decision.model import State, Window
@@ -18,24 +18,22 @@ class Lengths:
     window_s: float
     scrape_s: float
 
-    @property
-    def reach_s(self) -> float:
-        """How much older than its time the oldest send of a recorded window may be."""
-        return evidence_reach_s(self.window_s, self.scrape_s)
+    reach_s: float = field(init=False)
+    """How much older than its time the oldest send of a recorded window may be."""
+    begun_s: float = field(init=False)
+    """How much older than its time the beginning of a recorded window may be."""
+    oldest_sample_s: float = field(init=False)
+    """Two windows and a bit: one evaluation may come late, two may not."""
+    oldest_input_s: float = field(init=False)
 
-    @property
-    def begun_s(self) -> float:
-        """How much older than its time the beginning of a recorded window may be."""
-        return self.reach_s - evidence_step_ms(self.window_s, self.scrape_s) / 1000
-
-    @property
-    def oldest_sample_s(self) -> float:
-        """Two windows and a bit: one evaluation may come late, two may not."""
-        return max(2.5 * self.window_s, self.window_s + 3)
-
-    @property
-    def oldest_input_s(self) -> float:
-        return max(3 * self.scrape_s, self.scrape_s + 3)
+    def __post_init__(self) -> None:
+        """Reckon once what every feature of every tick asks for."""
+        reach_s = evidence_reach_s(self.window_s, self.scrape_s)
+        step_s = evidence_step_ms(self.window_s, self.scrape_s) / 1000
+        object.__setattr__(self, "reach_s", reach_s)
+        object.__setattr__(self, "begun_s", reach_s - step_s)
+        object.__setattr__(self, "oldest_sample_s", max(2.5 * self.window_s, self.window_s + 3))
+        object.__setattr__(self, "oldest_input_s", max(3 * self.scrape_s, self.scrape_s + 3))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 """The flag store in Redis: the one script that writes, and how it is asked."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, cast
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from redis.retry import Retry
 
 from controller.contract import (
@@ -20,9 +21,12 @@ from controller.contract import (
     revision_key,
     state_key,
 )
-from controller.flagstore import Outcome, Stored, StoreError, Texts, Write
+from controller.flagstore import Outcome, Stored, StoreError, Texts, Write, noted
 from controller.recordtext import read_record
 from controller.redispool import key_prefix, open_pool
+
+_SENT_AT_ONCE = 64
+"""So many writes, of about 5 kB each, go to Redis in one piece."""
 
 _WRITE = """
 local texts = redis.call('MGET', unpack(KEYS))
@@ -134,14 +138,13 @@ class RedisFlagStore:
             pipe.publish(FLAGS_CHANNEL, feature)
             pipe.execute()
 
-    def write(self, writes: Sequence[Write]) -> list[Outcome]:
-        if not writes:
-            return []
+    def write(self, writes: Iterable[Write]) -> list[Outcome]:
+        sent: list[Write] = []
         with _store_errors():
-            answers = self._send(writes)
+            answers = self._send(noted(writes, sent))
             if any(isinstance(answer, NoScriptError) for answer in answers):
                 self._sha = ""
-                answers = self._send(writes)
+                answers = self._send(sent)
             return self._outcomes(answers)
 
     def append(self, feature: str, record: str) -> None:
@@ -176,14 +179,34 @@ class RedisFlagStore:
         written = (revision_key(feature), state_key(feature), decisions_key(feature), applied_key(feature))
         return [self._prefix + key for key in (*flag_keys(feature), *written, EPOCH_KEY)]
 
-    def _send(self, writes: Sequence[Write]) -> list[Any]:
-        """Give one answer for each write; an error of one write stands in its place."""
+    def _send(self, writes: Iterable[Write]) -> list[Any]:
+        """Give one answer for each write; an error of one write stands in its place.
+
+        Some are sent while the next are still being made, so that Redis works meanwhile; the answers are
+        read at the end, which makes it one round trip.
+        """
+        rest, sent = iter(writes), 0
+        some = list(islice(rest, _SENT_AT_ONCE))
+        if not some:
+            return []
         self._sha = self._sha or str(self._redis.script_load(_WRITE))
-        pipe = self._redis.pipeline(transaction=False)
-        for write in writes:
-            keys = self._keys(write.stored.feature)
-            pipe.evalsha(self._sha, len(keys), *keys, *self._arguments(write))
-        return pipe.execute(raise_on_error=False)
+        pool = self._redis.connection_pool
+        connection: Any = pool.get_connection()
+        try:
+            while some:
+                connection.send_packed_command(connection.pack_commands(map(self._command, some)))
+                sent += len(some)
+                some = list(islice(rest, _SENT_AT_ONCE))
+            return [_answer(connection) for _ in range(sent)]
+        except BaseException:
+            connection.disconnect()  # nobody else may read the answers that are still to come
+            raise
+        finally:
+            pool.release(connection)
+
+    def _command(self, write: Write) -> tuple[str, ...]:
+        keys = self._keys(write.stored.feature)
+        return ("EVALSHA", self._sha, str(len(keys)), *keys, *self._arguments(write))
 
     def _outcomes(self, answers: Sequence[Any]) -> list[Outcome]:
         """Read the answers; what Redis refuses for one write (as a full one does) is logged when new."""
@@ -223,6 +246,13 @@ class _store_errors:  # noqa: N801
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, redis.RedisError | OSError):
             raise StoreError.of(error) from error
+
+
+def _answer(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
 
 
 def _stored(feature: str, values: Sequence[str | None]) -> Stored:

@@ -5,7 +5,7 @@ run live, dry and under a test's clock. A tick never raises for what a neighbour
 """
 
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -16,9 +16,9 @@ from controller.acting import Act, Acts, Case, needs_no_lease, refusal
 from controller.contract import Flags
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
-from controller.decision.model import Evidence, Kind, Reason, RolloutFeature, Snapshot, State
+from controller.decision.model import Evidence, Reason, RolloutFeature, Snapshot, State
 from controller.decision.ramp import safer, same_flags
-from controller.decision.record import flags_from_record
+from controller.decision.record import changed_flags, flags_from_record
 from controller.evidence import MetricSource, Question
 from controller.features import config_hash
 from controller.flagstore import (
@@ -27,6 +27,7 @@ from controller.flagstore import (
     Stored,
     StoreError,
     first_flags,
+    noted,
     read_state,
     was_there,
     write_surely,
@@ -38,6 +39,8 @@ from controller.recordtext import dump
 from controller.watch import Said
 
 _REFUSED = "Redis refuses to keep a decision"
+_TICKS_PER_SEARCH = 100
+"""How often Python searches everything for garbage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Controller:
         self._catch_up = catch_up
         self._acts = Acts(dry_run=dry_run, deadline_s=deadline_s)
         self._said = Said()
+        self._ticks = 0
         self._log = structlog.get_logger("tick")
         self.use(features)
 
@@ -134,7 +138,11 @@ class Controller:
         except StoreError as error:
             report = Report(error=str(error))
         problem = problem or report.store_problem
-        return replace(report, duration_s=self._monotonic() - started, store_problem=problem)
+        report = replace(report, duration_s=self._monotonic() - started, store_problem=problem)
+        self._ticks += 1
+        if self._ticks % _TICKS_PER_SEARCH == 0:
+            gc.collect()
+        return report
 
     def _leadership(self) -> tuple[Leadership | None, str]:
         """Ask for the lease; without an answer go on as a standby, because a pause needs none."""
@@ -160,11 +168,11 @@ class Controller:
         ]
         left_s = self._deadline_s - (self._monotonic() - started)
         evidence = self._source.read(questions, now, left_s)
-        judged = [
+        judged = (
             self._judged(one, state, evidence[one.feature], now, leadership)
             for one, state in zip(stored, states, strict=True)
-        ]
-        records, outcomes = self._act([act for act in judged if act])
+        )
+        records, outcomes = self._act(act for act in judged if act)
         left = _flags_left(stored, records)
         for one in stored:
             self._remember(one, left[one.feature])
@@ -262,11 +270,12 @@ class Controller:
         known = self._known.get(stored.feature)
         return known if known is not None and stored.flags.revision < known.revision else None
 
-    def _act(self, acts: Sequence[Act]) -> tuple[list[dict[str, Any]], list[Outcome]]:
+    def _act(self, acts: Iterable[Act]) -> tuple[list[dict[str, Any]], list[Outcome]]:
         """Write all decisions in one round trip and give their records, and what became of each write."""
-        outcomes = write_surely(self._store, [act.write for act in acts])
+        made: list[Act] = []
+        outcomes = write_surely(self._store, (act.write for act in noted(acts, made)))
         told: list[dict[str, Any]] = []
-        for act, outcome in zip(acts, outcomes, strict=True):
+        for act, outcome in zip(made, outcomes, strict=True):
             refused = refusal(act, outcome)
             told += act.records if refused is None else [self._kept(refused)]
             self._acts.note(act, outcome)
@@ -300,18 +309,23 @@ def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) 
     """Give the flags of each feature after a tick: as read, or as an applied record says."""
     left = {one.feature: one.flags for one in stored}
     for record in records:
-        if record["applied"] == "applied" and record["kind"] != Kind.EXTERNAL_CHANGE:
+        if changed_flags(record):
             left[record["feature"]] = flags_from_record(record)
     return left
 
 
 @contextmanager
 def _no_search_for_garbage() -> Iterator[None]:
-    """Keep Python from looking for cycles among the values of a tick, which has none: a third of its time."""
+    """Keep Python from looking for cycles among the values of a tick, which has none: a third of its time.
+
+    Afterwards they count as old: only a full search looks at those, and there is one in so many ticks.
+    """
     searches = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
+        gc.unfreeze()
         if searches:
             gc.enable()

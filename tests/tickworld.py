@@ -161,13 +161,24 @@ def _open(client: redis.Redis, features: Mapping[str, RolloutFeature]) -> None:
 
 @contextmanager
 def _redis_turns() -> Iterator[list[int]]:
-    """Note each time that redis-py sends something; it always waits for the answer to all of it."""
+    """Note each time that redis-py waits for an answer after it sent something: each is a round trip."""
     turns: list[int] = []
-    send = AbstractConnection.send_packed_command
+    sent = False
+    send, read = AbstractConnection.send_packed_command, AbstractConnection.read_response
 
-    def noting(connection: Any, command: Any, check_health: bool = True) -> Any:
-        turns.append(1)
+    def sending(connection: Any, command: Any, check_health: bool = True) -> Any:
+        nonlocal sent
+        sent = True
         return send(connection, command, check_health)  # type: ignore[no-untyped-call]
 
-    with patch.object(AbstractConnection, "send_packed_command", noting):
+    def reading(*args: Any, **options: Any) -> Any:
+        nonlocal sent
+        turns.extend([1] * sent)
+        sent = False
+        return read(*args, **options)
+
+    with (
+        patch.object(AbstractConnection, "send_packed_command", sending),
+        patch.object(AbstractConnection, "read_response", reading),
+    ):
         yield turns

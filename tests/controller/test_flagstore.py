@@ -10,6 +10,7 @@ import snapshots
 from rediscluster import RedisCluster
 from servers import RedisServer
 from snapshots import at_step
+from waiting import wait_until
 
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, Flags, decisions_key, flag_key, revision_key
 from controller.decision.decide import decide
@@ -205,6 +206,39 @@ def test_many_features_are_each_written_wholly_or_not_at_all(
     put(client, enabled="true")
     writes = [write(s, OPEN, decision_id=f"{s.feature}-1-a") for s in stored]
     assert store.write(writes) == [Outcome.APPLIED, Outcome.CONFLICT]
+
+
+def test_the_first_decisions_are_written_while_the_last_are_still_made(
+    store: RedisFlagStore, client: redis.Redis
+) -> None:
+    stored = store.read([f"feature-{n}" for n in range(200)])
+
+    def coming() -> Iterator[Write]:
+        yield from (write(s, OPEN, decision_id=f"{s.feature}-1-a") for s in stored[:-1])
+        wait_until(lambda: client.get(key_prefix(client) + revision_key("feature-0")) == "1")
+        yield write(stored[-1], OPEN, decision_id="last-1-a")
+
+    assert store.write(coming()) == [Outcome.APPLIED] * 200
+
+
+def test_decisions_that_break_off_leave_no_answers_for_others_to_read(
+    store: RedisFlagStore, client: redis.Redis
+) -> None:
+    stored = store.read([f"feature-{n}" for n in range(100)])
+
+    def coming() -> Iterator[Write]:
+        yield from (write(s, OPEN, decision_id=f"{s.feature}-1-a") for s in stored)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.write(coming())
+    assert [one.feature for one in store.read(["microsoft"])] == ["microsoft"]
+    client.script_flush()
+    assert store.write([write(one(store), OPEN)]) == [Outcome.APPLIED]
+
+
+def test_no_decision_is_nothing_to_write(store: RedisFlagStore) -> None:
+    assert store.write(iter(())) == []
 
 
 def test_the_history_gives_the_newest_or_those_since_an_instant(store: RedisFlagStore) -> None:

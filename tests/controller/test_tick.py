@@ -1,7 +1,7 @@
 """Stories of ticks under a test's clock: who wins, what is written, and what is never lost."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -354,7 +354,7 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_written_once(story: Story
     class Lossy(RedisFlagStore):
         lost = False
 
-        def write(self, writes: Sequence[Write]) -> list[Outcome]:
+        def write(self, writes: Iterable[Write]) -> list[Outcome]:
             outcomes = super().write(writes)
             if not Lossy.lost:
                 Lossy.lost = True
