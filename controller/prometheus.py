@@ -148,8 +148,9 @@ class PrometheusSource:
         behind_s = [now - q.state.judged_to for q in questions if q.state.judged_to]
         # A feature that nobody sends any more must not ask for hours of all others at each tick.
         recent_s = [one for one in behind_s if one < LONGEST_LOOK_BACK_S] or behind_s
-        # The first window behind the judged instant asks which flags were obeyed when it began.
-        before_s = self._lengths.begun_s + 2 * self._lengths.window_s
+        # The first window behind the judged instant asks which flags were obeyed when it began; the
+        # evaluation that tells it may be missing, and then the one before does.
+        before_s = self._lengths.begun_s + self._lengths.window_s
         reach_s = min(max([0.0, *recent_s]) + before_s, LONGEST_LOOK_BACK_S)
         names = "|".join(EVIDENCE_SERIES)
         return f'{{__name__=~"{names}",le=~"{edge_pattern}"}}[{math.ceil(reach_s)}s]'

@@ -25,6 +25,9 @@ from controller.flagstore import Outcome, Stored, StoreError, Texts, Write, note
 from controller.recordtext import read_record
 from controller.redispool import key_prefix, open_pool
 
+_READ = 6
+"""Keys of a feature that a tick reads: four flags, revision, state."""
+
 _SENT_AT_ONCE = 64
 """So many writes, of about 5 kB each, go to Redis in one piece."""
 
@@ -118,15 +121,15 @@ class RedisFlagStore:
         self._redis = client
         self._prefix = key_prefix(client)
         self._kept = decisions_kept
+        self._named: dict[str, list[str]] = {}
         self._sha = ""
         self._refusal = ""
 
     def read(self, features: Sequence[str]) -> list[Stored]:
-        named = (key for name in features for key in (*flag_keys(name), revision_key(name), state_key(name)))
-        keys = [self._prefix + key for key in named]
+        keys = [key for name in features for key in self._keys(name)[:_READ]]
         with _store_errors():
             values = cast("list[str | None]", self._redis.mget(keys)) if keys else []
-        return [_stored(name, values[6 * i : 6 * i + 6]) for i, name in enumerate(features)]
+        return [_stored(name, values[_READ * i : _READ * (i + 1)]) for i, name in enumerate(features)]
 
     def create_missing(self, feature: str, flags: Flags) -> None:
         with _store_errors():
@@ -175,9 +178,12 @@ class RedisFlagStore:
                 start = f"({entries[-1][0]}"
 
     def _keys(self, feature: str) -> list[str]:
-        """Name what the script takes."""
-        written = (revision_key(feature), state_key(feature), decisions_key(feature), applied_key(feature))
-        return [self._prefix + key for key in (*flag_keys(feature), *written, EPOCH_KEY)]
+        """Name what the script takes; the first of it is what is read at each tick."""
+        if feature not in self._named:
+            read = (*flag_keys(feature), revision_key(feature), state_key(feature))
+            written = (decisions_key(feature), applied_key(feature), EPOCH_KEY)
+            self._named[feature] = [self._prefix + key for key in (*read, *written)]
+        return self._named[feature]
 
     def _send(self, writes: Iterable[Write]) -> list[Any]:
         """Give one answer for each write; an error of one write stands in its place.
