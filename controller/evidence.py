@@ -155,29 +155,31 @@ def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
 
 def _problem(question: Question, measured: Measured, pair: Pair, found: _Found) -> tuple[Reason, str] | None:
     """Name what is missing for this feature, the general first."""
-    named = " ".join(pair)
-    limit_s = question.feature.latency_limit_s
-    words = measured.trouble
-    if words:
-        pass
-    elif pair in measured.doubled:
-        words = f"several series where one is expected for {named}"
+    if measured.trouble:
+        return Reason.METRICS_INCOMPLETE, measured.trouble
+    words = ""
+    if pair in measured.doubled:
+        words = "several series where one is expected for {named}"
     elif found.sends is _NONE:
-        words = f"no sender exports sends for {named}"
+        words = "no sender exports sends for {named}"
     elif found.errors is _NONE:
-        words = f"no sender exports errors for {named}"
+        words = "no sender exports errors for {named}"
     elif found.timed is _NONE:
-        words = f"no sender exports latencies for {named}"
+        words = "no sender exports latencies for {named}"
     elif found.fast is _NONE:
-        words = f"the latency histogram of {named} has no edge at {limit_s:g} s"
-    elif not _finite(found):
-        words = f"a value of {named} is not a number"
-    return (Reason.METRICS_INCOMPLETE, words) if words else None
+        words = "the latency histogram of {named} has no edge at {limit_s:g} s"
+    elif not _are_counts(found):
+        words = "a value of {named} is not a number"
+    if not words:
+        return None
+    return Reason.METRICS_INCOMPLETE, words.format(
+        named=" ".join(pair), limit_s=question.feature.latency_limit_s
+    )
 
 
-def _finite(found: _Found) -> bool:
+def _are_counts(found: _Found) -> bool:
     values = [value for series in found for value in series.values()]
-    return all(map(math.isfinite, values)) and min(values, default=0.0) >= 0
+    return math.isfinite(sum(values)) and min(values, default=0.0) >= 0
 
 
 def _staleness(

@@ -69,12 +69,12 @@ def progress_of(
             return Progress((), state.judged_to)
         begun_ahead = state.counted_from > now
         return Progress((), newest, newest - state.judged_to if begun_ahead else 0.0)
-    counted = tuple(window for window in behind if window.at - lengths.reach_s >= state.counted_from)
+    begins = state.counted_from + lengths.reach_s
     return Progress(
-        counted,
-        behind[-1].at if behind else state.judged_to,
-        _unmeasured_s(state, behind, lengths),
-        math.fsum(window.sends for window in behind) - math.fsum(window.sends for window in counted),
+        counted=tuple([window for window in behind if window.at >= begins]),
+        judged_to=behind[-1].at if behind else state.judged_to,
+        unmeasured_s=_unmeasured_s(state, behind, lengths),
+        left_out_sends=math.fsum([window.sends for window in behind if window.at < begins]),
     )
 
 

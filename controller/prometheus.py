@@ -148,12 +148,13 @@ class PrometheusSource:
         behind_s = [now - q.state.judged_to for q in questions if q.state.judged_to]
         # A feature that nobody sends any more must not ask for hours of all others at each tick.
         recent_s = [one for one in behind_s if one < LONGEST_LOOK_BACK_S] or behind_s
-        # The first window behind the judged instant asks which flags were obeyed when it began; the
-        # evaluation that tells it may be missing, and then the one before does.
-        before_s = self._lengths.begun_s + self._lengths.window_s
-        reach_s = min(max([0.0, *recent_s]) + before_s, LONGEST_LOOK_BACK_S)
+        # The first window behind the judged instant asks which flags were obeyed when it began. Where the
+        # evaluation that tells it is missing, the window proves nothing.
+        before_s = self._lengths.begun_s + self._lengths.window_s / 2
+        reach_s = max(max([0.0, *recent_s]) + before_s, self._lengths.oldest_sample_s)
+        reach_ms = math.ceil(min(reach_s, LONGEST_LOOK_BACK_S) * 1000)
         names = "|".join(EVIDENCE_SERIES)
-        return f'{{__name__=~"{names}",le=~"{edge_pattern}"}}[{math.ceil(reach_s)}s]'
+        return f'{{__name__=~"{names}",le=~"{edge_pattern}"}}[{reach_ms}ms]'
 
 
 def _in_time(work: Callable[[], T], within_s: float) -> T:
@@ -223,7 +224,7 @@ def _measured(present: _Present, recorded: Iterable[_Entry], rules_missing: tupl
 def _samples(values: Iterable[tuple[Any, Any]]) -> Series:
     """Read samples. VictoriaMetrics gives the mark of a gap as NaN; a gap that is over is no sample."""
     samples = {float(at): float(value) for at, value in values}
-    if not any(map(math.isnan, samples.values())):
+    if not math.isnan(sum(samples.values())):
         return samples
     newest = max(samples)
     return {at: value for at, value in samples.items() if at == newest or not math.isnan(value)}

@@ -29,7 +29,7 @@ from controller.contract import (
 from controller.decision.model import Evidence, RolloutFeature
 from controller.prometheus import PrometheusSource
 
-WINDOWS_S = {1: 0.5, 10: 0.5, 100: 0.5, 1000: 1.0, 10_000: 3.0}
+WINDOWS_S = {1: 0.5, 10: 0.5, 100: 0.5, 1000: 2.0, 10_000: 3.0}
 """The numbers of features, and how often each has something new to judge."""
 
 TICKS = 5
