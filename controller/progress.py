@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controller.contract import evidence_reach_s, evidence_step_ms
 from controller.decision.model import State, Window
@@ -36,8 +37,7 @@ class Lengths:
         object.__setattr__(self, "oldest_input_s", max(3 * self.scrape_s, self.scrape_s + 3))
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(NamedTuple):
     """What lies behind the last judged instant."""
 
     counted: tuple[Window, ...]

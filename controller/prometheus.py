@@ -127,7 +127,8 @@ class PrometheusSource:
         recorded = self._query(self._selector(questions, present.now), at=present.now)
         loaded = _loaded_rules(self._session.request("GET", self._rules_url, params=_RULES_ASKED))
         missing = tuple(name for name in EVIDENCE_SERIES if name not in loaded)
-        measured = _measured(present, recorded, missing)
+        judged_to = min((q.state.judged_to for q in questions if q.state.judged_to), default=math.inf)
+        measured = _measured(present, recorded, missing, judged_to)
         set_back = any(was_set_back(q.state, measured.now, self._lengths) for q in questions)
         return replace(measured, ahead=bool(self._query(_AHEAD))) if set_back else measured
 
@@ -148,9 +149,9 @@ class PrometheusSource:
         behind_s = [now - q.state.judged_to for q in questions if q.state.judged_to]
         # A feature that nobody sends any more must not ask for hours of all others at each tick.
         recent_s = [one for one in behind_s if one < LONGEST_LOOK_BACK_S] or behind_s
-        # The first window behind the judged instant asks which flags were obeyed when it began. Where the
-        # evaluation that tells it is missing, the window proves nothing.
-        before_s = self._lengths.begun_s + self._lengths.window_s / 2
+        # The first window behind the judged instant asks which flags were obeyed when it began; the
+        # evaluation that tells it may be missing, and then the one before does.
+        before_s = self._lengths.begun_s + self._lengths.window_s
         reach_s = max(max([0.0, *recent_s]) + before_s, self._lengths.oldest_sample_s)
         reach_ms = math.ceil(min(reach_s, LONGEST_LOOK_BACK_S) * 1000)
         names = "|".join(EVIDENCE_SERIES)
@@ -189,7 +190,10 @@ def _loaded_rules(response: requests.Response) -> set[str]:
     return {rule["name"] for group in groups for rule in group["rules"] if rule.get("health") != "err"}
 
 
-def _measured(present: _Present, recorded: Iterable[_Entry], rules_missing: tuple[str, ...]) -> Measured:
+def _measured(
+    present: _Present, recorded: Iterable[_Entry], rules_missing: tuple[str, ...], judged_to: float
+) -> Measured:
+    """Understand an answer; of counts, all that is newer than `judged_to`, and the newest."""
     counts: dict[str, dict[Pair, Series]] = {EVIDENCE_SENDS: {}, EVIDENCE_ERRORS: {}}
     buckets: dict[Pair, dict[float, Series]] = defaultdict(dict)
     revisions: dict[str, Series] = {}
@@ -197,10 +201,10 @@ def _measured(present: _Present, recorded: Iterable[_Entry], rules_missing: tupl
     for entry in recorded:
         labels = entry["metric"]
         name = labels["__name__"]
-        series = _samples(entry["values"])
         if name == EVIDENCE_GATE_REVISION:
-            revisions[labels["feature"]] = series
+            revisions[labels["feature"]] = _samples(entry["values"])
             continue
+        series = _samples(entry["values"], judged_to)
         pair = (labels["provider"], labels["action"])
         in_buckets = name == EVIDENCE_LATENCY_BUCKET
         home: dict[Any, Series] = buckets[pair] if in_buckets else counts[name]
@@ -221,12 +225,15 @@ def _measured(present: _Present, recorded: Iterable[_Entry], rules_missing: tupl
     )
 
 
-def _samples(values: Iterable[tuple[Any, Any]]) -> Series:
-    """Read samples. VictoriaMetrics gives the mark of a gap as NaN; a gap that is over is no sample."""
-    samples = {float(at): float(value) for at, value in values}
+def _samples(values: Sequence[tuple[Any, Any]], since: float = 0.0) -> Series:
+    """Read samples from after an instant, and the newest.
+
+    VictoriaMetrics gives the mark of a gap as NaN; a gap that is over is no sample.
+    """
+    newest = values[-1][0]
+    samples = {float(at): float(value) for at, value in values if at > since or at == newest}
     if not math.isnan(sum(samples.values())):
         return samples
-    newest = max(samples)
     return {at: value for at, value in samples.items() if at == newest or not math.isnan(value)}
 
 
