@@ -32,7 +32,7 @@ from controller.prometheus import PrometheusSource
 WINDOWS_S = {1: 0.5, 10: 0.5, 100: 0.5, 1000: 2.0, 10_000: 3.0}
 """The numbers of features, and how often each has something new to judge."""
 
-TICKS = 5
+TICKS = 7
 ASKED_ALONE = 150
 """So many features are asked for one series at a time; more would take as long each."""
 
