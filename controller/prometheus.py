@@ -124,11 +124,11 @@ class PrometheusSource:
 
     def _measure(self, questions: Sequence[Question]) -> Measured:
         present = _read_present(self._query(_NOW))
-        recorded = self._query(self._selector(questions, present.now), at=present.now)
+        judged = [q.state.judged_to for q in questions if q.state.judged_to]
+        recorded = self._query(self._selector(questions, judged, present.now), at=present.now)
         loaded = _loaded_rules(self._session.request("GET", self._rules_url, params=_RULES_ASKED))
         missing = tuple(name for name in EVIDENCE_SERIES if name not in loaded)
-        judged_to = min((q.state.judged_to for q in questions if q.state.judged_to), default=math.inf)
-        measured = _measured(present, recorded, missing, judged_to)
+        measured = _measured(present, recorded, missing, min(judged, default=math.inf))
         set_back = any(was_set_back(q.state, measured.now, self._lengths) for q in questions)
         return replace(measured, ahead=bool(self._query(_AHEAD))) if set_back else measured
 
@@ -139,14 +139,14 @@ class PrometheusSource:
             raise AnswerError("the answer is not a list")
         return cast("list[_Entry]", answer)
 
-    def _selector(self, questions: Sequence[Question], now: float) -> str:
+    def _selector(self, questions: Sequence[Question], judged: Sequence[float], now: float) -> str:
         """Ask for the recorded samples themselves: only a range selector gives their own timestamps."""
         limits_s = {q.feature.latency_limit_s for q in questions}
         edges = {text for limit_s in limits_s for text in _spellings(limit_s)}
         edge_pattern = "|".join(re.escape(edge) for edge in ("", "+Inf", *sorted(edges))).replace(
             "\\", "\\\\"
         )
-        behind_s = [now - q.state.judged_to for q in questions if q.state.judged_to]
+        behind_s = [now - instant for instant in judged]
         # A feature that nobody sends any more must not ask for hours of all others at each tick.
         recent_s = [one for one in behind_s if one < LONGEST_LOOK_BACK_S] or behind_s
         # The first window behind the judged instant asks which flags were obeyed when it began; the
