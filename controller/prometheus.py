@@ -124,7 +124,7 @@ class PrometheusSource:
 
     def _measure(self, questions: Sequence[Question]) -> Measured:
         present = _read_present(self._query(_NOW))
-        judged = [q.state.judged_to for q in questions if q.state.judged_to]
+        judged = [q.state.judged_to for q in questions if q.state.judged_to > 0]
         recorded = self._query(self._selector(questions, judged, present.now), at=present.now)
         loaded = _loaded_rules(self._session.request("GET", self._rules_url, params=_RULES_ASKED))
         missing = tuple(name for name in EVIDENCE_SERIES if name not in loaded)
@@ -193,7 +193,7 @@ def _loaded_rules(response: requests.Response) -> set[str]:
 def _measured(
     present: _Present, recorded: Iterable[_Entry], rules_missing: tuple[str, ...], judged_to: float
 ) -> Measured:
-    """Understand an answer; of counts, all that is newer than `judged_to`, and the newest."""
+    """Understand an answer; of counts, all that is newer than `judged_to`, and the two newest."""
     counts: dict[str, dict[Pair, Series]] = {EVIDENCE_SENDS: {}, EVIDENCE_ERRORS: {}}
     buckets: dict[Pair, dict[float, Series]] = defaultdict(dict)
     revisions: dict[str, Series] = {}
@@ -226,12 +226,15 @@ def _measured(
 
 
 def _samples(values: Sequence[tuple[Any, Any]], since: float = 0.0) -> Series:
-    """Read samples from after an instant, and the newest.
+    """Read samples from after an instant, and the two newest: the last may still be lacking elsewhere.
 
     VictoriaMetrics gives the mark of a gap as NaN; a gap that is over is no sample.
     """
+    if not values:
+        return {}
     newest = values[-1][0]
-    samples = {float(at): float(value) for at, value in values if at > since or at == newest}
+    last_two = values[-2:][0][0]
+    samples = {float(at): float(value) for at, value in values if at > since or at >= last_two}
     if not math.isnan(sum(samples.values())):
         return samples
     return {at: value for at, value in samples.items() if at == newest or not math.isnan(value)}

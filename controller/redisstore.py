@@ -143,12 +143,11 @@ class RedisFlagStore:
 
     def write(self, writes: Iterable[Write]) -> list[Outcome]:
         sent: list[Write] = []
-        with _store_errors():
-            answers = self._send(noted(writes, sent))
-            if any(isinstance(answer, NoScriptError) for answer in answers):
-                self._sha = ""
-                answers = self._send(sent)
-            return self._outcomes(answers)
+        answers = self._send(noted(writes, sent))
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            self._sha = ""
+            answers = self._send(sent)
+        return self._outcomes(answers)
 
     def append(self, feature: str, record: str) -> None:
         with _store_errors():
@@ -195,24 +194,28 @@ class RedisFlagStore:
         some = list(islice(rest, _SENT_AT_ONCE))
         if not some:
             return []
-        self._sha = self._sha or str(self._redis.script_load(_WRITE))
         pool = self._redis.connection_pool
-        connection: Any = pool.get_connection()
+        with _store_errors():
+            sha = self._sha = self._sha or str(self._redis.script_load(_WRITE))
+            connection: Any = pool.get_connection()
         try:
             while some:
-                connection.send_packed_command(connection.pack_commands(map(self._command, some)))
+                with _store_errors():
+                    packed = connection.pack_commands([self._command(sha, write) for write in some])
+                    connection.send_packed_command(packed)
                 sent += len(some)
-                some = list(islice(rest, _SENT_AT_ONCE))
-            return [_answer(connection) for _ in range(sent)]
+                some = list(islice(rest, _SENT_AT_ONCE))  # here the next are made: no place for store errors
+            with _store_errors():
+                return [_answer(connection) for _ in range(sent)]
         except BaseException:
             connection.disconnect()  # nobody else may read the answers that are still to come
             raise
         finally:
             pool.release(connection)
 
-    def _command(self, write: Write) -> tuple[str, ...]:
+    def _command(self, sha: str, write: Write) -> tuple[str, ...]:
         keys = self._keys(write.stored.feature)
-        return ("EVALSHA", self._sha, str(len(keys)), *keys, *self._arguments(write))
+        return ("EVALSHA", sha, str(len(keys)), *keys, *self._arguments(write))
 
     def _outcomes(self, answers: Sequence[Any]) -> list[Outcome]:
         """Read the answers; what Redis refuses for one write (as a full one does) is logged when new."""

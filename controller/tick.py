@@ -6,7 +6,7 @@ run live, dry and under a test's clock. A tick never raises for what a neighbour
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -130,6 +130,14 @@ class Controller:
 
     def tick(self) -> Report:
         """Decide every feature once."""
+        try:
+            return self._timed()
+        finally:
+            self._ticks += 1
+            if self._ticks % _TICKS_PER_SEARCH == 0:
+                gc.collect()
+
+    def _timed(self) -> Report:
         started = self._monotonic()
         leadership, problem = self._leadership()
         try:
@@ -138,11 +146,7 @@ class Controller:
         except StoreError as error:
             report = Report(error=str(error))
         problem = problem or report.store_problem
-        report = replace(report, duration_s=self._monotonic() - started, store_problem=problem)
-        self._ticks += 1
-        if self._ticks % _TICKS_PER_SEARCH == 0:
-            gc.collect()
-        return report
+        return replace(report, duration_s=self._monotonic() - started, store_problem=problem)
 
     def _leadership(self) -> tuple[Leadership | None, str]:
         """Ask for the lease; without an answer go on as a standby, because a pause needs none."""
@@ -169,7 +173,7 @@ class Controller:
         left_s = self._deadline_s - (self._monotonic() - started)
         evidence = self._source.read(questions, now, left_s)
         judged = (
-            self._judged(one, state, evidence[one.feature], now, leadership)
+            self._judged(one, state, evidence, now, leadership)
             for one, state in zip(stored, states, strict=True)
         )
         records, outcomes = self._act(act for act in judged if act)
@@ -229,7 +233,12 @@ class Controller:
         return known is not None and known.revision != stored.flags.revision
 
     def _judged(
-        self, stored: Stored, state: State, evidence: Evidence, now: float, leadership: Leadership | None
+        self,
+        stored: Stored,
+        state: State,
+        evidence: Mapping[str, Evidence],
+        now: float,
+        leadership: Leadership | None,
     ) -> Act | None:
         """Decide one feature, and give what is to be done; a standby only pauses.
 
@@ -237,7 +246,7 @@ class Controller:
         """
         act, mistake = None, ""
         try:
-            case = self._case(stored, state, evidence, now)
+            case = self._case(stored, state, evidence[stored.feature], now)
             if leadership or needs_no_lease(case.decision):
                 act = self._acts.of(case, leadership)
         except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
@@ -246,9 +255,13 @@ class Controller:
         return act
 
     def _say(self, event: str, feature: str, error: str) -> None:
-        """Log what is wrong with a feature when it is new; an empty text says that it is well again."""
+        """Log what is wrong with a feature when it is new; an empty text says that it is well again.
+
+        A log that cannot be written to keeps nobody from being paused.
+        """
         if self._said.is_new(f"{event} {feature}", error):
-            self._log.error(event, feature=feature, error=error)
+            with suppress(OSError):
+                self._log.error(event, feature=feature, error=error)
 
     def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> Case:
         feature = self._features[stored.feature]

@@ -37,6 +37,8 @@ class Scrape:
     started: float
     value: float | None
     failed: bool = False
+    rounded_s: float = 0.0
+    """What a storage of few digits changed of the start, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,11 @@ def truth(life: Life, after: int, until: int) -> float | None:
 
 
 _LOOK_BACK_SLOTS = 30 * SLOTS
-_SAME_START_SLOTS = 0.0005
 
 
 def _same_process(before: Scrape, scrape: Scrape, life: Life) -> bool:
     if life.tells_start:
-        return abs(before.started - scrape.started) < _SAME_START_SLOTS
+        return before.started == scrape.started
     return (scrape.value or 0) >= (before.value or 0)
 
 
@@ -114,7 +115,9 @@ def exported(lives: Sequence[Life], counter: str, scale: Scale, **labels: str) -
             Series(counter, target | CHILD | labels, _filled(slots["counter"], life, lambda one: one.value)),
         ]
         if life.tells_start:
-            starts = _filled(slots["start"], life, lambda one: None if one.failed else one.started * slot_s)
+            starts = _filled(
+                slots["start"], life, lambda one: None if one.failed else one.started * slot_s + one.rounded_s
+            )
             series.append(Series("process_start_time_seconds", target, starts))
     return Samples(slot_s, tuple(series))
 
@@ -142,7 +145,7 @@ def worlds(phase: int) -> dict[str, tuple[Life, ...]]:
 
     rising = run([7, 10, 20, 21, 24, 24, 30, 100, 101, 101, 102, 140, 141, 150, 170, 171])
     restart = (*run([50, 60, 70]), *run([90, 95, 96, 99], first=3, started=born(3)))
-    rounded = (*rising[:5], *(replace(one, started=LONG_AGO + 0.0001) for one in rising[5:]))
+    rounded = (*rising[:5], *(replace(one, rounded_s=1e-5) for one in rising[5:]))
     late_child = (*run([40, 44]), *run([None, 45, 47], first=2, started=born(2)))
     return {
         "steady traffic": (Life(rising),),

@@ -237,6 +237,15 @@ def test_decisions_that_break_off_leave_no_answers_for_others_to_read(
     assert store.write([write(one(store), OPEN)]) == [Outcome.APPLIED]
 
 
+def test_what_goes_wrong_while_decisions_are_made_is_no_trouble_of_the_store(store: RedisFlagStore) -> None:
+    def coming() -> Iterator[Write]:
+        yield write(one(store), OPEN)
+        raise BrokenPipeError("the log")
+
+    with pytest.raises(BrokenPipeError):
+        store.write(coming())
+
+
 def test_no_decision_is_nothing_to_write(store: RedisFlagStore) -> None:
     assert store.write(iter(())) == []
 

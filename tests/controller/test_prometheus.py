@@ -4,7 +4,7 @@ import json
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
@@ -13,7 +13,7 @@ import pytest
 
 from controller import session
 from controller.assembly import open_source
-from controller.contract import EVIDENCE_SERIES
+from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS, EVIDENCE_SERIES
 from controller.decision.model import Evidence, Reason, State
 from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES
@@ -82,12 +82,14 @@ def said(result: object, status: str = "success") -> bytes:
     return json.dumps({"status": status, "data": {"resultType": "vector", "result": result}}).encode()
 
 
-def healthy(handler: BaseHTTPRequestHandler, now: float | None = None) -> None:
+def healthy(
+    handler: BaseHTTPRequestHandler, now: float | None = None, recorded: Sequence[object] = ()
+) -> None:
     if "/rules" in handler.path:
         rules = [{"name": name, "health": "ok"} for name in EVIDENCE_SERIES]
         send(handler, json.dumps({"status": "success", "data": {"groups": [{"rules": rules}]}}).encode())
     elif "rollout:evidence" in parse_qs(urlsplit(handler.path).query)["query"][0]:
-        send(handler, said([]))
+        send(handler, said(list(recorded)))
     else:
         send(handler, said([{"metric": {"what": "now"}, "value": [0, str(now or time.time())]}]))
 
@@ -189,6 +191,32 @@ def test_it_looks_back_to_what_was_judged_last_but_not_for_a_feature_that_was_si
     source.close()
     asked = [parse_qs(urlsplit(path).query).get("query", [""])[0] for path in server.asked]
     assert any(query.endswith(f"[{asked_s}000ms]") for query in asked)
+
+
+@pytest.mark.parametrize("judged_s_ago", [None, 60, 30, -3600])
+def test_an_evaluation_that_is_half_stored_hides_no_moment_that_is_whole(
+    server: Server, judged_s_ago: float | None
+) -> None:
+    there, feature = 1.8e9, ROLLOUT_FEATURES["microsoft"]
+    pair = {"provider": feature.provider, "action": feature.action}
+    whole = [[there - ago, "100"] for ago in (120, 90, 60, 30)]
+
+    def series(name: str, values: object, **labels: str) -> object:
+        return {"metric": {"__name__": name, **pair, **labels}, "values": values}
+
+    recorded = [
+        series(EVIDENCE_SENDS, [*whole, [there, "100"]]),
+        series(EVIDENCE_ERRORS, whole),
+        series(EVIDENCE_LATENCY_BUCKET, whole, le="+Inf"),
+        series(EVIDENCE_LATENCY_BUCKET, whole, le="0.5"),
+    ]
+    server.answer = partial(healthy, now=there, recorded=recorded)
+    state = State(judged_to=0.0 if judged_s_ago is None else there - judged_s_ago, counted_from=there - 600)
+    source = PrometheusSource(server.url, Lengths(30, 10))
+    evidence = source.read([Question(feature, 0, state)], time.time(), 5)["microsoft"]
+    source.close()
+    assert evidence.sample_age_s == 30
+    assert [window.at for window in evidence.windows] == ([there - 30] if judged_s_ago == 60 else [])
 
 
 def test_an_empty_prometheus_is_incomplete_not_unreachable(server: Server) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import fakeredis
@@ -262,6 +263,22 @@ def test_a_mistake_in_one_feature_keeps_no_other_from_being_decided(
         report = story.ticks(controller, 3)
     assert [record["feature"] for record in report.records] == ["microsoft"]
     assert [line["feature"] for line in logs if line["event"] == "decision_failed"] == ["google"]
+
+
+def test_a_log_that_cannot_be_written_to_keeps_no_feature_from_being_decided(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.features = {"google": replace(FEATURE, name="google"), "microsoft": FEATURE}
+    controller = story.controller()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("controller.tick.decide", full)
+    monkeypatch.setattr(controller, "_log", SimpleNamespace(error=full))
+    assert story.ticks(controller, 2).error == ""
+    monkeypatch.setattr("controller.tick.decide", decide)
+    assert len(story.ticks(controller, 1).records) == 2
 
 
 def test_an_act_that_changes_nothing_breaks_no_chain_of_revisions(story: Story) -> None:

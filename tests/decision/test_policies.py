@@ -1,11 +1,14 @@
 """The two policies side by side, and what the policies cannot do."""
 
-import pytest
-from snapshots import FEATURE, at_step, window
+from dataclasses import replace
 
-from controller.decision.decide import decide
-from controller.decision.judge import feature_tests
-from controller.decision.model import Kind, Reason, State, Verdict, Window
+import pytest
+from hypothesis import given
+from snapshots import FEATURE, at_step, snapshots, window
+
+from controller.decision.decide import case_of, decide
+from controller.decision.judge import feature_tests, with_needed
+from controller.decision.model import Kind, Reason, Snapshot, State, Verdict, Window
 from controller.decision.policies import POLICIES, sequential, threshold
 
 TESTS = feature_tests(FEATURE, 30.0)
@@ -70,3 +73,10 @@ def test_the_slos_share_one_alarm() -> None:
 def test_sequential_says_what_the_tests_say() -> None:
     findings = sequential(TESTS, State(), ())
     assert [finding.evidence_for_breach for finding in findings] == [0.0, 0.0]
+
+
+@given(snapshots())
+def test_what_is_still_needed_is_all_that_is_added_to_a_finding(snapshot: Snapshot) -> None:
+    case = case_of(snapshot)
+    told = with_needed(case.findings, case.tests, case.state)
+    assert told == tuple(replace(f, needed=t.needed) for f, t in zip(case.findings, told, strict=True))

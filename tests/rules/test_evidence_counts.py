@@ -1,8 +1,10 @@
 """The evidence rules count every send that was scraped once, whatever happens to senders and scrapes."""
 
 import json
+import math
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,3 +99,14 @@ def test_the_validation_asks_at_every_part_of_a_step() -> None:
         round((residue - SCALE.delay_s) % SCALE.step_s, 3) for residue in residues
     } | residues
     assert interval_s(SCALE) % SCALE.step_s != 0
+
+
+def test_a_start_that_its_storage_rounds_is_one_at_long_scrape_intervals_too() -> None:
+    scale = Scale.of(window_s=600)
+    step_s = scale.step_s
+    rounded = worlds(9)["a start that its storage rounds"]
+    samples = exported(rounded, ACTION_EXEC_TOTAL, scale)
+    [start] = [one for one in samples.series if one.name == "process_start_time_seconds"]
+    told = {value for value in start.values if value is not None and not math.isnan(value)}
+    assert step_s == 200
+    assert max(told) - min(told) == pytest.approx(1e-5, rel=0.01)
