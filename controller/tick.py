@@ -39,8 +39,6 @@ from controller.recordtext import dump
 from controller.watch import Said
 
 _REFUSED = "Redis refuses to keep a decision"
-_TICKS_PER_SEARCH = 100
-"""How often Python searches everything for garbage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,6 @@ class Controller:
         self._catch_up = catch_up
         self._acts = Acts(dry_run=dry_run, deadline_s=deadline_s)
         self._said = Said()
-        self._ticks = 0
         self._log = structlog.get_logger("tick")
         self.use(features)
 
@@ -130,14 +127,6 @@ class Controller:
 
     def tick(self) -> Report:
         """Decide every feature once."""
-        try:
-            return self._timed()
-        finally:
-            self._ticks += 1
-            if self._ticks % _TICKS_PER_SEARCH == 0:
-                gc.collect()
-
-    def _timed(self) -> Report:
         started = self._monotonic()
         leadership, problem = self._leadership()
         try:
@@ -329,16 +318,11 @@ def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) 
 
 @contextmanager
 def _no_search_for_garbage() -> Iterator[None]:
-    """Keep Python from looking for cycles among the values of a tick, which has none: a third of its time.
-
-    Afterwards they count as old: only a full search looks at those, and there is one in so many ticks.
-    """
+    """Keep Python from looking for cycles among the values of a tick, which has none: a third of its time."""
     searches = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        gc.unfreeze()
         if searches:
             gc.enable()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -297,9 +298,10 @@ def test_a_decision_whose_answer_was_lost_for_good_is_in_the_file_after_the_next
     class Deaf(RedisFlagStore):
         """Loses the answers to both tries of every write that changes flags."""
 
-        def write(self, writes: Any) -> list[Outcome]:
-            outcomes = super().write(writes)
-            if any(isinstance(write, Write) and write.flags for write in writes):
+        def write(self, writes: Iterable[Write]) -> list[Outcome]:
+            tried = list(writes)
+            outcomes = super().write(tried)
+            if any(write.flags for write in tried):
                 raise StoreError("Redis: TimeoutError")
             return outcomes
 
