@@ -27,6 +27,7 @@ class Snapshot:
     texts: Sequence[str | None] = ()
     """The values of `keys`, which the rules were made from."""
     fresh_until: float = field(init=False)
+    """After this the flags are stale."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fresh_until", self.asked_at + STALE_AFTER_S)

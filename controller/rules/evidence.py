@@ -26,8 +26,9 @@ Counts since the evaluation before, for every feature at once: a new feature nee
 increase() will not do: it extrapolates, and it drops what lies between two windows. These expressions
 walk through the window in steps of a scrape interval and add up, per series, what each step brought:
 the newest value less that of the scrape before (after failed scrapes: the newest within the look-back);
-or the whole value, when the counter or its process began anew, or when the child is new in a process
-that was already being scraped or that has just started. A child of an old process that Prometheus meets
+or the whole value, when the counter or its process began anew (at a start that differs by more than a
+millisecond: a storage of few digits changes the last ones), or when the child is new in a process that was
+already being scraped or that has just started. A child of an old process that Prometheus meets
 for the first time brings nothing, which is the `* 0`. The steps lie on whole multiples of their length,
 one outer step picks the last of them, and the window is a millisecond short, so that neighbouring windows
 share no step and leave none out, whether ranges include their older end (Prometheus 2) or do not
@@ -89,7 +90,10 @@ last_over_time(
             )
           ) >= 0
           unless on (job, instance)
-            abs({started} - last_over_time({_PROCESS_START}[{back}] offset {step})) > {_SAME_START_S:g}
+            abs(
+              {started}
+              - last_over_time({_PROCESS_START}[{back}] offset {step})
+            ) > {_SAME_START_S:g}
         )
         or (
           {now}
