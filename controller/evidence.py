@@ -100,12 +100,18 @@ def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evi
     """Cut one feature's evidence out of a reading."""
     pair = (question.feature.provider, question.feature.action)
     found = _found(question, measured, pair)
+    sound = _are_counts(found)
     stamps = _stamps(found)
-    behind = _windows(question, found, lengths, disjoint(stamps, question.state.judged_to, lengths))
+    behind = _windows(
+        question,
+        found if sound else _counts_alone(found),
+        lengths,
+        disjoint(stamps, question.state.judged_to, lengths),
+    )
     progress = progress_of(question.state, stamps, behind, measured.now, lengths, ahead=measured.ahead)
     sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
-        _problem(question, measured, pair, found)
+        _problem(question, measured, pair, found, sound=sound)
         or _clock_went_back(question.state, measured, lengths)
         or _staleness(sample_age_s, measured.input_age_s, lengths)
     )
@@ -140,6 +146,8 @@ class _Found(NamedTuple):
 
 
 _NONE: Series = {}
+_MOST = 2.0**53
+"""Above that, floats are not whole numbers any more."""
 
 
 def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
@@ -153,7 +161,9 @@ def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
     )
 
 
-def _problem(question: Question, measured: Measured, pair: Pair, found: _Found) -> tuple[Reason, str] | None:
+def _problem(
+    question: Question, measured: Measured, pair: Pair, found: _Found, *, sound: bool
+) -> tuple[Reason, str] | None:
     """Name what is missing for this feature, the general first."""
     if measured.trouble:
         return Reason.METRICS_INCOMPLETE, measured.trouble
@@ -168,7 +178,7 @@ def _problem(question: Question, measured: Measured, pair: Pair, found: _Found) 
         words = "no sender exports latencies for {named}"
     elif found.fast is _NONE:
         words = "the latency histogram of {named} has no edge at {limit_s:g} s"
-    elif not _are_counts(found):
+    elif not sound:
         words = "a value of {named} is not a number"
     if not words:
         return None
@@ -179,7 +189,21 @@ def _problem(question: Question, measured: Measured, pair: Pair, found: _Found) 
 
 def _are_counts(found: _Found) -> bool:
     values = [value for series in found for value in series.values()]
-    return math.isfinite(sum(values)) and min(values, default=0.0) >= 0
+    return min(values, default=0.0) >= 0 and sum(values) <= _MOST
+
+
+def _counts_alone(found: _Found) -> _Found:
+    """Take what is no count for no send at all: it proves nothing, and evidence is always finite."""
+    sends, errors = _counted(found.sends, found.errors)
+    timed, fast = _counted(found.timed, found.fast)
+    return _Found(sends, errors, timed, fast, found.revisions)
+
+
+def _counted(all_: Series, some: Series) -> tuple[Series, Series]:
+    """Give 0 of 0 where one of the two is no count."""
+    no_count = {at for series in (all_, some) for at, value in series.items() if not 0 <= value <= _MOST}
+    zero = dict.fromkeys(no_count & all_.keys() & some.keys(), 0.0)
+    return {**all_, **zero}, {**some, **zero}
 
 
 def _staleness(

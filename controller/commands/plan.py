@@ -12,7 +12,6 @@ from controller.console import NO, UNREACHABLE, examples, fail, json_option, pri
 from controller.contract import format_percent
 from controller.decision.forecast import USUAL_SHARE, Breach, Forecast, StepForecast, forecast
 from controller.decision.model import RolloutFeature
-from controller.decision.plain import to_plain
 from controller.decision.words import duration_text, share_text
 from controller.recorded import Recorded, RecordedError
 from controller.settings import Settings
@@ -75,9 +74,7 @@ def _as_dict(feature: RolloutFeature, traffic: float, source: str, foretold: For
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
     """Give null for a length that never ends, which JSON cannot hold."""
     return {
-        key: _plain(one)
-        if isinstance(one, dict)
-        else to_plain(_finite(one) if isinstance(one, float) else one)
+        key: _plain(one) if isinstance(one, dict) else _finite(one) if isinstance(one, float) else one
         for key, one in value.items()
     }
 

@@ -236,6 +236,24 @@ def test_every_way_of_not_knowing_has_its_reason_and_names_what_is_missing(name:
     assert words in evidence.detail
 
 
+NO_COUNTS = [math.nan, math.inf, -1.0, 1e300]
+
+
+@pytest.mark.parametrize("number", NO_COUNTS)
+@pytest.mark.parametrize("series", ["sends", "errors"])
+def test_sends_that_are_no_count_prove_nothing_and_latencies_still_do(series: str, number: float) -> None:
+    window = evidence_of(question(), measured(**{series: {PAIR: constant(number)}}), LENGTHS).windows[0]
+    assert (window.sends, window.errors, window.timed, window.slow) == (0, 0, 100, 3)
+
+
+@pytest.mark.parametrize("number", NO_COUNTS)
+@pytest.mark.parametrize("edge", [0.5, math.inf])
+def test_latencies_that_are_no_count_prove_nothing_and_sends_still_do(edge: float, number: float) -> None:
+    buckets = {PAIR: {0.5: constant(97), math.inf: constant(100), edge: constant(number)}}
+    window = evidence_of(question(), measured(buckets=buckets), LENGTHS).windows[0]
+    assert (window.sends, window.errors, window.timed, window.slow) == (100, 2, 0, 0)
+
+
 def test_counts_that_overshoot_are_clipped() -> None:
     odd = measured(
         errors={PAIR: constant(101)}, buckets={PAIR: {0.5: constant(102), math.inf: constant(100)}}

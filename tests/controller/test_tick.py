@@ -21,6 +21,7 @@ from controller.features import ROLLOUT_FEATURES, RolloutFeature
 from controller.flagstore import DryRunStore, FlagStore, Outcome, StoreError, Write
 from controller.lease import Lease, NoLease, RedisLease
 from controller.operate import operate
+from controller.recordtext import dump
 from controller.redisstore import RedisFlagStore
 from controller.tick import Controller, Report
 
@@ -30,12 +31,12 @@ FEATURE = ROLLOUT_FEATURES["microsoft"]
 
 @dataclass
 class Kept:
-    """A journal in memory."""
+    """A journal in memory, of what a file would hold."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def keep(self, *records: Mapping[str, Any]) -> None:
-        self.records += map(dict, records)
+        self.records += [json.loads(dump(record)) for record in records]
 
 
 @dataclass
