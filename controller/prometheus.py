@@ -234,7 +234,10 @@ def _samples(values: Sequence[tuple[Any, Any]], since: float = 0.0) -> Series:
         return {}
     newest = values[-1][0]
     last_two = values[-2:][0][0]
-    samples = {float(at): float(value) for at, value in values if at > since or at >= last_two}
+    samples = {}
+    for at, value in values:
+        if at > since or at >= last_two:
+            samples[float(at)] = float(value)
     if not math.isnan(sum(samples.values())):
         return samples
     return {at: value for at, value in samples.items() if at == newest or not math.isnan(value)}
