@@ -1,5 +1,7 @@
 """Stories of ticks under a test's clock: who wins, what is written, and what is never lost."""
 
+import gc
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -451,3 +453,41 @@ def test_what_a_person_asks_for_that_is_so_already_is_a_record_and_no_new_revisi
     story.edit(enabled="yes")
     assert story.person(Kind.DISABLE)["revision"] == 2
     assert story.texts()[0] == "false"
+
+
+class Circle:
+    """Garbage that only a search finds."""
+
+    def __init__(self, number: int, gone: list[int]) -> None:
+        self.number = number
+        self.gone = gone
+        self.circle = self
+
+    def __del__(self) -> None:
+        self.gone.append(self.number)
+
+
+def test_garbage_that_ticks_leave_in_circles_is_found_within_a_hundred_ticks_in_the_order_of_its_making(
+    story: Story,
+) -> None:
+    gone: list[int] = []
+    numbers = itertools.count()
+    controller = story.controller()
+    story.weather.meanwhile = lambda: Circle(next(numbers), gone)
+    story.ticks(controller, 100)
+    assert gone == list(range(100))
+
+
+@pytest.mark.parametrize("problem", [RuntimeError, KeyboardInterrupt])
+def test_python_searches_for_garbage_again_after_a_tick_that_failed(
+    story: Story, problem: type[BaseException]
+) -> None:
+    def fails() -> None:
+        assert not gc.isenabled()
+        raise problem
+
+    story.weather.meanwhile = fails
+    with pytest.raises(problem):
+        story.controller().tick()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
