@@ -146,8 +146,8 @@ class _Found(NamedTuple):
 
 
 _NONE: Series = {}
-_MOST = 2.0**53
-"""Above that, floats are not whole numbers any more."""
+_MOST = 1e30
+"""More than anybody sends: sums of what is below stay finite for as long as a rollout may last."""
 
 
 def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
@@ -179,7 +179,7 @@ def _problem(
     elif found.fast is _NONE:
         words = "the latency histogram of {named} has no edge at {limit_s:g} s"
     elif not sound:
-        words = "a value of {named} is not a number"
+        words = "a value of {named} is not a number to count with"
     if not words:
         return None
     return Reason.METRICS_INCOMPLETE, words.format(

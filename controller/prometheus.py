@@ -248,6 +248,8 @@ def _read_present(entries: Iterable[_Entry]) -> _Present:
     alerts: dict[Pair, tuple[str, ...]] = {}
     for entry in entries:
         labels, value = entry["metric"], float(entry["value"][1])
+        if not math.isfinite(value):
+            raise ValueError(f"{value} in place of a time")
         if "what" in labels:
             values[labels["what"]][labels.get("instance", "")] = value
         else:

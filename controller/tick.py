@@ -39,8 +39,8 @@ from controller.recordtext import dump
 from controller.watch import Said
 
 _REFUSED = "Redis refuses to keep a decision"
-_TICKS_PER_SEARCH = 100
-"""How often everything is searched for garbage: what a tick left behind in a circle waits for that."""
+_SEARCH_EVERY_S = 3600.0
+"""How often everything is searched for garbage: what is made beside good ticks may wait for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Controller:
         self._catch_up = catch_up
         self._acts = Acts(dry_run=dry_run, deadline_s=deadline_s)
         self._said = Said()
-        self._ticks = 0
+        self._searched_at = monotonic()
         self._log = structlog.get_logger("tick")
         self.use(features)
 
@@ -130,19 +130,20 @@ class Controller:
 
     def tick(self) -> Report:
         """Decide every feature once."""
-        try:
-            return self._timed()
-        finally:
-            self._ticks += 1
-            if self._ticks % _TICKS_PER_SEARCH == 0:
-                gc.collect()
+        report = self._timed()
+        if self._monotonic() - self._searched_at >= _SEARCH_EVERY_S:
+            self._searched_at = self._monotonic()
+            gc.collect()
+        return report
 
     def _timed(self) -> Report:
         started = self._monotonic()
         leadership, problem = self._leadership()
         try:
-            with _no_search_for_garbage():
+            with _no_search_for_garbage() as all_is_well:
                 report = self._tick(leadership, started)
+                if not (problem or report.source_problem or report.store_problem):
+                    all_is_well()
         except StoreError as error:
             report = Report(error=str(error))
         problem = problem or report.store_problem
@@ -328,20 +329,21 @@ def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) 
 
 
 @contextmanager
-def _no_search_for_garbage() -> Iterator[None]:
-    """Keep Python from looking for cycles among the values of a tick, which has none: a third of its time.
+def _no_search_for_garbage() -> Iterator[Callable[[], None]]:
+    """Keep Python from looking for cycles among the values of a tick, where a good one leaves none.
 
-    Afterwards they count as old, which only a full search looks at, and as the youngest of the old: garbage
-    is finalized in that order, and a connection must close its socket before the socket itself goes.
+    Gives what makes them count as old afterwards, which only a full search looks at, and as the youngest of
+    the old: garbage is finalized in that order, and a connection must close its socket before that goes.
+    Values that an error may hold in a circle stay young, and the next tick begins with a search among those.
     """
-    searches = gc.isenabled()
+    if not gc.isenabled():
+        yield lambda: None
+        return
     gc.collect(1)
     gc.freeze()
     gc.disable()
     try:
-        yield
+        yield gc.freeze
     finally:
-        gc.freeze()
         gc.unfreeze()
-        if searches:
-            gc.enable()
+        gc.enable()

@@ -19,6 +19,9 @@ from controller.settings import Settings
 GIVEN, LIVE = "given", "prometheus"
 
 
+_MOST_RPS = 1e9
+
+
 @click.command(epilog=examples("rollout plan microsoft --rps 5", "rollout plan microsoft --json"))
 @click.argument("feature")
 @click.option(
@@ -34,6 +37,8 @@ def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) ->
     """
     settings = settings_from(config)
     chosen = feature_named(settings, feature)
+    if rps is not None and not rps <= _MOST_RPS:
+        raise click.BadParameter(f"a number up to {_MOST_RPS:g} is needed", param_hint="--rps")
     traffic = _live(settings, chosen) if rps is None else rps
     foretold = forecast(chosen, traffic, settings.interval_s)
     if as_json:

@@ -35,17 +35,21 @@ def _read(hint: Any, value: Any) -> Any:
         hints = _hints(cast(type, hint))
         known = {name: _read(hints[name], value[name]) for name in hints if name in value}
         return cast(type, hint)(**known)
-    if hint is float:
-        return _finite(float(value))
+    if hint is float or hint is int:
+        return _number(hint, value)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return hint(value)
     return value
 
 
-def _finite(number: float) -> float:
-    if not isfinite(number):
-        raise ValueError(f"{number} is not a number to reckon with")
-    return number
+def _number(kind: type, value: Any) -> float:
+    """Read a number; what is none, or cannot be reckoned with, is refused."""
+    try:
+        if isfinite(value) and isinstance(value, kind | int):
+            return cast(float, kind(value))
+    except OverflowError:
+        pass
+    raise ValueError(f"{value!r:.40} is no number to reckon with")
 
 
 def _read_union(options: tuple[Any, ...], value: Any) -> Any:

@@ -18,7 +18,7 @@ from controller.decision.model import Evidence, Reason, State
 from controller.evidence import Question
 from controller.features import ROLLOUT_FEATURES
 from controller.progress import Lengths
-from controller.prometheus import PrometheusSource, _samples
+from controller.prometheus import PrometheusSource, _read_present, _samples
 from controller.recorded import Recorded, RecordedError
 from controller.settings import Settings
 
@@ -358,3 +358,10 @@ def test_a_prometheus_that_thinks_for_too_long_is_told_from_one_that_is_away(ser
     assert read(server).detail.endswith("no answer in time")
     away = PrometheusSource("http://127.0.0.1:1", Lengths(30, 10), request_timeout_s=0.5)
     assert away.read(QUESTIONS, time.time(), 2.0)["microsoft"].detail.endswith("cannot be reached")
+
+
+@pytest.mark.parametrize("number", ["NaN", "+Inf", "-Inf"])
+@pytest.mark.parametrize("what", ["now", "up", "scraped_at"])
+def test_a_time_that_is_no_number_is_no_answer_of_prometheus(what: str, number: str) -> None:
+    with pytest.raises(ValueError, match="in place of a time"):
+        _read_present([{"metric": {"what": what}, "value": [10, number]}])

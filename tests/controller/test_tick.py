@@ -467,15 +467,36 @@ class Circle:
         self.gone.append(self.number)
 
 
-def test_garbage_that_ticks_leave_in_circles_is_found_within_a_hundred_ticks_in_the_order_of_its_making(
+def test_garbage_that_good_ticks_leave_in_circles_is_found_within_an_hour_in_the_order_of_its_making(
     story: Story,
 ) -> None:
     gone: list[int] = []
     numbers = itertools.count()
     controller = story.controller()
     story.weather.meanwhile = lambda: Circle(next(numbers), gone)
-    story.ticks(controller, 100)
-    assert gone == list(range(100))
+    story.ticks(controller, int(3600 / TICK_S))
+    assert gone == list(range(int(3600 / TICK_S)))
+
+
+def test_garbage_that_a_failed_reading_leaves_in_circles_is_found_by_the_next_tick(story: Story) -> None:
+    gone: list[int] = []
+    controller = story.controller()
+    story.ticks(controller)
+    story.weather.problem = Reason.METRICS_UNREACHABLE
+    story.weather.meanwhile = lambda: Circle(len(gone), gone)
+    story.ticks(controller)
+    story.weather.meanwhile = lambda: None
+    story.ticks(controller)
+    assert gone == [0]
+
+
+def test_a_tick_leaves_a_search_that_is_off_as_it_was(story: Story) -> None:
+    gc.disable()
+    try:
+        story.ticks(story.controller())
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("problem", [RuntimeError, KeyboardInterrupt])

@@ -78,10 +78,11 @@ def test_any_finite_state_survives_json(numbers: list[float]) -> None:
     assert state_from_dict(json.loads(json.dumps(state_to_dict(state), allow_nan=False))) == state
 
 
-@pytest.mark.parametrize("text", ["1e999", "-1e999", "NaN", '"inf"', '"nan"', "null"])
-def test_a_state_whose_numbers_are_not_finite_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["1e999", "-1e999", "NaN", '"inf"', '"nan"', "null", "1" + 400 * "0"])
+@pytest.mark.parametrize("field", ["counted_from", "tests_started"])
+def test_a_state_whose_numbers_cannot_be_reckoned_with_is_refused(field: str, text: str) -> None:
     with pytest.raises((ValueError, TypeError)):
-        state_from_dict(json.loads(f'{{"counted_from": {text}}}'))
+        state_from_dict(json.loads(f'{{"{field}": {text}}}'))
 
 
 def test_freezes_of_both_kinds_come_back() -> None:
