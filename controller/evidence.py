@@ -179,17 +179,23 @@ def _problem(
     elif found.fast is _NONE:
         words = "the latency histogram of {named} has no edge at {limit_s:g} s"
     elif not sound:
-        words = "a value of {named} is not a number to count with"
+        words = "a value of {named} is {odd:g}, which is not a number to count with"
     if not words:
         return None
     return Reason.METRICS_INCOMPLETE, words.format(
-        named=" ".join(pair), limit_s=question.feature.latency_limit_s
+        named=" ".join(pair), limit_s=question.feature.latency_limit_s, odd=_odd(found)
     )
 
 
 def _are_counts(found: _Found) -> bool:
     values = [value for series in found for value in series.values()]
     return min(values, default=0.0) >= 0 and sum(values) <= _MOST
+
+
+def _odd(found: _Found) -> float:
+    """Give the first value that is no count; the record keeps it in words alone."""
+    values = (value for series in found for value in series.values())
+    return next((value for value in values if not 0 <= value <= _MOST), math.inf)
 
 
 def _counts_alone(found: _Found) -> _Found:

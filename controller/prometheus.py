@@ -249,7 +249,7 @@ def _read_present(entries: Iterable[_Entry]) -> _Present:
     for entry in entries:
         labels, value = entry["metric"], float(entry["value"][1])
         if not math.isfinite(value):
-            raise ValueError(f"{value} in place of a time")
+            raise ValueError(f"{value} in place of a number")
         if "what" in labels:
             values[labels["what"]][labels.get("instance", "")] = value
         else:

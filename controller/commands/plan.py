@@ -17,9 +17,8 @@ from controller.recorded import Recorded, RecordedError
 from controller.settings import Settings
 
 GIVEN, LIVE = "given", "prometheus"
-
-
 _MOST_RPS = 1e9
+"""More than anybody sends; click's own range lets NaN through."""
 
 
 @click.command(epilog=examples("rollout plan microsoft --rps 5", "rollout plan microsoft --json"))

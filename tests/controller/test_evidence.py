@@ -196,10 +196,18 @@ NOT_KNOWING: dict[str, tuple[Mapping[str, object], Reason, str]] = {
     "a value that is not a number": (
         {"errors": {PAIR: constant(math.nan)}},
         Reason.METRICS_INCOMPLETE,
-        "not a number",
+        "is nan, which is not a number",
     ),
-    "an infinite value": ({"sends": {PAIR: constant(math.inf)}}, Reason.METRICS_INCOMPLETE, "not a number"),
-    "a negative value": ({"errors": {PAIR: constant(-1)}}, Reason.METRICS_INCOMPLETE, "not a number"),
+    "an infinite value": (
+        {"sends": {PAIR: constant(math.inf)}},
+        Reason.METRICS_INCOMPLETE,
+        "is inf, which is not a number",
+    ),
+    "a negative value": (
+        {"errors": {PAIR: constant(-1)}},
+        Reason.METRICS_INCOMPLETE,
+        "is -1, which is not a number",
+    ),
     "a revision that is not a number": (
         {"gate_revisions": {"microsoft": {70.0: 3.0, NOW: math.nan}}},
         Reason.METRICS_INCOMPLETE,

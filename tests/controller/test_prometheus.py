@@ -362,6 +362,6 @@ def test_a_prometheus_that_thinks_for_too_long_is_told_from_one_that_is_away(ser
 
 @pytest.mark.parametrize("number", ["NaN", "+Inf", "-Inf"])
 @pytest.mark.parametrize("what", ["now", "up", "scraped_at"])
-def test_a_time_that_is_no_number_is_no_answer_of_prometheus(what: str, number: str) -> None:
-    with pytest.raises(ValueError, match="in place of a time"):
+def test_what_is_no_number_is_no_answer_of_prometheus(what: str, number: str) -> None:
+    with pytest.raises(ValueError, match="in place of a number"):
         _read_present([{"metric": {"what": what}, "value": [10, number]}])

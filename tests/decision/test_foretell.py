@@ -63,6 +63,14 @@ def test_a_plan_says_what_a_step_proves_and_what_the_last_one_sees() -> None:
     )
 
 
+@pytest.mark.parametrize("rps", ["nan", "inf", "1e10", "-1", "many"])
+def test_a_traffic_that_cannot_be_is_refused(rps: str) -> None:
+    result = run("plan", "microsoft", "--rps", rps)
+    assert result.exit_code == 2
+    assert "--rps" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
 def test_a_plan_without_traffic_never_ends_and_is_still_json() -> None:
     plan = as_json("plan", "microsoft", "--rps", "0")
     assert plan["total_s"] is None
