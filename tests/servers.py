@@ -20,15 +20,23 @@ from redis.retry import Retry
 START_WITHIN_S = 10.0
 STOP_WITHIN_S = 5.0
 _ANY = random.SystemRandom()
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """Give a loopback port that nobody listens on now, and that no client's connection is given."""
+    """Give a loopback port for a server: free now, and given to no client's connection and no other test.
+
+    Where nobody shall ever answer, a test says port 1 instead: this port is another server's minutes later.
+    """
     while True:
-        port = _ANY.randrange(10_000, 32_000)
+        port = _ANY.randrange(10_000 + _WORKER, 32_000, _WORKERS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def stop(process: "subprocess.Popen[bytes]") -> None:

@@ -7,7 +7,7 @@ from time import time
 import pytest
 import redis
 from sending import Sender, open_flags, open_sender
-from servers import RedisServer, free_port
+from servers import RedisServer
 
 from adapter import AuthError, SendUnknownError
 from adapter.sandbox.faults import Faults
@@ -127,7 +127,7 @@ async def test_a_refused_connection_is_tried_again_and_then_told(
     redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
 ) -> None:
     open_flags(redis_client)
-    nobody = {"MS_GRAPH_URL": f"http://127.0.0.1:{free_port()}", "ROLLOUT_MAX_POSTS": "2"}
+    nobody = {"MS_GRAPH_URL": "http://127.0.0.1:1", "ROLLOUT_MAX_POSTS": "2"}
     async with open_sender(redis_server.url, graph, environment=nobody) as sender:
         outcome = await sender.outcome()
     assert outcome.code == "MS_API_UNREACHABLE"

@@ -13,7 +13,7 @@ import pytest
 import redis
 from click.testing import CliRunner
 from sending import open_flags
-from servers import RedisServer, free_port
+from servers import RedisServer
 
 from controller.cli import rollout
 
@@ -109,8 +109,8 @@ def test_a_failure_says_so_in_one_line(environment: dict[str, str], graph_url: s
     ("changed", "exit_code", "told"),
     [
         ({"PROVIDER_MICROSOFT_ENABLED": "false"}, 1, "provider_disabled"),
-        ({"MS_GRAPH_URL": f"http://127.0.0.1:{free_port()}", "ROLLOUT_MAX_POSTS": "1"}, 3, "UNREACHABLE"),
-        ({"ROLLOUT_REDIS_URL": f"redis://127.0.0.1:{free_port()}"}, 3, "stale"),
+        ({"MS_GRAPH_URL": "http://127.0.0.1:1", "ROLLOUT_MAX_POSTS": "1"}, 3, "UNREACHABLE"),
+        ({"ROLLOUT_REDIS_URL": "redis://127.0.0.1:1"}, 3, "stale"),
         ({"ROLLOUT_SEND_DEADLINE_S": "soon"}, 2, "ROLLOUT_SEND_DEADLINE_S"),
     ],
 )

@@ -12,7 +12,6 @@ import httpcore
 import pytest
 import trustme
 from sending import until
-from servers import free_port
 
 from adapter.providers.body import Body
 from adapter.providers.provider import Request
@@ -100,7 +99,7 @@ async def test_other_certificates_are_not_and_nothing_leaves(tls: ssl.SSLContext
 
 
 async def test_a_refused_connection_sent_nothing() -> None:
-    transport = Transport(f"http://127.0.0.1:{free_port()}")
+    transport = Transport("http://127.0.0.1:1")
     attempt = Attempt()
     with pytest.raises(NotSentError):
         await transport.post(REQUEST, TOKEN, 5.0, attempt)
@@ -149,8 +148,8 @@ async def test_more_sends_at_once_than_there_are_connections_all_arrive(graph: S
 async def test_a_proxy_of_the_environment_stands_not_before_this_machine(
     graph: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     transport = Transport(graph.url)
     assert (await transport.post(REQUEST, TOKEN, 5.0, Attempt())).status == 202
     await transport.aclose()
@@ -233,7 +232,7 @@ async def test_an_address_that_refuses_or_says_nothing_keeps_nobody_from_the_nex
 
         async def found(*_: object, **__: object) -> list[tuple[Any, ...]]:
             silent = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))
-            refusing = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", free_port()))
+            refusing = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 1))
             answering = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
             return [silent, silent, refusing, answering]
 

@@ -17,7 +17,7 @@ from faultrig import Rig
 from redis.crc import key_slot
 from rediscluster import SLOT, TAG, RedisCluster, running_cluster, told
 from sending import open_flags, open_sender
-from servers import RedisServer, free_port
+from servers import RedisServer
 from serving import SIGNED, serving
 from waiting import wait_until
 
@@ -105,7 +105,7 @@ def ask_the_api(url: str) -> None:
 
 async def tell_receivers(url: str, client: redis.Redis) -> None:
     told_by = aconnect(url, 1.0)
-    receiver = Receiver(name="ops", kind="webhook", url=f"http://127.0.0.1:{free_port()}")
+    receiver = Receiver(name="ops", kind="webhook", url="http://127.0.0.1:1")
     task = asyncio.create_task(Notifier(receiver, told_by, lambda: ROLLOUT_FEATURES).run())
     made = [f"{key_prefix(client)}rollout:{key}" for key in ("decisions:google", "notice:ops:leader-1")]
     await asyncio.to_thread(wait_until, lambda: client.exists(*made) == 2)
@@ -349,7 +349,7 @@ def test_a_cluster_url_names_nodes_tag_and_password() -> None:
 
 
 def test_a_cluster_that_is_away_or_refuses_is_told_of_with_its_reason(redis_server: RedisServer) -> None:
-    away = RedisFlagStore(connect(f"redis+cluster://127.0.0.1:{free_port()}/rollout", 0.5))
+    away = RedisFlagStore(connect("redis+cluster://127.0.0.1:1/rollout", 0.5))
     with pytest.raises(StoreError, match=r"no node of the cluster tells .*\{rollout\}.* Connection"):
         away.read(["microsoft"])
     no_cluster = RedisFlagStore(connect(f"redis+cluster://127.0.0.1:{redis_server.port}/rollout", 0.5))

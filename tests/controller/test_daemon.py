@@ -8,7 +8,6 @@ from typing import Self
 
 import pytest
 from prometheus_client import CollectorRegistry
-from servers import free_port
 from structlog.testing import capture_logs
 from waiting import wait_until
 
@@ -23,8 +22,8 @@ def settings() -> Settings:
     """Settings whose servers are all away, so that a tick is a matter of milliseconds."""
     return load_settings(
         environ={
-            "ROLLOUT_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
-            "ROLLOUT_PROMETHEUS_URL": f"http://127.0.0.1:{free_port()}",
+            "ROLLOUT_REDIS_URL": "redis://127.0.0.1:1/0",
+            "ROLLOUT_PROMETHEUS_URL": "http://127.0.0.1:1",
             "ROLLOUT_INTERVAL_S": "0.2",
         }
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from servers import RedisServer, free_port
+from servers import RedisServer
 from snapshots import FEATURE, at_step, changed, proven_healthy, record
 
 from controller.cli import rollout
@@ -78,7 +78,7 @@ def test_a_plan_without_traffic_never_ends_and_is_still_json() -> None:
 
 
 def test_a_plan_that_cannot_ask_ends_with_exit_code_3() -> None:
-    result = run("plan", "microsoft", ROLLOUT_PROMETHEUS_URL=f"http://127.0.0.1:{free_port()}")
+    result = run("plan", "microsoft", ROLLOUT_PROMETHEUS_URL="http://127.0.0.1:1")
     assert result.exit_code == 3
     assert "--rps" in result.stderr
 
@@ -213,7 +213,7 @@ def test_what_a_person_did_is_told_with_the_reason_given(tmp_path: Path, kind: K
 def test_no_such_decision_is_exit_code_1_and_no_redis_is_3(tmp_path: Path) -> None:
     path = journal(tmp_path, at_step())
     assert run("explain", "nope", "--journal", str(path)).exit_code == 1
-    away = f"redis://127.0.0.1:{free_port()}/0"
+    away = "redis://127.0.0.1:1/0"
     assert run("explain", "nope", ROLLOUT_REDIS_URL=away).exit_code == 3
     assert run("explain", "nope", ROLLOUT_REDIS_URL=away, ROLLOUT_JOURNAL=str(path)).exit_code == 1
 

@@ -159,7 +159,7 @@ def test_either_a_trace_or_a_time_is_asked_for(options: tuple[str, ...]) -> None
 
 
 def test_a_prometheus_out_of_reach_ends_with_exit_code_3() -> None:
-    url = f"http://127.0.0.1:{free_port()}"
+    url = "http://127.0.0.1:1"
     result = CliRunner().invoke(rollout, ["replay", "microsoft", "--since", "1h", "--prometheus", url])
     assert result.exit_code == 3
     assert url in result.stderr

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from faultrig import Rig
 from liveworld import World
-from servers import RedisServer, free_port
+from servers import RedisServer
 from waiting import wait_until
 
 from controller.cli import rollout
@@ -74,19 +74,19 @@ class TestWithEverything:
 
 def test_without_servers_the_answer_is_3_and_says_which() -> None:
     code, found = findings(
-        ROLLOUT_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0",
-        ROLLOUT_PROMETHEUS_URL=f"http://127.0.0.1:{free_port()}",
+        ROLLOUT_REDIS_URL="redis://127.0.0.1:1/0",
+        ROLLOUT_PROMETHEUS_URL="http://127.0.0.1:1",
     )
     assert code == 3
     assert found["redis"]["verdict"] == found["prometheus"]["verdict"] == "away"
 
 
 def test_a_reload_without_a_daemon_exits_3() -> None:
-    assert run("reload", ROLLOUT_LISTEN=f"127.0.0.1:{free_port()}").exit_code == 3
+    assert run("reload", ROLLOUT_LISTEN="127.0.0.1:1").exit_code == 3
 
 
 def redis_findings(server: RedisServer) -> dict[str, dict[str, Any]]:
-    return findings(ROLLOUT_REDIS_URL=server.url, ROLLOUT_PROMETHEUS_URL=f"http://127.0.0.1:{free_port()}")[1]
+    return findings(ROLLOUT_REDIS_URL=server.url, ROLLOUT_PROMETHEUS_URL="http://127.0.0.1:1")[1]
 
 
 def test_a_redis_without_persistence_and_one_that_evicts_are_found(
@@ -120,7 +120,7 @@ def test_looking_leaves_nothing_behind(rig: Rig, redis_server: RedisServer) -> N
 def test_microsoft_is_asked_only_where_it_is_switched_on() -> None:
     [skipped] = look_at_microsoft({})
     assert skipped.verdict == "note"
-    address = f"http://127.0.0.1:{free_port()}"
+    address = "http://127.0.0.1:1"
     asked = list(
         look_at_microsoft(
             {

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from click.testing import CliRunner, Result
-from servers import RedisServer, free_port
+from servers import RedisServer
 from signinkit import Browser, link_user
 
 from adapter.commands.auth import auth
@@ -113,7 +113,7 @@ async def test_a_bad_listen_address_is_usage(env: dict[str, str]) -> None:
 
 
 async def test_without_redis_the_exit_code_is_three(env: dict[str, str], redis_server: RedisServer) -> None:
-    unreachable = {**env, "ROLLOUT_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    unreachable = {**env, "ROLLOUT_REDIS_URL": "redis://127.0.0.1:1/0"}
     for command in ("link", "status", "revoke"):
         result = await ask(unreachable, command, "user-1")
         assert result.exit_code == 3

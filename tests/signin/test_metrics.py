@@ -9,7 +9,6 @@ import pytest
 from cryptography.fernet import Fernet
 from prometheus_client import CollectorRegistry, generate_latest
 from secretsearch import Notes
-from servers import free_port
 
 from adapter.signin.metrics import OUTCOMES, SignInMetrics
 from adapter.signin.oauth import PATH, routes
@@ -64,7 +63,7 @@ def test_a_sender_whose_provider_is_on_has_msal_before_its_first_send() -> None:
     )
     told = {"MS_CLIENT_ID": "a", "MS_CLIENT_SECRET": "b", "MS_TENANT_ID": "c"}
     keys = {"ROLLOUT_TOKEN_KEYS": Fernet.generate_key().decode()}
-    nowhere = f"https://localhost:{free_port()}/c"
+    nowhere = "https://localhost:1/c"
     on = {"PROVIDER_MICROSOFT_ENABLED": "true", "MS_AUTHORITY": nowhere, **os.environ}
     for settings, expected in (({**told, **keys}, "(True, ['microsoft'])"), (told, "(True, [])")):
         done = subprocess.run(
