@@ -1,5 +1,7 @@
 """Mail addresses as they may be sent: one plain address each, its domain in ASCII. Pure."""
 
+import re
+
 from email_validator import EmailNotValidError, validate_email
 
 from adapter.errors import MessageRefusedError
@@ -9,6 +11,8 @@ from adapter.message import EmailAddress
 PUBLIC_ENDING = ".com"
 """Added for the check alone: the library refuses reserved names such as `.test` and `.local`, and some
 companies use them inside. Whether a domain can be reached is the provider's to say."""
+
+_BLANKS = re.compile(r"[ \t]+")
 
 
 def check_address(given: EmailAddress, field: str, *, allow_local: bool = False) -> EmailAddress:
@@ -42,7 +46,10 @@ def _sentence(error: EmailNotValidError) -> str:
 
 
 def _name(name: str | None, field: str) -> str | None:
-    """Check the name; direction marks are left out of it, they could make another name of it."""
+    """Check the name; direction marks are left out of it, they could make another name of it.
+
+    Blanks in a row count as one in a name (RFC 5322, 3.2.2), and mail readers make one of them.
+    """
     if not name:
         return None
-    return without_bidi(check_header(name, f"{field}.name")).strip() or None
+    return _BLANKS.sub(" ", without_bidi(check_header(name, f"{field}.name"))).strip() or None

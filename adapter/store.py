@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from controller.redispool import open_pool
 
 TIMEOUT_S = 0.5
-"""To connect and for one answer. The library's own is 5 s with ten hidden repeats."""
+"""To connect and for one exchange. The library's own is 5 s with ten hidden repeats."""
 MAX_CONNECTIONS = 50
 QUEUE_S = 2.0
 """The longest wait for a free connection."""
@@ -86,9 +86,13 @@ class Together:
     async def _exchange(self, commands: Sequence[Command]) -> Sequence[Any]:
         connection = self._connection
         try:
-            await connection.connect()
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            return [await _answer(connection) for _ in commands]
+            if not connection.is_connected:
+                connection.socket_timeout = TIMEOUT_S
+                await connection.connect()
+                connection.socket_timeout = None  # with the library's own, each exchange is a task more
+            async with asyncio.timeout(TIMEOUT_S):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                return [await _answer(connection) for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise

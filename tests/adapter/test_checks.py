@@ -139,6 +139,10 @@ def test_a_name_loses_the_marks_that_turn_it_round() -> None:
     assert check(to("a@b.com", "\u202eBob\u2069"), Limits()).to[0].name == "Bob"
 
 
+def test_blanks_in_a_row_are_one_in_a_name() -> None:
+    assert check(to("a@b.com", " Bob\t  Brown"), Limits()).to[0].name == "Bob Brown"
+
+
 def test_150_recipients_and_20_files_are_taken() -> None:
     full = mail(to=(BOB,) * 50, cc=(BOB,) * 50, bcc=(BOB,) * 50, attachments=(FILE,) * 20)
     assert check(full, Limits()).recipients == full.recipients
