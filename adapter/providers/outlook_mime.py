@@ -1,5 +1,6 @@
 """A mail in RFC 5322 taken apart again, to be written as Graph's JSON. Pure."""
 
+import re
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -7,6 +8,9 @@ from email.policy import SMTP
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
 from adapter.providers.mime import MimeOutput
+
+_BETWEEN_WORDS = re.compile(r"(=\?[^?\s]+\?[bq]\?[^?\s]*\?=)\s+(?==\?[^?\s]+\?[bq]\?)", re.IGNORECASE)
+"""Blanks between two encoded words, which say nothing (RFC 2047, 6.2). The library keeps them in names."""
 
 
 def read_mime(mime_output: MimeOutput | bytes) -> tuple[OutgoingMessage, str]:
@@ -31,8 +35,9 @@ def read_mime(mime_output: MimeOutput | bytes) -> tuple[OutgoingMessage, str]:
 def _addresses(mail: EmailMessage, name: str) -> tuple[EmailAddress, ...]:
     return tuple(
         EmailAddress(address.addr_spec, address.display_name or None)
-        for header in mail.get_all(name, [])
-        for address in header.addresses
+        for header, written in mail.raw_items()
+        if header.lower() == name.lower()
+        for address in SMTP.header_fetch_parse(name, _BETWEEN_WORDS.sub(r"\1", written)).addresses
     )
 
 
