@@ -48,23 +48,44 @@ class Together:
         self._connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._waiting: list[tuple[Command, asyncio.Future[Any]]] = []
         self._asking: asyncio.Task[None] | None = None
+        self._first_left = False
+        """Whether the first of those that wait was sent already."""
 
     async def ask(self, *command: str | int) -> Any:
         """Give the answer to one command; raises one of REDIS_ERRORS."""
+        at_once = self._asking is None and self._connection.is_connected
+        answer = self._wait_for(command)
+        if at_once:
+            self._first_left = True
+            try:
+                await self._send([command])
+            except REDIS_ERRORS:
+                self._first_left = False
+        return await answer
+
+    def tell(self, *command: str | int) -> None:
+        """Send one command whose answer nobody waits for, not even where it is an error."""
+        self._wait_for(command).add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+
+    async def aclose(self) -> None:
+        """Close it after what is under way."""
+        if self._asking:
+            await asyncio.wait([self._asking])
+        await self._connection.disconnect()
+
+    def _wait_for(self, command: Command) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
         if self._asking is None:
             self._asking = asyncio.create_task(self._ask_all())
-        return await answer
-
-    async def aclose(self) -> None:
-        await self._connection.disconnect()
+        return answer
 
     async def _ask_all(self) -> None:
         asked: list[tuple[Command, asyncio.Future[Any]]] = []
         try:
             while self._waiting:
-                asked, self._waiting = self._waiting, []
+                count = 1 if self._first_left else len(self._waiting)
+                asked, self._waiting = self._waiting[:count], self._waiting[count:]
                 given = await self._answers([command for command, _ in asked])
                 for (_, answer), value in zip(asked, given, strict=True):
                     _settle(answer, value)
@@ -85,17 +106,24 @@ class Together:
 
     async def _exchange(self, commands: Sequence[Command]) -> Sequence[Any]:
         connection = self._connection
+        left, self._first_left = self._first_left and connection.is_connected, False
         try:
             if not connection.is_connected:
                 connection.socket_timeout = TIMEOUT_S
                 await connection.connect()
                 connection.socket_timeout = None  # with the library's own, each exchange is a task more
             async with asyncio.timeout(TIMEOUT_S):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                if not left:
+                    await self._send(commands)
                 return [await _answer(connection) for _ in commands]
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
+
+    async def _send(self, commands: Sequence[Command]) -> None:
+        await self._connection.send_packed_command(
+            self._connection.pack_commands(commands), check_health=False
+        )
 
 
 async def _answer(connection: "aioredis.Connection") -> Any:

@@ -4,7 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from email_validator import EmailNotValidError, validate_email
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from adapter.addresses import PUBLIC_ENDING, check_address
 from adapter.checks import check
 from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
@@ -129,6 +133,23 @@ def test_a_mail_is_refused_with_its_code_and_field(message: OutgoingMessage, cod
 )
 def test_an_address_is_sent_in_ascii(given: str, sent: str) -> None:
     assert check(to(given), Limits()).to[0].address == sent
+
+
+@given(st.text("aZ0._+-", min_size=1, max_size=66), st.text("az09.-", min_size=1, max_size=66))
+@example("a", "b--c.example")
+@example("a", "xn--c.example")
+@example("a", f"{'b' * 63}.example")
+@example("a" * 65, "b.example")
+@settings(max_examples=1000)
+def test_an_address_is_taken_where_the_library_takes_it(local_part: str, domain: str) -> None:
+    address = f"{local_part}@{domain}"
+    try:
+        taken = validate_email(address + PUBLIC_ENDING, check_deliverability=False, strict=True).normalized
+    except EmailNotValidError:
+        with pytest.raises(MessageRefusedError):
+            check_address(EmailAddress(address), "to", allow_local=True)
+    else:
+        assert check_address(EmailAddress(address), "to", allow_local=True).address + PUBLIC_ENDING == taken
 
 
 def test_a_domain_without_a_dot_can_be_allowed() -> None:
