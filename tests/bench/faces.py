@@ -20,7 +20,7 @@ from controller.contract import ROLLOUT_TICK_DURATION_SECONDS
 from controller.demo.world import World
 
 STREAMS = 200
-ROUNDS, PHASE_S = 8, 6.0
+ROUNDS, PHASE_S = 8, 4.0
 LOOK_EVERY_S = 0.2
 
 TEXT = """## Faces
