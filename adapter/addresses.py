@@ -13,7 +13,7 @@ PUBLIC_ENDING = ".com"
 companies use them inside. Whether a domain can be reached is the provider's to say."""
 
 _BLANKS = re.compile(r"[ \t]+")
-_ORDINARY = re.compile(r"[A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[a-z0-9]+(?:[.-][a-z0-9]+)*")
+_ORDINARY = re.compile(r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@[a-z0-9]+(?:[.-][a-z0-9]+)*")
 """What most addresses look like. The library takes all of these as they are, and twenty times as long."""
 _ORDINARY_CHARACTERS = 63
 """No part of a shorter one is too long."""

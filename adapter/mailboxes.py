@@ -104,7 +104,7 @@ class Mailboxes:
             yield
         finally:
             if taken:
-                self._redis.tell("ZREM", key, owner)
+                await self._give_back(key, owner)
 
     async def _wait_for_shared(self, key: str, owner: str, deadline: Deadline) -> bool:
         """Take a place in Redis; says whether there is one to give back, surely or perhaps."""
@@ -120,6 +120,12 @@ class Mailboxes:
             if not await deadline.sleep(random.uniform(*LOOK_AGAIN_S)):  # noqa: S311 (spreads, no secret)
                 raise self._busy()
         return False
+
+    async def _give_back(self, key: str, owner: str) -> None:
+        try:
+            await self._redis.ask("ZREM", key, owner)
+        except REDIS_ERRORS as error:
+            self._leave_redis_alone(error)
 
     def _leave_redis_alone(self, error: Exception) -> None:
         self._ask_again_at = time.monotonic() + WITHOUT_REDIS_S

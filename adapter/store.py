@@ -48,45 +48,44 @@ class Together:
         self._connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         self._waiting: list[tuple[Command, asyncio.Future[Any]]] = []
         self._asking: asyncio.Task[None] | None = None
-        self._first_left = False
-        """Whether the first of those that wait was sent already."""
+        self._leaving = False
 
     async def ask(self, *command: str | int) -> Any:
         """Give the answer to one command; raises one of REDIS_ERRORS."""
-        at_once = self._asking is None and self._connection.is_connected
-        answer = self._wait_for(command)
-        if at_once:
-            self._first_left = True
-            try:
-                await self._send([command])
-            except REDIS_ERRORS:
-                self._first_left = False
-        return await answer
-
-    def tell(self, *command: str | int) -> None:
-        """Send one command whose answer nobody waits for, not even where it is an error."""
-        self._wait_for(command).add_done_callback(lambda answer: answer.cancelled() or answer.exception())
-
-    async def aclose(self) -> None:
-        """Close it after what is under way."""
-        if self._asking:
-            await asyncio.wait([self._asking])
-        await self._connection.disconnect()
-
-    def _wait_for(self, command: Command) -> "asyncio.Future[Any]":
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask_all())
-        return answer
+        if not self._leaving and (self._asking is None or self._asking.done()):
+            left = False
+            self._leaving = True
+            try:
+                left = await self._leaves_at_once(command)
+            finally:
+                self._leaving = False
+                self._asking = asyncio.create_task(self._ask_all(first_left=left))
+        return await answer
 
-    async def _ask_all(self) -> None:
+    async def aclose(self) -> None:
+        await self._connection.disconnect()
+
+    async def _leaves_at_once(self, command: Command) -> bool:
+        """Send the first of those that wait: a task that is made now begins after all that run already."""
+        if not self._connection.is_connected:
+            return False
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                await self._send([command])
+        except Exception:  # noqa: BLE001 (it is asked again, and who waits gets to know)
+            return False
+        return True
+
+    async def _ask_all(self, *, first_left: bool) -> None:
         asked: list[tuple[Command, asyncio.Future[Any]]] = []
         try:
             while self._waiting:
-                count = 1 if self._first_left else len(self._waiting)
+                count = 1 if first_left else len(self._waiting)
                 asked, self._waiting = self._waiting[:count], self._waiting[count:]
-                given = await self._answers([command for command, _ in asked])
+                given = await self._answers([command for command, _ in asked], left=first_left)
+                first_left = False
                 for (_, answer), value in zip(asked, given, strict=True):
                     _settle(answer, value)
         finally:
@@ -94,21 +93,22 @@ class Together:
             for _, answer in (*asked, *self._waiting):
                 answer.cancel()
 
-    async def _answers(self, commands: Sequence[Command]) -> Sequence[Any]:
-        """Ask, and once more where the connection that was kept is found dead."""
+    async def _answers(self, commands: Sequence[Command], *, left: bool) -> Sequence[Any]:
+        """Ask, unless they left already, and once more where the connection that was kept is found dead."""
         for last in (not self._connection.is_connected, True):
             try:
-                return await self._exchange(commands)
+                return await self._exchange(commands, left=left)
             except Exception as error:  # noqa: BLE001 (whatever it is, those who wait get to know)
+                left = False
                 if last or not isinstance(error, redis.ConnectionError):
                     return [error] * len(commands)
         raise AssertionError
 
-    async def _exchange(self, commands: Sequence[Command]) -> Sequence[Any]:
+    async def _exchange(self, commands: Sequence[Command], *, left: bool) -> Sequence[Any]:
         connection = self._connection
-        left, self._first_left = self._first_left and connection.is_connected, False
         try:
             if not connection.is_connected:
+                left = False
                 connection.socket_timeout = TIMEOUT_S
                 await connection.connect()
                 connection.socket_timeout = None  # with the library's own, each exchange is a task more

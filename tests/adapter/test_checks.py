@@ -140,6 +140,8 @@ def test_an_address_is_sent_in_ascii(given: str, sent: str) -> None:
 @example("a", "xn--c.example")
 @example("a", f"{'b' * 63}.example")
 @example("a" * 65, "b.example")
+@example("INFO", "b.example")
+@example("Postmaster", "b.example")
 @settings(max_examples=1000)
 def test_an_address_is_taken_where_the_library_takes_it(local_part: str, domain: str) -> None:
     address = f"{local_part}@{domain}"
