@@ -58,7 +58,7 @@ class Together:
             left = False
             self._leaving = True
             try:
-                left = await self._leaves_at_once(command)
+                left = await self._first_leaves()
             finally:
                 self._leaving = False
                 self._asking = asyncio.create_task(self._ask_all(first_left=left))
@@ -67,13 +67,15 @@ class Together:
     async def aclose(self) -> None:
         await self._connection.disconnect()
 
-    async def _leaves_at_once(self, command: Command) -> bool:
+    async def _first_leaves(self) -> bool:
         """Send the first of those that wait: a task that is made now begins after all that run already."""
+        if self._asking:  # it was cancelled before it began; the answer that it was to read may still come
+            await self._connection.disconnect(nowait=True)
         if not self._connection.is_connected:
             return False
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await self._send([command])
+                await self._send([self._waiting[0][0]])
         except Exception:  # noqa: BLE001 (it is asked again, and who waits gets to know)
             return False
         return True

@@ -38,6 +38,23 @@ async def test_each_gets_its_own_answer_while_others_ask_give_up_and_are_cut_off
         await together.aclose()
 
 
+async def test_a_question_that_was_cancelled_before_it_left_takes_nobodys_answer(
+    redis_server: RedisServer,
+) -> None:
+    """As at Ctrl-C: all tasks are cancelled, also those that have not begun, and places are given back."""
+    together = Together(open_redis(redis_server.url))
+    await together.ask("ECHO", "before")
+    lost = asyncio.create_task(together.ask("ECHO", "lost"))
+    before = asyncio.all_tasks()
+    await asyncio.sleep(0)
+    [not_begun] = asyncio.all_tasks() - before
+    not_begun.cancel()
+    answers = await asyncio.gather(*(together.ask("ECHO", str(number)) for number in range(3)))
+    assert answers == ["0", "1", "2"]
+    assert await lost == "lost"
+    await together.aclose()
+
+
 async def test_an_error_of_one_command_is_its_own(redis_server: RedisServer) -> None:
     together = Together(open_redis(redis_server.url))
     answers = await asyncio.gather(
