@@ -129,7 +129,8 @@ def translate_mime_to_graph(mime_output: MimeOutput | bytes) -> dict[str, Any]:
     """Give the body of a sendMail request for a mail in RFC 5322, of ours or of another builder.
 
     The HTML becomes the body where there is one, for Graph's JSON holds one body; files become
-    fileAttachments, those with a Content-ID that lie inline with `contentId` and `isInline`.
+    fileAttachments, those with a Content-ID that lie inline with `contentId` and `isInline`. Raises
+    MessageRefusedError where the mail cannot be read.
     """
     message, message_id = read_mime(mime_output)
     contents = [base64.b64encode(file.content).decode() for file in message.files]

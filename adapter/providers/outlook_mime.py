@@ -6,16 +6,30 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 
+from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
 from adapter.providers.mime import MimeOutput
 
 _BETWEEN_WORDS = re.compile(r"(=\?[^?\s]+\?[bq]\?[^?\s]*\?=)\s+(?==\?[^?\s]+\?[bq]\?)", re.IGNORECASE)
 """Blanks between two encoded words, which say nothing (RFC 2047, 6.2). The library keeps them in names."""
 
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+"""What the library raises at headers and character sets that it cannot read."""
+
 
 def read_mime(mime_output: MimeOutput | bytes) -> tuple[OutgoingMessage, str]:
-    """Take a mail apart again; gives it and its Message-ID."""
-    mail = message_from_bytes(bytes(mime_output), policy=SMTP)
+    """Take a mail apart again; gives it and its Message-ID. Raises MessageRefusedError."""
+    try:
+        return _read(message_from_bytes(bytes(mime_output), policy=SMTP))
+    except _UNREADABLE as error:
+        raise MessageRefusedError(
+            "INVALID_HEADER",
+            f"a header or a character set of this mail cannot be read ({type(error).__name__})",
+            "mime_output",
+        ) from error
+
+
+def _read(mail: EmailMessage) -> tuple[OutgoingMessage, str]:
     leaves = [part for part in mail.walk() if not part.is_multipart()]
     files = [part for part in leaves if part.get_filename() or part["Content-ID"]]
     message = OutgoingMessage(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adapter.checks import check
@@ -172,6 +172,28 @@ def test_a_name_that_is_folded_is_one_word_again_when_it_is_translated() -> None
 def test_a_mail_of_another_builder_translates_too() -> None:
     raw = bytes(build_mime(RICH, IDS))
     assert translate_mime_to_graph(raw) == json.loads(bytes(prepared(RICH).body))
+
+
+def test_a_mail_in_an_unknown_character_set_is_refused() -> None:
+    with pytest.raises(MessageRefusedError, match="cannot be read") as refused:
+        translate_mime_to_graph(b"Content-Type: text/plain; charset=none\r\n\r\nH\xff")
+    assert (refused.value.code, refused.value.field) == ("INVALID_HEADER", "mime_output")
+
+
+SCRAPS = ["=?", "?=", "utf-8", "?q?", "?b?", "YQ==", "a", *'@<>,;:()[]"\\ =', "\r\n ", "ü", "filename*0="]
+scraps = st.lists(st.sampled_from(SCRAPS), max_size=14).map("".join)
+
+
+@given(scraps, scraps, scraps, scraps)
+@example("<", "", "", "")
+@example("", "", "<a@", "")
+def test_a_broken_mail_is_read_or_refused(to: str, subject: str, message_id: str, file: str) -> None:
+    """The standard library raises errors of many kinds at some of them, each version at others."""
+    raw = (
+        f"To: {to}\r\nSubject: {subject}\r\nMessage-ID: {message_id}\r\nContent-Disposition: {file}\r\n\r\nHi"
+    )
+    with contextlib.suppress(MessageRefusedError):
+        translate_mime_to_graph(raw.encode())
 
 
 TRICKY = 'aä, "\\=?_\t<>@();:.𐀀'
