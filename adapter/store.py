@@ -40,7 +40,8 @@ Command = tuple[str | int, ...]
 class Together:
     """Asks in one round trip, on a connection of its own, all that comes up during the one before.
 
-    For what every send has to ask; the pool's care for each command took as long as a third of a small send.
+    The first, which finds nobody asking, is sent before anything else runs: a mail that begins beside others
+    has its answer while they are prepared. For what every send has to ask; the pool's care for each command took as long as a third of a small send.
     Only for commands that do no harm when they are sent twice.
     """
 
