@@ -14,7 +14,7 @@ companies use them inside. Whether a domain can be reached is the provider's to 
 
 _BLANKS = re.compile(r"[ \t]+")
 _ORDINARY = re.compile(r"[a-z0-9_+-]+(?:\.[a-z0-9_+-]+)*@[a-z0-9]+(?:[.-][a-z0-9]+)*")
-"""What most addresses look like. The library takes all of these as they are, and fifty times as long for it."""
+"""What most addresses look like. The library takes all of these as they are, in fifty times as long."""
 _ORDINARY_CHARACTERS = 63
 """No part of a shorter one is too long."""
 

@@ -41,8 +41,8 @@ class Together:
     """Asks in one round trip, on a connection of its own, all that comes up during the one before.
 
     The first, which finds nobody asking, is sent before anything else runs: a mail that begins beside others
-    has its answer while they are prepared. For what every send has to ask; the pool's care for each command took as long as a third of a small send.
-    Only for commands that do no harm when they are sent twice.
+    has its answer while they are prepared. For what every send has to ask; the pool's care for each command
+    took as long as a third of a small send. Only for commands that do no harm when they are sent twice.
     """
 
     def __init__(self, client: "aioredis.Redis") -> None:
