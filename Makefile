@@ -41,7 +41,7 @@ soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQU
 	  tests/faults/test_flat.py tests/server/test_malformed.py $(ARGS)
 
 pictures: setup-test ## tell the demo's story once and renew the pictures in docs/pictures
-	PYTHONPATH=tests $(BIN)/python -m demo_pictures
+	PYTHONPATH=tests $(BIN)/python -m pages.pictures
 
 bench: setup-test ## measure, side by side in one run; rewrites docs/benchmarks.md
 	$(BIN)/python tests/bench/run.py $(ARGS)

@@ -8,7 +8,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from adapter.actions import outlook_send
     from adapter.errors import (
         ActionDeniedError,
         ActionDisabledError,
@@ -20,13 +19,14 @@ if TYPE_CHECKING:
         Source,
         StructuredError,
     )
-    from adapter.flags import RolloutGate
-    from adapter.gate import GateAnswer, GateReason
+    from adapter.gate.live import RolloutGate
+    from adapter.gate.rule import GateAnswer, GateReason
     from adapter.message import Attachment, EmailAddress, InlineImage, SendResult
-    from adapter.runtime import Runtime
+    from adapter.sending.access_tokens import StaticTokens, TokenSource
+    from adapter.sending.actions import outlook_send
+    from adapter.sending.runtime import Runtime
     from adapter.settings import Settings, SettingsError
     from adapter.signin.tokens import MicrosoftTokenManager
-    from adapter.tokens import StaticTokens, TokenSource
 
 __all__ = [
     "ActionDeniedError",
@@ -61,23 +61,23 @@ _HOME = {
     "Attachment": "adapter.message",
     "AuthError": "adapter.errors",
     "EmailAddress": "adapter.message",
-    "GateAnswer": "adapter.gate",
-    "GateReason": "adapter.gate",
+    "GateAnswer": "adapter.gate.rule",
+    "GateReason": "adapter.gate.rule",
     "InlineImage": "adapter.message",
     "MessageRefusedError": "adapter.errors",
     "MicrosoftTokenManager": "adapter.signin.tokens",
-    "RolloutGate": "adapter.flags",
-    "Runtime": "adapter.runtime",
+    "RolloutGate": "adapter.gate.live",
+    "Runtime": "adapter.sending.runtime",
     "SendError": "adapter.errors",
     "SendResult": "adapter.message",
     "SendUnknownError": "adapter.errors",
     "Settings": "adapter.settings",
     "SettingsError": "adapter.settings",
     "Source": "adapter.errors",
-    "StaticTokens": "adapter.tokens",
+    "StaticTokens": "adapter.sending.access_tokens",
     "StructuredError": "adapter.errors",
-    "TokenSource": "adapter.tokens",
-    "outlook_send": "adapter.actions",
+    "TokenSource": "adapter.sending.access_tokens",
+    "outlook_send": "adapter.sending.actions",
 }
 
 

@@ -13,8 +13,8 @@ from openfeature.exception import FlagNotFoundError, TargetingKeyMissingError, T
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from adapter.flags import RolloutGate
-from adapter.gate import GateReason
+from adapter.gate.live import RolloutGate
+from adapter.gate.rule import GateReason
 
 _REASONS = {
     GateReason.IN_ROLLOUT: Reason.SPLIT,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from adapter.providers.provider import Limits
 from controller.features import ConfigError, read_toml
-from controller.redisurl import SCHEMES, read_home
+from controller.shared.redis_url import SCHEMES, read_home
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from controller import __version__
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-    from adapter.callers import Caller
-    from controller.face import Gate
-    from controller.notifier import Mailer
-    from controller.settings import Settings
+    from adapter.web.callers import Caller
+    from controller.config.settings import Settings
+    from controller.notify.delivery import Mailer
+    from controller.web.context import Gate
 
 
 class Row(NamedTuple):
@@ -80,8 +80,8 @@ def embedded(settings: "Settings", *, sends: bool) -> "Iterator[Embedded]":
 
     Raises ValueError where the adapter's settings cannot be used.
     """
-    from adapter.flags import RolloutGate  # noqa: PLC0415 - only the daemon embeds the adapter
-    from controller.auth import Tokens  # noqa: PLC0415
+    from adapter.gate.live import RolloutGate  # noqa: PLC0415 - only the daemon embeds the adapter
+    from controller.config.api_tokens import Tokens  # noqa: PLC0415
 
     tell_adapter(settings)
     caller = Tokens.parse(settings.api_token).caller
@@ -89,7 +89,7 @@ def embedded(settings: "Settings", *, sends: bool) -> "Iterator[Embedded]":
         if not sends:
             yield Embedded(gate, [], None)
             return
-        from adapter.mailer import NoticeMailer  # noqa: PLC0415 - as above
+        from adapter.sending.mailer import NoticeMailer  # noqa: PLC0415 - as above
 
         yield Embedded(gate, adapter_routes(caller), NoticeMailer())
 
@@ -103,7 +103,7 @@ def tell_adapter(settings: "Settings") -> None:
 
 async def start_adapter() -> None:
     """Open the adapter before the first send, so that its gate and its metrics are there from the start."""
-    from adapter.runtime import default_runtime  # noqa: PLC0415 - as below
+    from adapter.sending.runtime import default_runtime  # noqa: PLC0415 - as below
 
     await default_runtime()
 
@@ -113,12 +113,11 @@ def adapter_routes(caller: "Caller | None" = None) -> "list[BaseRoute]":
 
     Raises ValueError where the adapter's settings cannot be used: at the start, not at the first send.
     """
-    from adapter import service  # noqa: PLC0415 - only the daemon embeds the adapter
     from adapter.settings import Settings  # noqa: PLC0415 - as above
-    from adapter.signin import oauth  # noqa: PLC0415 - as above
+    from adapter.web import service, signin_routes  # noqa: PLC0415 - only the daemon embeds the adapter
 
     Settings.from_environment()
-    return [*service.routes(caller=caller), *oauth.routes(caller=caller)]
+    return [*service.routes(caller=caller), *signin_routes.routes(caller=caller)]
 
 
 class LazyGroup(click.Group):

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import httpx
 
+from controller.config.settings import shown
 from controller.decision.model import Kind
-from controller.settings import shown
 
 PATIENCE_S = 10.0
 

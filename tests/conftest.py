@@ -7,10 +7,10 @@ import pytest
 import redis
 import structlog
 from hypothesis import HealthCheck, settings
-from rediscluster import RedisCluster, running_cluster, told
-from servers import Proxy, RedisServer
+from kit.redis_cluster import RedisCluster, running_cluster, told
+from kit.servers import Proxy, RedisServer
 
-pytest_plugins = ["secretsearch"]
+pytest_plugins = ["kit.secret_search"]
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,0 +1,1 @@
+"""The commands of `rollout` that the adapter brings."""

@@ -15,10 +15,10 @@ from adapter.commands.logs import log_to_stderr
 from adapter.settings import Environment, SettingsError
 from adapter.signin.errors import CLIENT_CONFIG, SignInError
 from adapter.signin.handshake import Handshake
-from adapter.signin.oauth import PATH
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
-from controller.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from adapter.web.signin_routes import PATH
+from controller.shared.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
 
 T = TypeVar("T")
 DEFAULT_LISTEN = "127.0.0.1:8003"

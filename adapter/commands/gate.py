@@ -10,12 +10,21 @@ from typing import Any
 import click
 
 from adapter.commands.config import config_option
-from adapter.flags import Explanation, RolloutGate, configured_features
-from adapter.gate import BUCKETS, GATE_REASONS
+from adapter.gate.live import Explanation, RolloutGate, configured_features
+from adapter.gate.rule import BUCKETS, GATE_REASONS
 from adapter.settings import Environment
-from controller.console import DONE, NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.contract import FLAG_NAMES, Flags, format_flags, format_percent
 from controller.features import RolloutFeature, no_feature
+from controller.shared.console import (
+    DONE,
+    NO,
+    UNREACHABLE,
+    examples,
+    fail,
+    json_option,
+    print_json,
+    print_table,
+)
 
 
 @click.command(

@@ -11,18 +11,18 @@ from typing import Any
 
 import click
 
-from adapter.actions import ACTIONS, Action
-from adapter.checks import check
+from adapter.checks.message_checks import check
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
 from adapter.errors import AuthError, MessageRefusedError, StructuredError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage
-from adapter.payload import parse_send
 from adapter.providers.provider import Request
-from adapter.runtime import Runtime
-from adapter.sending import new_ids
+from adapter.sending.actions import ACTIONS, Action
+from adapter.sending.one_send import new_ids
+from adapter.sending.runtime import Runtime
 from adapter.settings import Settings, SettingsError
-from controller.console import NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from adapter.web.payload import parse_send
+from controller.shared.console import NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
 
 SHOWN_CHARACTERS = 120
 """Longer texts are cut where a request is printed."""

@@ -12,7 +12,7 @@ import signal
 from prometheus_client import start_http_server
 
 from adapter import ActionDeniedError, EmailAddress, StructuredError, outlook_send
-from adapter.runtime import default_runtime
+from adapter.sending.runtime import default_runtime
 
 _SLICE_S = 0.02
 _LONGEST_QUEUE = 64

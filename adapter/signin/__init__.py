@@ -1,0 +1,1 @@
+"""Sign-in to a provider: tokens, their encryption, refresh and storage."""

@@ -13,7 +13,7 @@ from adapter.signin.encryption import TokenCipher, UnreadableError
 from adapter.signin.errors import SignInError, client_config, unavailable
 from adapter.signin.grant import AccessToken, Grant
 from adapter.signin.settings import LINK_TTL_S, REFRESH_TTL_S
-from controller.redispool import key_prefix, open_pool
+from controller.shared.redis_pool import key_prefix, open_pool
 
 PREFIX = "oauth:microsoft"
 MAX_CONNECTIONS = 8

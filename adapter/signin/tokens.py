@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from adapter.checks import is_user_id
+from adapter.checks.message_checks import is_user_id
 from adapter.settings import SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.entra import Attempt, Entra

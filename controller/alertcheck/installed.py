@@ -8,12 +8,12 @@ from typing import Any
 import httpx
 
 from controller.alertcheck.result import Result
+from controller.config.settings import shown
 from controller.contract import ACTION_LATENCY_SECONDS, CRITICAL_LATENCY_TIMES, SENDER_JOB
 from controller.decision.model import RolloutFeature
-from controller.rules.book import rule_files
 from controller.rules.model import Alert, Recording
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale, duration
-from controller.settings import shown
 
 REQUEST_TIMEOUT_S = 5.0
 OLDEST_EVALUATIONS = 3

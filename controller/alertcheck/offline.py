@@ -8,17 +8,17 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from controller.alertcheck.cases import Case, feature_cases
-from controller.alertcheck.counted import evidence_results
-from controller.alertcheck.counts import count_checks
-from controller.alertcheck.expected import ExpectedAlert, expectations
-from controller.alertcheck.oracle import Vector
-from controller.alertcheck.own_cases import own_cases
-from controller.alertcheck.own_expected import own_expectations
+from controller.alertcheck.alert_test import Trial
+from controller.alertcheck.cases.counts import count_checks
+from controller.alertcheck.cases.oracle import Vector
+from controller.alertcheck.cases.own_alerts import own_cases
+from controller.alertcheck.cases.own_expected import own_expectations
+from controller.alertcheck.cases.provider_alerts import Case, feature_cases
+from controller.alertcheck.cases.provider_expected import ExpectedAlert, expectations
+from controller.alertcheck.count_tests import evidence_results
 from controller.alertcheck.recorded import recorded_results
 from controller.alertcheck.result import Result
 from controller.alertcheck.setting import Setting, files_of
-from controller.alertcheck.trial import Trial
 from controller.rules.differences import differences
 from controller.rules.model import RuleFile
 

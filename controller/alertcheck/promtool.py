@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.alertcheck.load import Samples, Series
+from controller.alertcheck.cases.synthetic_series import Samples, Series
 
 _COMPLAINT = re.compile(
     r"^ +(?:alertname: (?P<alert>[^,]+)|expr: (?P<expr>\".*\")), *time: (?P<time>[0-9a-z]+),? *$"

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 
-from controller.alertcheck.load import Samples
-from controller.alertcheck.oracle import Values, Vector, View
+from controller.alertcheck.cases.oracle import Values, Vector, View
+from controller.alertcheck.cases.scenarios import recorded_worlds
+from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import PromtoolError
 from controller.alertcheck.result import Result
 from controller.alertcheck.setting import Setting, complaints_of, files_of, matchers, milliseconds, one_test
-from controller.alertcheck.worlds import recorded_worlds
 from controller.decision.model import RolloutFeature
 
 TOLERANCE = 1e-6

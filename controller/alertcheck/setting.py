@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from controller.alertcheck.load import Samples
+from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import Complaint, input_series, run
 from controller.decision.model import RolloutFeature
 from controller.rules.model import RuleFile

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from controller.alertcheck.oracle import Vector, View
+from controller.alertcheck.cases.oracle import Vector, View
 
 _FIELD = re.compile(
     r"{{\s*(?:\$labels\.(?P<label>\w+)|(?P<value>\$value)|query `(?P<query>[^`]+)` \| "

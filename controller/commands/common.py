@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from controller.console import USAGE, fail
+from controller.config.settings import Settings, load_settings, read_http_url
 from controller.features import ConfigError, RolloutFeature, no_feature
-from controller.settings import Settings, load_settings, read_http_url
+from controller.shared.console import USAGE, fail
 
 config_option = click.option(
     "--config",

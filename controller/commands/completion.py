@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from controller.console import examples
+from controller.shared.console import examples
 
 SHELLS = ("bash", "zsh", "fish")
 

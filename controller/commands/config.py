@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.console import examples, json_option, print_json, print_table
+from controller.config.settings import SECRETS, Settings, credential, masked
 from controller.features import read_toml
-from controller.settings import SECRETS, Settings, credential, masked
+from controller.shared.console import examples, json_option, print_json, print_table
 
 
 @click.group(epilog=examples("rollout config check", "rollout config show"))

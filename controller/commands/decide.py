@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from controller.assembly import open_controller
 from controller.commands.common import config_option, features_named, settings_from
-from controller.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.contract import format_percent
-from controller.journal import Journals, set_up_logging
+from controller.daemon.wiring import open_controller
+from controller.journal.sinks import Journals, set_up_logging
+from controller.shared.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
 
 
 @click.command(epilog=examples("rollout decide", "rollout decide microsoft --json"))

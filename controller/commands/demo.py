@@ -12,13 +12,13 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from controller.console import NO, UNREACHABLE, examples, fail, print_table
-from controller.demo.processes import Processes, StartError
-from controller.demo.servers import MissingServerError
 from controller.demo.story import SCENARIOS, Seen, StoryError, look, tell
 from controller.demo.view import View
 from controller.demo.world import World, build
-from controller.flagstore import StoreError
+from controller.sandbox.processes import Processes, StartError
+from controller.sandbox.servers import MissingServerError
+from controller.shared.console import NO, UNREACHABLE, examples, fail, print_table
+from controller.store.flag_store import StoreError
 
 _PULSE_S = 0.25
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, UNREACHABLE, examples, json_option, print_json, print_table
+from controller.config.settings import Settings
 from controller.doctor.finding import Finding, Verdict, ok
 from controller.doctor.prometheus import look_at_prometheus
 from controller.doctor.redis import look_at_redis
@@ -16,7 +16,7 @@ from controller.doctor.surroundings import (
     look_at_microsoft,
     look_at_units,
 )
-from controller.settings import Settings
+from controller.shared.console import NO, UNREACHABLE, examples, json_option, print_json, print_table
 
 
 @click.command(epilog=examples("rollout doctor", "rollout doctor --config rollout.toml --json"))

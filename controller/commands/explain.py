@@ -8,16 +8,16 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from controller.config.settings import Settings
 from controller.contract import format_percent
+from controller.decision.codec import from_plain
 from controller.decision.model import REASONS, Finding, Kind, Reason, State
-from controller.decision.plain import from_plain
 from controller.decision.record import state_from_dict, verify
 from controller.decision.words import count_text, duration_text, finding_text
-from controller.flagstore import StoreError, find_record
-from controller.journal import read_file
-from controller.settings import Settings
-from controller.storage import open_store
+from controller.journal.sinks import read_file
+from controller.shared.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from controller.store.flag_store import StoreError, find_record
+from controller.store.opening import open_store
 
 Record = Mapping[str, Any]
 

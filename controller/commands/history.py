@@ -10,12 +10,12 @@ import click
 
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.config.settings import Settings
 from controller.contract import format_percent
-from controller.flagstore import StoreError
-from controller.journal import read_file, rotated_files
-from controller.settings import Settings
-from controller.storage import open_store
+from controller.journal.sinks import read_file, rotated_files
+from controller.shared.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.store.flag_store import StoreError
+from controller.store.opening import open_store
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 

@@ -7,8 +7,8 @@ import click
 
 from controller.commands.common import settings_from
 from controller.commands.doctor import examine
-from controller.console import USAGE, examples, fail, print_table
 from controller.features import ROLLOUT_FEATURES
+from controller.shared.console import USAGE, examples, fail, print_table
 
 TEMPLATE = """\
 # rollout-controller: what is rolled out, and how. `rollout config check` reads it as the daemon does.

@@ -6,15 +6,15 @@ from typing import Any
 
 import click
 
-from controller.chain import broken_links, differences
 from controller.commands.common import config_option, features_named, settings_from
-from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.config.settings import Settings
 from controller.decision.record import changed_flags, flags_to_dict
 from controller.decision.record import verify as recompute
-from controller.flagstore import Stored, StoreError
-from controller.journal import read_file, rotated_files
-from controller.settings import Settings
-from controller.storage import open_store
+from controller.journal.sinks import read_file, rotated_files
+from controller.journal.verify import broken_links, differences
+from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.store.flag_store import Stored, StoreError
+from controller.store.opening import open_store
 
 
 @click.group(epilog=examples("rollout journal verify"))

@@ -9,16 +9,16 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, USAGE, examples, fail, json_option, print_json, print_table
+from controller.config.receivers import EVENTS, Receiver
+from controller.config.settings import Settings
 from controller.contract import Flags
 from controller.decision.byhand import by_hand
 from controller.decision.model import Kind, RolloutFeature, State
 from controller.decision.record import manual_record
 from controller.features import config_hash
-from controller.notices import Notice, mail, message
-from controller.notifier import DeliveryError, send_once
-from controller.receivers import EVENTS, Receiver
-from controller.settings import Settings
+from controller.notify.delivery import DeliveryError, send_once
+from controller.notify.messages import Notice, mail, message
+from controller.shared.console import NO, USAGE, examples, fail, json_option, print_json, print_table
 
 
 @click.group(epilog=examples("rollout notify list", "rollout notify test ops"))

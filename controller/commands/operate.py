@@ -13,16 +13,16 @@ import click
 
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json
+from controller.config.settings import Settings, load_settings
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import Kind
 from controller.decision.record import snapshot_from
 from controller.features import ConfigError, RolloutFeature
-from controller.flagstore import StoreError
-from controller.journal import FileJournal, Journals
-from controller.operate import operate
-from controller.settings import Settings, load_settings
-from controller.storage import open_store
+from controller.journal.sinks import FileJournal, Journals
+from controller.loop.manual import operate
+from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json
+from controller.store.flag_store import StoreError
+from controller.store.opening import open_store
 
 
 class Percent(click.ParamType[float]):

@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, feature_named, settings_from
-from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.config.settings import Settings
 from controller.contract import format_percent
-from controller.decision.forecast import USUAL_SHARE, Breach, Forecast, StepForecast, forecast
 from controller.decision.model import RolloutFeature
 from controller.decision.words import duration_text, share_text
-from controller.recorded import Recorded, RecordedError
-from controller.settings import Settings
+from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.whatif.forecast import USUAL_SHARE, Breach, Forecast, StepForecast, forecast
+from controller.whatif.recorded import Recorded, RecordedError
 
 GIVEN, LIVE = "given", "prometheus"
 _MOST_RPS = 1e9

@@ -10,7 +10,7 @@ import click
 import httpx
 
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, UNREACHABLE, examples, fail
+from controller.shared.console import NO, UNREACHABLE, examples, fail
 
 _WITHIN_S = 30.0
 _PULSE_S = 0.1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.commands.common import http_url
-from controller.console import NO, UNREACHABLE, USAGE, fail
+from controller.shared.console import NO, UNREACHABLE, USAGE, fail
 
 if TYPE_CHECKING:
     from controller.client import Client

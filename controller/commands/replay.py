@@ -10,22 +10,22 @@ import click
 
 from controller.commands.common import config_option, feature_named, http_url, settings_from
 from controller.commands.history import Ago
-from controller.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table
+from controller.config.settings import Settings
 from controller.contract import format_percent
-from controller.decision.course import Tick, course
 from controller.decision.decide import decide
 from controller.decision.model import Decision, Kind, RolloutFeature, Snapshot
 from controller.decision.policies import POLICIES
 from controller.decision.record import record_of
 from controller.decision.words import count_text, duration_text
 from controller.features import config_hash
-from controller.freezes import open_freeze
-from controller.outcome import Outcome
-from controller.recorded import Recorded, RecordedError
-from controller.recordtext import dump
-from controller.settings import Settings
-from controller.timeline import Timeline, clock, page, ticks_a_bin
-from controller.trace import TraceError, read_trace
+from controller.loop.freezes import open_freeze
+from controller.shared.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table
+from controller.store.record_json import dump
+from controller.whatif.chart import Timeline, clock, page, ticks_a_bin
+from controller.whatif.outcome import Outcome
+from controller.whatif.playback import Tick, course
+from controller.whatif.recorded import Recorded, RecordedError
+from controller.whatif.trace import TraceError, read_trace
 
 ACTOR = "replay"
 Decided = Iterable[tuple[Snapshot, Decision]]

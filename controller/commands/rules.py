@@ -6,16 +6,16 @@ import click
 
 from controller.commands.common import config_option
 from controller.commands.scale import DEFAULT_FOLDER, find_folder, scale_options, settings_and_scale
-from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
-from controller.rules.book import rule_files
+from controller.config.settings import Settings
+from controller.rules.artifacts.dashboards import dashboards
+from controller.rules.artifacts.files import companion_texts
 from controller.rules.check import check_companions, check_folder, promtool_path
-from controller.rules.companions import companion_texts
-from controller.rules.dashboards import dashboards
 from controller.rules.differences import Problem
 from controller.rules.model import RuleFile
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.text import RUNBOOKS, yaml_text
-from controller.settings import Settings
+from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 
 
 @click.group(epilog=examples("rollout rules render --out rules", "rollout rules check"))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from controller.assembly import assemble
 from controller.commands.common import config_option, settings_from
-from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json
-from controller.daemon import Daemon, ListenError
-from controller.installation import foreign_claims
-from controller.journal import set_up_logging
-from controller.settings import Settings
+from controller.config.settings import Settings
+from controller.daemon.installation import foreign_claims
+from controller.daemon.process import Daemon, ListenError
+from controller.daemon.wiring import assemble
+from controller.journal.sinks import set_up_logging
+from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json
 
 
 @click.command(

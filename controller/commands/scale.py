@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from controller.commands.common import settings_from
-from controller.console import fail
+from controller.config.settings import Settings
 from controller.rules.scale import Scale
-from controller.settings import Settings
+from controller.shared.console import fail
 
 DEFAULT_FOLDER = Path("rules")
 _OPTIONS = (

@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from controller.auth import Tokens
 from controller.commands.common import config_option, settings_from
-from controller.console import examples, fail
-from controller.daemon import MOST_CONNECTIONS, ListenError, listen_on
-from controller.door import Door
-from controller.journal import set_up_logging
-from controller.settings import Settings, read_address
-from controller.systemd import notify
+from controller.config.api_tokens import Tokens
+from controller.config.settings import Settings, read_address
+from controller.daemon.process import MOST_CONNECTIONS, ListenError, listen_on
+from controller.daemon.systemd import notify
+from controller.journal.sinks import set_up_logging
+from controller.shared.console import examples, fail
+from controller.web.middleware import Door
 
 _GRACE_S = 35
 """A send under way may take its whole deadline (ROLLOUT_SEND_DEADLINE_S, 30 s) before the process ends."""

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, feature_named, settings_from
-from controller.console import examples, json_option, print_json, print_table
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
 from controller.decision.words import count_text, duration_text, share_text
-from controller.outcome import Outcome
-from controller.simulation import Traffic, ramp
+from controller.shared.console import examples, json_option, print_json, print_table
+from controller.whatif.outcome import Outcome
+from controller.whatif.simulate import Traffic, ramp
 
 SHARE = click.FloatRange(0, 1)
 

@@ -10,7 +10,10 @@ import click
 
 from controller.commands.common import config_option, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.console import (
+from controller.config.settings import Settings
+from controller.contract import format_percent
+from controller.loop.feature_status import standing
+from controller.shared.console import (
     UNREACHABLE,
     examples,
     fail,
@@ -19,13 +22,10 @@ from controller.console import (
     table_lines,
     terminal_width,
 )
-from controller.contract import format_percent
-from controller.flagstore import FlagStore, StoreError
-from controller.lease import leader
-from controller.redisstore import connect
-from controller.settings import Settings
-from controller.standing import standing
-from controller.storage import open_store, redis_timeout_s
+from controller.store.flag_store import FlagStore, StoreError
+from controller.store.lease import leader
+from controller.store.opening import open_store, redis_timeout_s
+from controller.store.redis_store import connect
 
 Overview = dict[str, Any]
 """As GET /api/v1/features tells it."""

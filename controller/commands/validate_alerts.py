@@ -8,21 +8,21 @@ import click
 
 from controller.alertcheck.completion import write_completion
 from controller.alertcheck.installed import NotThereError, look_at
-from controller.alertcheck.live import run_live
+from controller.alertcheck.live.run import run_live
 from controller.alertcheck.offline import as_rendered, run_all
 from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.result import Result, failures, write_junit
-from controller.alertcheck.servers import BACKENDS
 from controller.alertcheck.setting import Setting
 from controller.commands.common import config_option, http_url
 from controller.commands.scale import find_folder, scale_options, settings_and_scale
-from controller.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
-from controller.demo.processes import StartError
-from controller.demo.servers import MissingServerError
-from controller.rules.book import rule_files
+from controller.config.settings import Settings
 from controller.rules.check import promtool_path
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.settings import Settings
+from controller.sandbox.alerting import BACKENDS
+from controller.sandbox.processes import StartError
+from controller.sandbox.servers import MissingServerError
+from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 
 
 @click.command(

@@ -1,0 +1,1 @@
+"""Think: snapshots in, decisions out. Pure; no clock, no I/O."""

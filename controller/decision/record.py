@@ -5,9 +5,9 @@ from typing import Any, TypeGuard
 
 from controller.contract import FLAG_NAMES, Flags
 from controller.decision.byhand import by_hand, external_change
+from controller.decision.codec import from_plain, to_plain
 from controller.decision.decide import decide, overruled
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
-from controller.decision.plain import from_plain, to_plain
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
 _SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})

@@ -16,8 +16,8 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 
 from controller.decision.model import Kind
 from controller.demo.world import SENDERS, World
-from controller.journal import Journals
-from controller.operate import operate
+from controller.journal.sinks import Journals
+from controller.loop.manual import operate
 
 FAULT_STEP = 25.0
 """The step at which something goes wrong: the middle of the plan."""

@@ -10,13 +10,13 @@ from typing import Any
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
+from controller.config.settings import Settings, load_settings
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
-from controller.demo.processes import Process, Processes, answers, free_port
-from controller.demo.servers import Ports, start_prometheus, start_redis
-from controller.redisstore import RedisFlagStore, connect
-from controller.rules.book import rule_files
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.settings import Settings, load_settings
+from controller.sandbox.processes import Process, Processes, answers, free_port
+from controller.sandbox.servers import Ports, start_prometheus, start_redis
+from controller.store.redis_store import RedisFlagStore, connect
 
 SENDERS = ("sender-1", "sender-2")
 USERS_EACH = 5000

@@ -7,12 +7,12 @@ from typing import Any
 
 import requests
 
+from controller.config.settings import Settings, shown
 from controller.contract import EVIDENCE_LATENCY_BUCKET, SENDER_JOB
 from controller.doctor.finding import Finding, away, bad, note, ok, until_away
-from controller.rules.book import rule_files
+from controller.evidence.session import AnswerError, BoundedSession
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.session import AnswerError, BoundedSession
-from controller.settings import Settings, shown
 
 _CLOCK_S = 2.0
 

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import redis
 
+from controller.config.settings import Settings
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, applied_key, decisions_key
 from controller.doctor.finding import Finding, away, bad, note, ok, until_away
-from controller.flagstore import StoreError
-from controller.redispool import key_prefix
-from controller.redisstore import RedisFlagStore, connect
-from controller.settings import Settings
+from controller.shared.redis_pool import key_prefix
+from controller.store.flag_store import StoreError
+from controller.store.redis_store import RedisFlagStore, connect
 
 OLDEST = (6, 2)
 _CLOCK_S = 2.0

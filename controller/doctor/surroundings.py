@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx
 
+from controller.config.settings import Settings
 from controller.doctor.finding import Finding, away, bad, note, ok
-from controller.settings import Settings
 
 _TIMEOUT_S = 5.0
 UNITS = ("rollout-controller.service", "rollout-sender.service")

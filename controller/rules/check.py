@@ -10,8 +10,8 @@ from controller.contract import ACTION_LATENCY_SECONDS, METRIC_LABELS, ROLLOUT_T
 from controller.decision.model import RolloutFeature
 from controller.rules.differences import Problem, differences
 from controller.rules.model import Alert, Recording, RuleFile
+from controller.rules.promql_names import vocabulary
 from controller.rules.text import RUNBOOKS, yaml_text
-from controller.rules.vocabulary import vocabulary
 
 _FENCE = re.compile(r"^ *```promql\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _QUERY = re.compile(r"query `([^`]*)`")

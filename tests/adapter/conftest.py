@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis
-from sending import Sender, open_flags, open_sender
-from servers import RedisServer
+from kit.sending import Sender, open_flags, open_sender
+from kit.servers import RedisServer
 
 from adapter.sandbox.graph import Sandbox
 

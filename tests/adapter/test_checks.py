@@ -8,8 +8,8 @@ from email_validator import EmailNotValidError, validate_email
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapter.addresses import PUBLIC_ENDING, check_address
-from adapter.checks import check
+from adapter.checks.addresses import PUBLIC_ENDING, check_address
+from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
 from adapter.providers.provider import Limits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapter.cids import shown_cids
+from adapter.checks.cids import shown_cids
 
 SHOWN = [
     '<img src="cid:a">',

@@ -1,12 +1,12 @@
 """docs/sending.md says what the code does."""
 
-from sending_page import PAGE, drawn
+from pages.sending import PAGE, drawn
 
 from adapter.settings import Settings
 
 
 def test_the_tables_are_those_of_the_code() -> None:
-    """`python tests/sending_page.py` draws them anew."""
+    """`python tests/pages/sending.py` draws them anew."""
     text = PAGE.read_text(encoding="utf-8")
     assert drawn(text) == text
 

@@ -6,8 +6,8 @@ from time import time
 
 import pytest
 import redis
-from sending import Sender, open_flags, open_sender
-from servers import RedisServer
+from kit.sending import Sender, open_flags, open_sender
+from kit.servers import RedisServer
 
 from adapter import AuthError, SendUnknownError
 from adapter.sandbox.faults import Faults

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.filenames import MAX_NAME_BYTES, safe_name
+from adapter.checks.filenames import MAX_NAME_BYTES, safe_name
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import redis
+from kit.sending import ANN, Sender, open_flags, open_sender, until
+from kit.servers import RedisServer
 from prometheus_client import CollectorRegistry
-from sending import ANN, Sender, open_flags, open_sender, until
-from servers import RedisServer
 
 from adapter import ActionDisabledError, ActionGatedError, EmailAddress, Runtime, Settings, outlook_send
-from adapter.mailer import NoticeMailer
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
+from adapter.sending.mailer import NoticeMailer
 from controller.contract import flag_key
 
 pytestmark = pytest.mark.servers

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 import redis
-from rediscluster import RedisCluster
-from sending import Sender, open_flags, open_sender
-from servers import Proxy, RedisServer
+from kit.redis_cluster import RedisCluster
+from kit.sending import Sender, open_flags, open_sender
+from kit.servers import Proxy, RedisServer
 
 from adapter import SendUnknownError, StructuredError
-from adapter.idempotency import redis_key
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
-from controller.redispool import key_prefix
-from controller.redisstore import connect
+from adapter.sending.idempotency import redis_key
+from controller.shared.redis_pool import key_prefix
+from controller.store.redis_store import connect
 
 pytestmark = pytest.mark.servers
 

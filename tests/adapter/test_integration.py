@@ -8,8 +8,8 @@ import os
 
 import pytest
 import redis
-from sending import open_flags
-from servers import RedisServer
+from kit.sending import open_flags
+from kit.servers import RedisServer
 
 from adapter import EmailAddress, InlineImage, Runtime, Settings, outlook_send
 from adapter.sandbox.graph import Sandbox

@@ -5,8 +5,8 @@ import hashlib
 
 import pytest
 import redis
-from sending import Sender, open_flags, open_sender, until
-from servers import Proxy, RedisServer
+from kit.sending import Sender, open_flags, open_sender, until
+from kit.servers import Proxy, RedisServer
 
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox

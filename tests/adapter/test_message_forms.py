@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adapter.checks import check
+from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage, SendIds
 from adapter.providers.mime import build_mime

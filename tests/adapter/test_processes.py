@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import pytest
 import redis
+from kit.sending import open_flags
+from kit.servers import RedisServer
+from kit.waiting import wait_until
 from prometheus_client.parser import text_string_to_metric_families
-from sending import open_flags
-from servers import RedisServer
-from waiting import wait_until
 
-from adapter.gate import GateReason
+from adapter.gate.rule import GateReason
 from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
@@ -33,7 +33,7 @@ WORKER = """
 import asyncio, sys
 from prometheus_client import start_http_server
 from adapter import EmailAddress, outlook_send
-from adapter.runtime import default_runtime
+from adapter.sending.runtime import default_runtime
 
 async def work():
     await default_runtime()

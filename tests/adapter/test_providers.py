@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import redis
-from example_provider import Example
+from kit.sending import ANN, open_flags
+from kit.servers import RedisServer
 from prometheus_client import CollectorRegistry
-from sending import ANN, open_flags
-from servers import RedisServer
+from worlds.example_provider import Example
 
 from adapter import ActionDisabledError, ActionGatedError, Runtime, SendUnknownError, Settings, StaticTokens
-from adapter.actions import Action
-from adapter.checks import check
+from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError, Source
 from adapter.message import Attachment, OutgoingMessage, SendIds
 from adapter.providers.outlook import Outlook
@@ -21,6 +20,7 @@ from adapter.providers.provider import Accepted, Limits, Provider, Refused, Repl
 from adapter.providers.registry import PROVIDERS
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
+from adapter.sending.actions import Action
 
 IDS = SendIds("id-1", "<m@x>")
 MAIL = OutgoingMessage(to=(ANN,), subject="Hi", body_html="<p>Hi</p>")

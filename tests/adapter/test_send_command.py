@@ -12,8 +12,8 @@ import httpx
 import pytest
 import redis
 from click.testing import CliRunner
-from sending import open_flags
-from servers import RedisServer
+from kit.sending import open_flags
+from kit.servers import RedisServer
 
 from controller.cli import rollout
 

@@ -7,13 +7,13 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from sending import Sender, open_flags, open_sender, until
-from servers import RedisServer
+from kit.sending import Sender, open_flags, open_sender, until
+from kit.servers import RedisServer
 from starlette.applications import Starlette
 
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
-from adapter.service import routes
+from adapter.web.service import routes
 from controller.contract import flag_key
 
 pytestmark = pytest.mark.servers

@@ -5,9 +5,9 @@ import random
 
 import pytest
 import redis
-from servers import Proxy, RedisServer
+from kit.servers import Proxy, RedisServer
 
-from adapter.store import REDIS_ERRORS, Together, open_redis
+from adapter.sending.redis_client import REDIS_ERRORS, Together, open_redis
 
 pytestmark = pytest.mark.servers
 

@@ -11,14 +11,14 @@ from typing import Any
 import httpcore
 import pytest
 import trustme
-from sending import until
+from kit.sending import until
 
 from adapter.providers.body import Body
 from adapter.providers.provider import Request
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
-from adapter.transport import MAX_REPLY_BYTES, Attempt, NotSentError, OutcomeUnknownError, Transport
-from adapter.wire import Wires
+from adapter.transport.post import MAX_REPLY_BYTES, Attempt, NotSentError, OutcomeUnknownError, Transport
+from adapter.transport.wire import Wires
 
 BODY = b'{"message":{"toRecipients":[{"emailAddress":{"address":"a@b.com"}}],"subject":"Hi"}}'
 REQUEST = Request("/me/sendMail", {"Content-Type": "application/json"}, Body.of(BODY))
@@ -302,7 +302,7 @@ async def test_of_an_endless_reply_only_the_beginning_is_read() -> None:
 
 
 async def test_a_reply_that_drips_holds_nobody_beyond_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapter.transport.READ_BODY_S", 3600.0)
+    monkeypatch.setattr("adapter.transport.post.READ_BODY_S", 3600.0)
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_post(reader)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from controller.decision.course import Tick, course
 from controller.decision.model import Kind, Reason, RolloutFeature
+from controller.whatif.playback import Tick, course
 
 WINDOW_S = 30
 BAKE_S = 600

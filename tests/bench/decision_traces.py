@@ -8,7 +8,7 @@ from random import Random
 from bench.decision_rules import LIMIT, WINDOW_S, Counts
 
 from controller.decision.model import SLOW_SHARE_LIMIT
-from controller.simulation import binomial, poisson
+from controller.whatif.simulate import binomial, poisson
 
 HEALTHY = 0.3
 """Of the limit, for errors and for slow sends."""

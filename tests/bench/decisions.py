@@ -16,10 +16,10 @@ from bench.decision_rules import FEATURE, RULES, WINDOW_S, Counts, End, Trace
 from bench.decision_traces import SCENARIOS, TRAFFIC, Scenario, late_change
 from bench.report import ROOT, machine, median, quantile, say, table, write_section
 
-from controller.decision.course import Tick, course
 from controller.decision.decide import decide
 from controller.decision.model import Decision, Kind, Snapshot
-from controller.outcome import outcome_of
+from controller.whatif.outcome import outcome_of
+from controller.whatif.playback import Tick, course
 
 CHUNK = 25
 PLOT = ROOT / "docs" / "benchmarks-decisions.svg"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 from bench.report import machine, median, quantile, say, write_section
-from browsing import chromium
-from demo_pictures import running_demo, watch
+from kit.browsing import chromium
+from pages.pictures import running_demo, watch
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.contract import ROLLOUT_TICK_DURATION_SECONDS

@@ -14,7 +14,7 @@ from typing import Any
 from bench import gate_failures, gate_propagation
 from bench.peers import peers_python
 from bench.report import ROOT, machine, median, quantile, say, table, write_section
-from servers import RedisServer
+from kit.servers import RedisServer
 
 from controller.contract import flag_keys
 
@@ -109,7 +109,7 @@ def failure_table(measured: dict[str, list[float]]) -> str:
 
 
 def import_table() -> str:
-    statements = ("import adapter.gate", "import adapter.flags", "import redis")
+    statements = ("import adapter.gate", "import adapter.gate.live", "import redis")
     rows = [(f"`{statement}`", *(f"{value:.0f}" for value in imports(statement))) for statement in statements]
     return table(("import", "time, ms", "memory, MB"), rows)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from servers import Proxy, RedisServer
+from kit.servers import Proxy, RedisServer
 
-from adapter.flags import RolloutGate
-from adapter.snapshot import STALE_AFTER_S
+from adapter.gate.live import RolloutGate
+from adapter.gate.snapshot import STALE_AFTER_S
 from controller.contract import FLAGS_CHANNEL, flag_key, flag_keys
 
 TRIALS = 100

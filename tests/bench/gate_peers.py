@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adapter.flagreader import redis_client
-from adapter.flags import RolloutGate
-from adapter.gate import answer
+from adapter.gate.live import RolloutGate
+from adapter.gate.reader import redis_client
+from adapter.gate.rule import answer
 from controller.contract import flag_keys, parse_flags
 
 Ask = Callable[[str], object]

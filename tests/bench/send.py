@@ -32,10 +32,10 @@ from bench.send_race import (
     race_over_tls,
     sandbox,
 )
-from sending import open_flags
-from servers import RedisServer
+from kit.sending import open_flags
+from kit.servers import RedisServer
 
-from adapter.checks import check
+from adapter.checks.message_checks import check
 from adapter.message import OutgoingMessage
 from adapter.providers.outlook import Outlook
 from adapter.providers.provider import Limits

@@ -17,9 +17,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from bench.report import machine, median, quantile, say, table, write_section
+from kit.servers import RedisServer
+from kit.signin import environment
 from prometheus_client import CollectorRegistry
-from servers import RedisServer
-from signinkit import environment
 
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.settings import SignInSettings
@@ -31,7 +31,7 @@ RUNS = 6
 LATENCIES_S = (0.1, 0.25, 0.5)
 """Entra mostly answers a refresh in 0.1 to 0.5 s."""
 USER = "user-1"
-WORKER = Path(__file__).parents[1] / "signinworker.py"
+WORKER = Path(__file__).parents[1] / "kit" / "signin_worker.py"
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ async def answer(process: asyncio.subprocess.Process) -> Any:
 @asynccontextmanager
 async def workers(world: World) -> AsyncIterator[list[asyncio.subprocess.Process]]:
     """Start the processes, each with a manager of its own; they end when their input does."""
-    paths = f"{WORKER.parents[1]}:{WORKER.parent}"
+    paths = f"{WORKER.parents[2]}:{WORKER.parents[1]}"
     processes = [
         await asyncio.create_subprocess_exec(
             *(sys.executable, str(WORKER), "get", USER, str(CALLERS)),

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.report import ROOT, machine, median, say, table, write_section
-from servers import RedisServer, free_port
-from waiting import wait_until
+from kit.servers import RedisServer, free_port
+from kit.waiting import wait_until
 
 ROUNDS = 11
 ROLLOUT = Path(sys.executable).with_name("rollout")
@@ -75,7 +75,7 @@ def daemon_mb(redis_url: str, folder: Path) -> float:
 
 SENDER = """
 import asyncio, os
-from adapter.runtime import default_runtime
+from adapter.sending.runtime import default_runtime
 async def stand():
     await default_runtime()
     print("ready", flush=True)

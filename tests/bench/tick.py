@@ -17,7 +17,7 @@ from unittest.mock import patch
 import requests
 import structlog
 from bench.report import machine, median, say, table, write_section
-from tickworld import TickWorld, tick_world
+from worlds.tick import TickWorld, tick_world
 
 from controller.contract import (
     EVIDENCE_ERRORS,
@@ -27,7 +27,7 @@ from controller.contract import (
     decisions_key,
 )
 from controller.decision.model import Evidence, RolloutFeature
-from controller.prometheus import PrometheusSource
+from controller.evidence.prometheus import PrometheusSource
 
 WINDOWS_S = {1: 0.5, 10: 0.5, 100: 0.5, 1000: 2.0, 10_000: 3.0}
 """The numbers of features, and how often each has something new to judge."""

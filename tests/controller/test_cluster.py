@@ -13,38 +13,38 @@ import pytest
 import redis
 from click.testing import CliRunner
 from cryptography.fernet import Fernet
-from faultrig import Rig
+from kit.redis_cluster import SLOT, TAG, RedisCluster, running_cluster, told
+from kit.sending import open_flags, open_sender
+from kit.servers import RedisServer
+from kit.serving import SIGNED, serving
+from kit.waiting import wait_until
 from redis.crc import key_slot
-from rediscluster import SLOT, TAG, RedisCluster, running_cluster, told
-from sending import open_flags, open_sender
-from servers import RedisServer
-from serving import SIGNED, serving
-from waiting import wait_until
+from worlds.fault_rig import Rig
 
-from adapter.flags import RolloutGate
-from adapter.gate import GateReason
-from adapter.idempotency import redis_key
+from adapter.gate.live import RolloutGate
+from adapter.gate.rule import GateReason
 from adapter.sandbox.graph import Sandbox
+from adapter.sending.idempotency import redis_key
+from adapter.sending.redis_client import open_redis
 from adapter.settings import Environment, SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.grant import AccessToken, Account, Grant
 from adapter.signin.store import TokenStore
 from adapter.signin.store import connect as connect_tokens
-from adapter.store import open_redis
 from controller.cli import rollout
+from controller.config.receivers import Receiver
+from controller.config.settings import Settings, load_settings, shown
 from controller.contract import FLAG_NAMES
 from controller.decision.model import Kind
 from controller.doctor.redis import look_at_redis
 from controller.features import ROLLOUT_FEATURES, ConfigError
-from controller.flagstore import StoreError
-from controller.notifier import Notifier
-from controller.receivers import Receiver
-from controller.redispool import key_prefix
-from controller.redisstore import RedisFlagStore, connect
-from controller.redisurl import read_home
-from controller.settings import Settings, load_settings, shown
-from controller.stream import Streams, aconnect
-from controller.tasks import end
+from controller.journal.stream import Streams, aconnect
+from controller.notify.delivery import Notifier
+from controller.shared.redis_pool import key_prefix
+from controller.shared.redis_url import read_home
+from controller.shared.tasks import end
+from controller.store.flag_store import StoreError
+from controller.store.redis_store import RedisFlagStore, connect
 
 pytestmark = pytest.mark.servers
 

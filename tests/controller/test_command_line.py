@@ -15,16 +15,16 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import RedisServer
-from typed import read
-from typed import words_of as typed_words
-from waiting import wait_until
+from kit.servers import RedisServer
+from kit.typed import read
+from kit.typed import words_of as typed_words
+from kit.waiting import wait_until
 
 from controller import cli
 from controller.commands.init import TEMPLATE, written
-from controller.console import table_lines
+from controller.config.settings import load_settings
 from controller.features import ROLLOUT_FEATURES
-from controller.settings import load_settings
+from controller.shared.console import table_lines
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
 

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 from typing import Self
 
 import pytest
+from kit.waiting import wait_until
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
-from waiting import wait_until
 
-from controller import daemon as module
-from controller.daemon import Daemon
-from controller.settings import Settings, load_settings
-from controller.tick import Report
+from controller.config.settings import Settings, load_settings
+from controller.daemon import process as module
+from controller.daemon.process import Daemon
+from controller.loop.tick import Report
 
 
 @pytest.fixture

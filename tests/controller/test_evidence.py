@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.decision.model import Reason, State
-from controller.evidence import Measured, Question, Target, evidence_of
+from controller.evidence.progress import Lengths
+from controller.evidence.windows import Measured, Question, Target, evidence_of
 from controller.features import ROLLOUT_FEATURES
-from controller.progress import Lengths
 
 PAIR = ("microsoft", "outlook.send")
 LENGTHS = Lengths(window_s=30, scrape_s=10)

@@ -7,18 +7,18 @@ from typing import Any, cast
 import fakeredis
 import pytest
 import redis
-import snapshots
-from rediscluster import RedisCluster
-from servers import RedisServer
-from snapshots import at_step
-from waiting import wait_until
+from kit.redis_cluster import RedisCluster
+from kit.servers import RedisServer
+from kit.waiting import wait_until
+from worlds import snapshots
+from worlds.snapshots import at_step
 
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, Flags, decisions_key, flag_key, revision_key
 from controller.decision.decide import decide
-from controller.flagstore import DryRunStore, Outcome, Stored, StoreError, Write, find_record
-from controller.recordtext import dump
-from controller.redispool import key_prefix
-from controller.redisstore import RedisFlagStore, connect
+from controller.shared.redis_pool import key_prefix
+from controller.store.flag_store import DryRunStore, Outcome, Stored, StoreError, Write, find_record
+from controller.store.record_json import dump
+from controller.store.redis_store import RedisFlagStore, connect
 
 OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False)
 

@@ -7,7 +7,7 @@ import pytest
 
 from controller.decision.model import DatedFreeze, WeeklyFreeze
 from controller.features import ROLLOUT_FEATURES
-from controller.freezes import open_freeze
+from controller.loop.freezes import open_freeze
 
 FRIDAY, SUNDAY = 4, 6
 EVENING = WeeklyFreeze((FRIDAY,), 16 * 3600, 86_400, "Europe/Berlin", "evening")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from controller.installation import foreign_claims
+from controller.daemon.installation import foreign_claims
 
 
 def test_a_sound_installation_has_no_foreign_claims() -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import snapshots
-from snapshots import at_step
+from worlds import snapshots
+from worlds.snapshots import at_step
 
-from controller import journal
 from controller.decision.decide import decide
 from controller.decision.model import Kind
-from controller.journal import FileJournal, LogJournal, read_file, rotated_files
-from controller.recordtext import dump
+from controller.journal import sinks as journal
+from controller.journal.sinks import FileJournal, LogJournal, read_file, rotated_files
+from controller.store.record_json import dump
 
 
 def record(number: int) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_taken_back_whole(
     kept.keep(record(1))
     write = os.write
     with monkeypatch.context() as full:
-        full.setattr("controller.journal.os.write", lambda fd, data: write(fd, data[: len(data) // 2]))
+        full.setattr("controller.journal.sinks.os.write", lambda fd, data: write(fd, data[: len(data) // 2]))
         assert kept.keep_all([record(2)]) == 0
     assert kept.trouble == f"{path}: {os.strerror(errno.ENOSPC)}"
     assert ids(path) == ["microsoft-1-a"]

@@ -11,16 +11,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from controller import session
-from controller.assembly import open_source
+from controller.config.settings import Settings
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS, EVIDENCE_SERIES
+from controller.daemon.wiring import open_source
 from controller.decision.model import Evidence, Reason, State
-from controller.evidence import Question
+from controller.evidence import session
+from controller.evidence.progress import Lengths
+from controller.evidence.prometheus import PrometheusSource, _read_present, _samples
+from controller.evidence.windows import Question
 from controller.features import ROLLOUT_FEATURES
-from controller.progress import Lengths
-from controller.prometheus import PrometheusSource, _read_present, _samples
-from controller.recorded import Recorded, RecordedError
-from controller.settings import Settings
+from controller.whatif.recorded import Recorded, RecordedError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]

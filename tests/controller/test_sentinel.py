@@ -11,23 +11,23 @@ from pathlib import Path
 
 import pytest
 import redis
-from servers import RedisServer, free_port
-from waiting import wait_until
+from kit.servers import RedisServer, free_port
+from kit.waiting import wait_until
 
-from adapter.flags import RolloutGate
-from adapter.gate import GateReason
-from adapter.store import open_redis
+from adapter.gate.live import RolloutGate
+from adapter.gate.rule import GateReason
+from adapter.sending.redis_client import open_redis
+from controller.config.settings import load_settings, shown
 from controller.contract import flag_keys
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
-from controller.flagstore import StoreError
-from controller.journal import Journals
-from controller.lease import RedisLease
-from controller.operate import operate
-from controller.redisstore import RedisFlagStore, connect
-from controller.redisurl import read_home
-from controller.settings import load_settings, shown
-from controller.stream import Streams, aconnect
+from controller.journal.sinks import Journals
+from controller.journal.stream import Streams, aconnect
+from controller.loop.manual import operate
+from controller.shared.redis_url import read_home
+from controller.store.flag_store import StoreError
+from controller.store.lease import RedisLease
+from controller.store.redis_store import RedisFlagStore, connect
 
 pytestmark = pytest.mark.servers
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from controller.config.settings import load_settings, masked
 from controller.features import ConfigError
-from controller.settings import load_settings, masked
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:

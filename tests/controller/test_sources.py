@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import PrometheusServer, free_port
-from snapshots import FEATURE, at_step, changed
-from waiting import wait_until
+from kit.servers import PrometheusServer, free_port
+from kit.waiting import wait_until
+from worlds.snapshots import FEATURE, at_step, changed
 
-from controller.alertcheck.servers import BACKENDS, Backend
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS
 from controller.decision.decide import decide
 from controller.decision.judge import feature_tests
 from controller.decision.model import METRICS_PROBLEMS, Decision, Evidence, Kind, Reason, SloState, State
 from controller.decision.sequential import with_window
-from controller.demo.processes import Process, Processes
-from controller.demo.servers import Ports
-from controller.evidence import Question
-from controller.progress import Lengths
-from controller.prometheus import PrometheusSource
-from controller.recorded import Recorded
-from controller.rules.book import rule_files
+from controller.evidence.progress import Lengths
+from controller.evidence.prometheus import PrometheusSource
+from controller.evidence.windows import Question
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.text import yaml_text
+from controller.sandbox.alerting import BACKENDS, Backend
+from controller.sandbox.processes import Process, Processes
+from controller.sandbox.servers import Ports
+from controller.whatif.recorded import Recorded
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
 SCALE = Scale.of(window_s=1, scrape_s=0.5)
@@ -114,7 +114,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with Processes(tmp_path_factory.mktemp("sources")) as processes:
         ports = Ports((free_port(), free_port()), free_port(), free_port())
         for name, port in zip(SENDERS, ports.senders, strict=True):
-            script = str(Path(__file__).parents[1] / "metricsender.py")
+            script = str(Path(__file__).parents[1] / "kit" / "metric_sender.py")
             processes.start(name, port, [sys.executable, script, str(port)])
         backend = BACKENDS[request.param](processes, rule_files([FEATURE], SCALE), SCALE, ports)
         lengths = Lengths(SCALE.window_s, SCALE.scrape_s)

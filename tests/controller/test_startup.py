@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from servers import RedisServer
+from kit.servers import RedisServer
 
 pytestmark = pytest.mark.servers
 

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from controller.contract import METRIC_LABELS, Flags
+from controller.daemon.metrics import Telemetry
 from controller.decision.model import Evidence
-from controller.telemetry import Telemetry
-from controller.tick import Report, Seen
+from controller.loop.tick import Report, Seen
 
 FLAGS = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False, revision=7)
 

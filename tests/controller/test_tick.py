@@ -13,19 +13,19 @@ import pytest
 import redis
 from structlog.testing import capture_logs
 
-from controller.chain import broken_links
 from controller.contract import EPOCH_KEY, LEASE_KEY, flag_key
 from controller.decision.decide import decide
 from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Snapshot, Window
 from controller.decision.record import record_of, verify
-from controller.evidence import Question
+from controller.evidence.windows import Question
 from controller.features import ROLLOUT_FEATURES, RolloutFeature
-from controller.flagstore import DryRunStore, FlagStore, Outcome, StoreError, Write
-from controller.lease import Lease, NoLease, RedisLease
-from controller.operate import operate
-from controller.recordtext import dump
-from controller.redisstore import RedisFlagStore
-from controller.tick import Controller, Report
+from controller.journal.verify import broken_links
+from controller.loop.manual import operate
+from controller.loop.tick import Controller, Report
+from controller.store.flag_store import DryRunStore, FlagStore, Outcome, StoreError, Write
+from controller.store.lease import Lease, NoLease, RedisLease
+from controller.store.record_json import dump
+from controller.store.redis_store import RedisFlagStore
 
 TICK_S = 30.0
 FEATURE = ROLLOUT_FEATURES["microsoft"]
@@ -247,7 +247,7 @@ def test_a_hand_edit_before_an_approval_is_recorded_once(story: Story) -> None:
     assert story.history() == story.kept.records
 
 
-@pytest.mark.parametrize("place", ["controller.tick.decide", "controller.acting.record_of"])
+@pytest.mark.parametrize("place", ["controller.loop.tick.decide", "controller.loop.writes.record_of"])
 def test_a_mistake_in_one_feature_keeps_no_other_from_being_decided(
     story: Story, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -277,10 +277,10 @@ def test_a_log_that_cannot_be_written_to_keeps_no_feature_from_being_decided(
     def full(*_: Any, **__: Any) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("controller.tick.decide", full)
+    monkeypatch.setattr("controller.loop.tick.decide", full)
     monkeypatch.setattr(controller, "_log", SimpleNamespace(error=full))
     assert story.ticks(controller, 2).error == ""
-    monkeypatch.setattr("controller.tick.decide", decide)
+    monkeypatch.setattr("controller.loop.tick.decide", decide)
     assert len(story.ticks(controller, 1).records) == 2
 
 

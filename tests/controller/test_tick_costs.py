@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tickworld import tick_world
+from worlds.tick import tick_world
 
 pytestmark = pytest.mark.servers
 

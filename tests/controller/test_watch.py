@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from controller.watch import ClockWatch, Troubles
+from controller.shared.log_on_change import ClockWatch, Troubles
 
 
 def test_each_loss_and_each_return_is_one_line() -> None:

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from snapshots import FEATURE, NOW, STEPS, at_step, changed, proven_healthy, record, snapshots, window
+from worlds.snapshots import FEATURE, NOW, STEPS, at_step, changed, proven_healthy, record, snapshots, window
 
 from controller.contract import CLOSED, FLAG_NAMES, Flags
-from controller.decision.course import Tick, course
 from controller.decision.decide import case_of, decide, overruled, settle
 from controller.decision.model import (
     METRICS_PROBLEMS,
@@ -24,7 +23,8 @@ from controller.decision.model import (
 )
 from controller.decision.ramp import step_above, step_below
 from controller.decision.record import snapshot_from, verify
-from controller.recordtext import dump
+from controller.store.record_json import dump
+from controller.whatif.playback import Tick, course
 
 BREACHING = {"windows": (window(150, 40), window(150, 40))}
 UNREADABLE = Flags(True, False, 5.0, True, unreadable=("paused",))

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from servers import RedisServer
-from snapshots import FEATURE, at_step, changed, proven_healthy, record
+from kit.servers import RedisServer
+from worlds.snapshots import FEATURE, at_step, changed, proven_healthy, record
 
 from controller.cli import rollout
 from controller.decision.byhand import by_hand
 from controller.decision.decide import decide
-from controller.decision.forecast import breach, forecast
 from controller.decision.judge import feature_tests
 from controller.decision.model import Kind, Snapshot
-from controller.journal import FileJournal
-from controller.redisstore import RedisFlagStore, connect
-from controller.simulation import Traffic, binomial, poisson, ramp
+from controller.journal.sinks import FileJournal
+from controller.store.redis_store import RedisFlagStore, connect
+from controller.whatif.forecast import breach, forecast
+from controller.whatif.simulate import Traffic, binomial, poisson, ramp
 
 TESTS = feature_tests(FEATURE, 30.0)
 

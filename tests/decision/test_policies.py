@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from snapshots import FEATURE, at_step, snapshots, window
+from worlds.snapshots import FEATURE, at_step, snapshots, window
 
 from controller.decision.decide import case_of, decide
 from controller.decision.judge import feature_tests, with_needed

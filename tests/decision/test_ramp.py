@@ -8,15 +8,15 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from snapshots import FEATURE, HASH, NOW, STEPS, at_step, changed, proven_healthy, window
+from worlds.snapshots import FEATURE, HASH, NOW, STEPS, at_step, changed, proven_healthy, window
 
 from controller.contract import CLOSED, Flags
 from controller.decision.byhand import by_hand, external_change
-from controller.decision.course import Tick, course
 from controller.decision.decide import decide
 from controller.decision.judge import feature_tests, weigh
 from controller.decision.model import Evidence, Kind, Reason, SloState, Snapshot, State
 from controller.decision.ramp import step_above, step_below
+from controller.whatif.playback import Tick, course
 
 STEP_SHARE, LATE_SHARE = 0.9 * 0.05 / 6, 0.1 * 0.05
 USED = SloState((1.0,) * 8, (2.0,) * 8, (-9.0,) * 7, 300.0, 3.0)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from snapshots import FEATURE, HASH, NOW, at_step, changed, proven_healthy, record, window
+from worlds.snapshots import FEATURE, HASH, NOW, at_step, changed, proven_healthy, record, window
 
 from controller.decision.byhand import by_hand, external_change
-from controller.decision.course import Tick, course
+from controller.decision.codec import from_plain, to_plain
 from controller.decision.decide import decide, overruled
 from controller.decision.model import (
     DatedFreeze,
@@ -21,9 +21,9 @@ from controller.decision.model import (
     State,
     WeeklyFreeze,
 )
-from controller.decision.plain import from_plain, to_plain
 from controller.decision.record import manual_record, snapshot_from, state_from_dict, state_to_dict, verify
-from controller.recordtext import dump
+from controller.store.record_json import dump
+from controller.whatif.playback import Tick, course
 
 FIELDS = {
     "id", "at", "feature", "kind", "reason", "from", "to", "findings", "evidence", "state_before", "actor",

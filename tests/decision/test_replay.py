@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from servers import free_port
+from kit.servers import free_port
 
-from controller import recorded
 from controller.cli import rollout
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS
 from controller.decision.record import verify
-from controller.recorded import joined
-from controller.trace import TraceError, read_trace
+from controller.whatif import recorded
+from controller.whatif.recorded import joined
+from controller.whatif.trace import TraceError, read_trace
 
 Line = dict[str, Any]
 

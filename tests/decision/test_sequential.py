@@ -8,7 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from snapshots import FEATURE
+from worlds.snapshots import FEATURE
 
 from controller.decision.model import RolloutFeature, SloState
 from controller.decision.sequential import (

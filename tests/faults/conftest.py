@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from faultrig import Rig
-from servers import RedisServer
+from kit.servers import RedisServer
+from worlds.fault_rig import Rig
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import pytest
 import redis
 import requests
 import trustme
-from faultrig import FEATURE, Rig
-from servers import RedisServer, free_port
+from kit.servers import RedisServer, free_port
+from worlds.fault_rig import FEATURE, Rig
 
-from adapter.flags import RolloutGate
+from adapter.gate.live import RolloutGate
 from controller.contract import FLAGS_CHANNEL, LEASE_KEY, flag_key
 from controller.decision.model import Kind
-from controller.redisstore import connect
-from controller.session import BoundedSession
+from controller.evidence.session import BoundedSession
+from controller.store.redis_store import connect
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 pytestmark = pytest.mark.servers

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproof import next_step
-from liveworld import Daemon, World
-from waiting import wait_until
+from kit.waiting import wait_until
+from worlds.fault_proof import next_step
+from worlds.live import Daemon, World
 
 from controller.decision.model import Kind
 from controller.decision.record import verify
 from controller.features import load_features
-from controller.journal import Journals
-from controller.operate import operate
-from controller.redisstore import RedisFlagStore, connect
+from controller.journal.sinks import Journals
+from controller.loop.manual import operate
+from controller.store.redis_store import RedisFlagStore, connect
 
 pytestmark = pytest.mark.servers
 [LIBRARY] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from liveworld import LEASE_S, TICK_S, Daemon, World
-from waiting import wait_until
+from kit.waiting import wait_until
+from worlds.live import LEASE_S, TICK_S, Daemon, World
 
 from controller.contract import flag_key, state_key
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
-from controller.journal import Journals, read_file
-from controller.operate import operate
-from controller.redisstore import RedisFlagStore, connect
+from controller.journal.sinks import Journals, read_file
+from controller.loop.manual import operate
+from controller.store.redis_store import RedisFlagStore, connect
 
 pytestmark = pytest.mark.servers
 TAKEOVER_S = LEASE_S + TICK_S

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from faultrig import Rig
-from liveworld import World
-from servers import RedisServer
-from waiting import wait_until
+from kit.servers import RedisServer
+from kit.waiting import wait_until
+from worlds.fault_rig import Rig
+from worlds.live import World
 
 from controller.cli import rollout
 from controller.contract import decisions_key, flag_key

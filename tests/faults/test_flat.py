@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 import pytest
-from faultrig import Rig
 from prometheus_client import CollectorRegistry
+from worlds.fault_rig import Rig
 
+from controller.daemon.metrics import Telemetry
 from controller.decision.model import Kind
-from controller.telemetry import Telemetry
 
 pytestmark = pytest.mark.servers
 TICKS = int(os.environ.get("SOAK_TICKS", "600"))
@@ -30,7 +30,7 @@ def objects() -> int:
 
 
 def test_neither_memory_nor_open_files_grow_with_the_ticks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("controller.journal._IDS_KNOWN", 100)
+    monkeypatch.setattr("controller.journal.sinks._IDS_KNOWN", 100)
     rig.person(Kind.ENABLE)
     controller, telemetry = rig.controller(), Telemetry(["microsoft"], CollectorRegistry())
 

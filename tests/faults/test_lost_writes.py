@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultrig import Rig
-from servers import RedisServer
+from kit.servers import RedisServer
 from structlog.testing import capture_logs
+from worlds.fault_rig import Rig
 
-from controller import journal
 from controller.contract import decisions_key, revision_key, state_key
 from controller.decision.model import Kind
 from controller.decision.record import verify
-from controller.flagstore import Outcome, StoreError, Write
-from controller.journal import read_file
-from controller.redisstore import RedisFlagStore
+from controller.journal import sinks as journal
+from controller.journal.sinks import read_file
+from controller.store.flag_store import Outcome, StoreError, Write
+from controller.store.redis_store import RedisFlagStore
 
 _FLAG_KEYS = [f"flags:microsoft:{name}" for name in ("enabled", "internal_only", "rollout_percent", "paused")]
 

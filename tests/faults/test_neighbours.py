@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 import redis
-from badserver import Bad, headers_for_ever, no_http
+from kit.bad_server import Bad, headers_for_ever, no_http
+from kit.servers import PrometheusServer, Proxy, RedisServer, free_port
 from prometheus_client import CollectorRegistry
-from servers import PrometheusServer, Proxy, RedisServer, free_port
 from structlog.testing import capture_logs
 
+from controller.config.settings import load_settings
 from controller.contract import flag_key
-from controller.daemon import Daemon
-from controller.settings import load_settings
-from controller.tick import Report
+from controller.daemon.process import Daemon
+from controller.loop.tick import Report
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 TICKS = 3
@@ -75,7 +75,7 @@ def place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Place]:
     registry = CollectorRegistry()
-    monkeypatch.setattr("controller.daemon.REGISTRY", registry)
+    monkeypatch.setattr("controller.daemon.process.REGISTRY", registry)
     file = tmp_path / "decisions.jsonl"
     with ExitStack() as stack:
         prometheus = stack.enter_context(PrometheusServer(tmp_path, "global: {scrape_interval: 1s}"))

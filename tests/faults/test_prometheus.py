@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from badserver import (
+from kit.bad_server import (
     Bad,
     body_for_ever,
     cut_body,
@@ -16,14 +16,14 @@ from badserver import (
     no_http,
     nothing,
 )
-from waiting import wait_until
+from kit.waiting import wait_until
 
 from controller.decision.model import Reason, State
-from controller.evidence import Question
+from controller.evidence.progress import Lengths
+from controller.evidence.prometheus import MOST_READINGS, PrometheusSource
+from controller.evidence.windows import Question
 from controller.features import ROLLOUT_FEATURES
-from controller.progress import Lengths
-from controller.prometheus import MOST_READINGS, PrometheusSource
-from controller.recorded import Recorded, RecordedError
+from controller.whatif.recorded import Recorded, RecordedError
 
 QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
 ENDING = [body_for_ever, cut_body, cut_chunk, no_gzip, no_http, nothing, deep_json]

@@ -4,15 +4,15 @@ import time
 
 import pytest
 import redis
-from faultrig import REDIS_TIMEOUT_S, Rig
-from servers import Proxy, RedisServer
+from kit.servers import Proxy, RedisServer
 from structlog.testing import capture_logs
+from worlds.fault_rig import REDIS_TIMEOUT_S, Rig
 
 from controller.contract import EPOCH_KEY, LEASE_KEY, decisions_key, flag_key, state_key
 from controller.decision.model import Kind
 from controller.decision.record import verify
-from controller.flagstore import Outcome, Write
-from controller.journal import read_file
+from controller.journal.sinks import read_file
+from controller.store.flag_store import Outcome, Write
 
 
 def to_one_percent(rig: Rig) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from faultrig import Rig
+from worlds.fault_rig import Rig
 
 from controller.cli import rollout
 from controller.decision.model import Kind
-from controller.journal import read_file, rotated_files
+from controller.journal.sinks import read_file, rotated_files
 
 CONFIGURATION = Path(__file__).parents[2] / "systemd" / "logrotate.conf"
 pytestmark = pytest.mark.servers

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from liveworld import Daemon, World
-from waiting import wait_until
+from kit.waiting import wait_until
+from worlds.live import Daemon, World
 
 pytestmark = pytest.mark.servers
 API_TOKEN = "s3cret-of-the-api"

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
-from faultstory import Story
-from liveworld import World
+from worlds.fault_story import Story
+from worlds.live import World
 
 SEQUENCES = int(os.environ.get("SOAK_SEQUENCES", "1"))
 FIRST = int(os.environ.get("SOAK_FIRST_SEED", "1"))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import RedisServer, free_port
-from waiting import wait_until
+from kit.servers import RedisServer, free_port
+from kit.waiting import wait_until
 
 pytestmark = pytest.mark.servers
 Sender = tuple[str, "subprocess.Popen[bytes]", Path]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.daemon import MOST_CONNECTIONS
-from controller.settings import SECRETS
+from controller.config.settings import SECRETS
+from controller.daemon.process import MOST_CONNECTIONS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))

@@ -8,8 +8,8 @@ import sys
 import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["adapter"]):
-    from adapter.checks import check
-    from adapter.cids import shown_cids
+    from adapter.checks.cids import shown_cids
+    from adapter.checks.message_checks import check
     from adapter.errors import MessageRefusedError
     from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendIds
     from adapter.providers.mime import build_mime

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.domains import InternalDomains
-from adapter.gate import GATE_REASONS, NO_BUCKET, GateAnswer, GateReason, answer, bucket
+from adapter.gate.domains import InternalDomains
+from adapter.gate.rule import GATE_REASONS, NO_BUCKET, GateAnswer, GateReason, answer, bucket
 from controller.contract import parse_flags, parse_percent
 
 OURS = InternalDomains.parse(["corp.example"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.gate import BUCKETS, answer, bucket, threshold
+from adapter.gate.rule import BUCKETS, answer, bucket, threshold
 from controller.contract import Flags, parse_percent
 
 PINNED = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import redis
 from click.testing import CliRunner, Result
-from servers import RedisServer
+from kit.servers import RedisServer
 
 from adapter.commands.gate import gate
 from controller.contract import flag_keys

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.domains import InternalDomains, normal_domain
+from adapter.gate.domains import InternalDomains, normal_domain
 from adapter.message import EmailAddress
 
 OURS = InternalDomains.parse(["internal.com", "b.com", "bücher.example", ".corp.example", "*.other.example"])

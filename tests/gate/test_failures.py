@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import redis
-from servers import Proxy, RedisServer
-from waiting import wait_until
+from kit.servers import Proxy, RedisServer
+from kit.waiting import wait_until
 
-from adapter.flags import RolloutGate
-from adapter.gate import GateReason
-from adapter.snapshot import STALE_AFTER_S
+from adapter.gate.live import RolloutGate
+from adapter.gate.rule import GateReason
+from adapter.gate.snapshot import STALE_AFTER_S
 from controller.contract import FLAGS_CHANNEL, flag_key, flag_keys
 
 pytestmark = pytest.mark.servers

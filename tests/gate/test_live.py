@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from servers import RedisServer
-from waiting import wait_until
+from kit.servers import RedisServer
+from kit.waiting import wait_until
 
-from adapter.flags import RolloutGate
-from adapter.gate import GateReason
+from adapter.gate.live import RolloutGate
+from adapter.gate.rule import GateReason
 from controller.contract import FLAG_NAMES, FLAGS_CHANNEL, flag_key, flag_keys, revision_key
 from controller.features import ConfigError, RolloutFeature
 

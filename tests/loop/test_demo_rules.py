@@ -10,15 +10,15 @@ import httpx
 import pytest
 
 from controller.decision.model import Kind
-from controller.demo.processes import Processes
 from controller.demo.world import World, build
-from controller.journal import Journals
-from controller.operate import operate
-from controller.rules.book import rule_files
+from controller.journal.sinks import Journals
+from controller.loop.manual import operate
+from controller.rules.artifacts.dashboards import dashboards
 from controller.rules.check import asked_in, queries_in
-from controller.rules.dashboards import dashboards
 from controller.rules.own_alerts import MISSED
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
+from controller.sandbox.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 MINUTE_S = 60.0

@@ -17,11 +17,11 @@ import redis
 
 from controller.decision.model import Kind
 from controller.decision.record import decided_again, state_to_dict, verify
-from controller.demo.processes import Processes
 from controller.demo.world import SENDERS, TICK_S, World, build
-from controller.journal import Journals, read_file
-from controller.operate import operate
-from controller.recordtext import dump
+from controller.journal.sinks import Journals, read_file
+from controller.loop.manual import operate
+from controller.sandbox.processes import Processes
+from controller.store.record_json import dump
 
 pytestmark = pytest.mark.timeout(240)
 

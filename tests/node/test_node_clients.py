@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import RedisServer
-from serving import Served, serving
-from waiting import wait_until
+from kit.servers import RedisServer
+from kit.serving import Served, serving
+from kit.waiting import wait_until
 
 from controller.decision.model import Kind
 

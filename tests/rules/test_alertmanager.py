@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.book import rule_files
 from controller.rules.model import Alert
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "alertmanager-example.yml"

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from controller.alertcheck.promtool import run
 from controller.cli import rollout
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.book import rule_files
+from controller.rules.artifacts.dashboards import dashboard_json, dashboards
+from controller.rules.artifacts.files import companion_texts
 from controller.rules.check import (
     check_companions,
     check_folder,
@@ -21,12 +22,11 @@ from controller.rules.check import (
     queries_in,
     unknown_names,
 )
-from controller.rules.companions import companion_texts
-from controller.rules.dashboards import dashboard_json, dashboards
 from controller.rules.model import RuleFile
+from controller.rules.promql_names import vocabulary
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.text import yaml_text
-from controller.rules.vocabulary import vocabulary
 
 ROOT = Path(__file__).parents[2]
 FEATURES = list(ROLLOUT_FEATURES.values())

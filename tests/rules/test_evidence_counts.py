@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.alertcheck.counts import (
+from controller.alertcheck.cases.counts import (
     CHILD,
     SLOTS,
     Life,

@@ -9,19 +9,19 @@ import httpx
 import pytest
 import redis
 from click.testing import CliRunner
-from waiting import wait_until
+from kit.waiting import wait_until
 
-from controller.alertcheck.exporter import Exporter, serving
-from controller.alertcheck.load import Phase, traffic
+from controller.alertcheck.cases.synthetic_series import Phase, traffic
+from controller.alertcheck.live.exporter import Exporter, serving
 from controller.alertcheck.promtool import input_series, run
-from controller.alertcheck.servers import Backend, start_daemon
 from controller.cli import rollout
 from controller.contract import flag_key
-from controller.demo.processes import Processes
-from controller.demo.servers import Ports, start_prometheus, start_redis
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.book import rule_files
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
+from controller.sandbox.alerting import Backend, start_daemon
+from controller.sandbox.processes import Processes
+from controller.sandbox.servers import Ports, start_prometheus, start_redis
 
 ROOT = Path(__file__).parents[2]
 MICROSOFT = ROLLOUT_FEATURES["microsoft"]

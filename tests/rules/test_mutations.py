@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import yaml
 
-from controller.alertcheck.counted import evidence_results
-from controller.alertcheck.counts import count_checks
+from controller.alertcheck.cases.counts import count_checks
+from controller.alertcheck.count_tests import evidence_results
 from controller.alertcheck.offline import as_rendered, jobs
 from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.result import failures
 from controller.alertcheck.setting import Setting
 from controller.contract import EVIDENCE_GATE_REVISION, EVIDENCE_SENDS
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.book import rule_files
 from controller.rules.differences import LOADER
 from controller.rules.model import Alert, Recording
+from controller.rules.promql_names import vocabulary
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.text import yaml_text
-from controller.rules.vocabulary import vocabulary
 
 FEATURES = list(ROLLOUT_FEATURES.values())
 SCALE = Scale()

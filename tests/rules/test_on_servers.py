@@ -13,20 +13,20 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from controller.alertcheck.exporter import Exporter, serving
-from controller.alertcheck.live import run_live
-from controller.alertcheck.load import Phase
+from controller.alertcheck.cases.synthetic_series import Phase
+from controller.alertcheck.live.exporter import Exporter, serving
+from controller.alertcheck.live.run import run_live
 from controller.alertcheck.result import failures
-from controller.alertcheck.servers import BACKENDS, Backend
 from controller.cli import rollout
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS, EVIDENCE_SERIES
-from controller.demo.processes import Processes, free_port
-from controller.demo.servers import Ports
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.book import rule_files
+from controller.rules.artifacts.dashboards import dashboards
 from controller.rules.check import queries, queries_in
-from controller.rules.dashboards import dashboards
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
+from controller.sandbox.alerting import BACKENDS, Backend
+from controller.sandbox.processes import Processes, free_port
+from controller.sandbox.servers import Ports
 
 ROOT = Path(__file__).parents[2]
 FEATURES = list(ROLLOUT_FEATURES.values())

@@ -10,9 +10,9 @@ import yaml
 
 from controller.contract import evidence_delay_s, evidence_reach_s, evidence_step_ms, latency_edges_s
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.book import rule_files
 from controller.rules.names import Names
 from controller.rules.recording import le_matcher
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale, duration, in_words
 from controller.rules.text import yaml_text
 

@@ -10,7 +10,7 @@ import pytest
 
 from controller.cli import rollout
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.book import rule_files
+from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 
 ROOT = Path(__file__).parents[2]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from servers import RedisServer
-from serving import Served, serving
+from kit.servers import RedisServer
+from kit.serving import Served, serving
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from servers import RedisServer
-from serving import SIGNED, Served, entries, serving
+from kit.servers import RedisServer
+from kit.serving import SIGNED, Served, entries, serving
 
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from controller.auth import Denied, Tokens, hashed
+from controller.config.api_tokens import Denied, Tokens, hashed
 
 SECRET = "0123456789abcdef" * 4
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from serving import TOKEN, Served
+from kit.serving import TOKEN, Served
 
 from controller.client import Client, ClientError
 from controller.decision.model import Kind
-from controller.lease import RedisLease
+from controller.store.lease import RedisLease
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from browsing import chromium
-from demo_pictures import DARK, LIGHT, PHONE, running_demo, take, watch
+from kit.browsing import chromium
+from pages.pictures import DARK, LIGHT, PHONE, running_demo, take, watch
 from playwright.sync_api import Page, expect
 
 from controller.demo.story import OPERATOR

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 import pytest
-import reference_page
 import yaml
-from typed import read, words_of
+from kit.typed import read, words_of
+from pages import reference
 
-from controller.settings import load_settings
+from controller.config.settings import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -35,12 +35,12 @@ def commands(page: Path) -> set[str]:
 
 
 def test_the_reference_is_as_the_code_has_it() -> None:
-    hint = "write it again: PYTHONPATH=tests python -m reference_page"
-    assert reference_page.page() == reference_page.PAGE.read_text(encoding="utf-8"), hint
+    hint = "write it again: PYTHONPATH=tests python -m pages.reference"
+    assert reference.page() == reference.PAGE.read_text(encoding="utf-8"), hint
 
 
 def test_nothing_in_the_reference_lacks_its_meaning() -> None:
-    rows = [line for line in reference_page.page().splitlines() if line.startswith("| `")]
+    rows = [line for line in reference.page().splitlines() if line.startswith("| `")]
     assert len(rows) > 120
     allowed = {"provider", "action", "kind", "url", "to"}
     bare = [row for row in rows if re.search(r"\|\s*\|$", row)]

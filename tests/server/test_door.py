@@ -4,10 +4,10 @@ import socket
 import time
 
 import pytest
-from servers import RedisServer
-from serving import SIGNED, TOKEN, Served, serving
+from kit.servers import RedisServer
+from kit.serving import SIGNED, TOKEN, Served, serving
 
-from controller.door import HEADERS, Rates
+from controller.web.middleware import HEADERS, Rates
 
 
 def test_an_address_that_asks_no_faster_than_it_may_never_waits() -> None:
@@ -88,7 +88,7 @@ def test_a_body_that_never_ends_is_refused_and_so_is_one_whose_sender_left(
     address = served.settings.listen_address
     with socket.create_connection(address, timeout=10) as slow:
         slow.sendall(head.encode() + b'{"reason": ')
-    monkeypatch.setattr("controller.door.BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr("controller.web.middleware.BODY_WITHIN_S", 0.2)
     with socket.create_connection(address, timeout=10) as slow:
         slow.sendall(head.encode() + b'{"reason": ')
         answer = b""

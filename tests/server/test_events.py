@@ -15,14 +15,14 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from servers import RedisServer, free_port
-from serving import Served
-from waiting import wait_until
+from kit.servers import RedisServer, free_port
+from kit.serving import Served
+from kit.waiting import wait_until
 
-from controller import events
 from controller.contract import decisions_key
 from controller.decision.model import Kind
-from controller.events import QUEUE, Event, Subscriber
+from controller.web import events
+from controller.web.events import QUEUE, Event, Subscriber
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
 

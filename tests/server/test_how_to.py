@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 import redis
-from faultrig import Rig
-from servers import RedisServer
-from serving import Served, serving
+from kit.servers import RedisServer
+from kit.serving import Served, serving
+from worlds.fault_rig import Rig
 
 from controller.decision.model import Kind
-from controller.notices import signature
+from controller.notify.messages import signature
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to.md").read_text(encoding="utf-8")
 

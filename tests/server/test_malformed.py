@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from liveworld import Daemon, World
-from signinkit import environment
+from kit.signin import environment
+from worlds.live import Daemon, World
 
 from adapter.sandbox.signin import SandboxSignIn
 

@@ -18,23 +18,23 @@ import httpx
 import pytest
 import redis
 from click.testing import CliRunner
-from faultrig import Rig
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.servers import RedisServer, free_port
+from kit.waiting import wait_until
 from prometheus_client.parser import text_string_to_metric_families
-from servers import RedisServer, free_port
-from waiting import wait_until
+from worlds.fault_rig import Rig
 
-from controller import notifier
 from controller.commands.notify import notify
+from controller.config.receivers import EVENTS, KINDS, Receiver, parse_receivers
 from controller.contract import ROLLOUT_TICKS_TOTAL
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES, ConfigError
-from controller.notices import message, notices_of, signature
-from controller.notifier import Notifier
-from controller.receivers import EVENTS, KINDS, Receiver, parse_receivers
-from controller.stream import aconnect
-from controller.tasks import end
+from controller.journal.stream import aconnect
+from controller.notify import delivery as notifier
+from controller.notify.delivery import Notifier
+from controller.notify.messages import message, notices_of, signature
+from controller.shared.tasks import end
 
 HANG, TWICE = 0, -1
 ROLLOUT = Path(sys.executable).with_name("rollout")

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.servers import RedisServer
+from kit.serving import Served, serving
+from kit.waiting import wait_until
 from openfeature.api import get_client, set_provider
 from openfeature.client import OpenFeatureClient
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
-from servers import RedisServer
-from serving import Served, serving
-from waiting import wait_until
 
-from adapter.flags import RolloutGate
+from adapter.gate.live import RolloutGate
 from adapter.openfeature import RolloutProvider
 from controller.decision.model import Kind
 

@@ -4,14 +4,14 @@ import re
 from typing import Any
 
 import pytest
+from kit.serving import Served
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from serving import Served
 
-from adapter import payload
+from adapter.web import payload
 from controller.cli import adapter_routes
 from controller.decision.model import Kind
-from controller.openapi import document
+from controller.web.openapi import document
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import redis
 from axe_playwright_python.sync_playwright import Axe
-from browsing import chromium
-from faultrig import Rig
+from kit.browsing import chromium
+from kit.servers import RedisServer
+from kit.serving import TOKEN, Served, serving
 from playwright.sync_api import Browser, Page, expect
-from servers import RedisServer
-from serving import TOKEN, Served, serving
+from worlds.fault_rig import Rig
 
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import PrometheusServer, RedisServer
-from serving import serving
-from waiting import wait_until
+from kit.servers import PrometheusServer, RedisServer
+from kit.serving import serving
+from kit.waiting import wait_until
 
-from controller.tick import Report
+from controller.loop.tick import Report
 
 
 @pytest.fixture

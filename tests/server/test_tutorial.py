@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from servers import free_port
+from kit.servers import free_port
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
 BEGIN = "set -eu\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n"

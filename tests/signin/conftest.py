@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import structlog
+from kit.secret_search import SEARCH, Notes
+from kit.servers import RedisServer
+from kit.signin import Browser, Monitor, environment, leaks, quick
 from prometheus_client import CollectorRegistry, generate_latest
-from secretsearch import SEARCH, Notes
-from servers import RedisServer
-from signinkit import Browser, Monitor, environment, leaks, quick
 
 from adapter.sandbox.signin import CLIENT_SECRET, SandboxSignIn
 from adapter.signin.settings import SignInSettings

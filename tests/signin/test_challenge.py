@@ -2,11 +2,11 @@
 
 import base64
 
+from kit.sending import open_flags, open_sender
+from kit.servers import RedisServer
+from kit.signin import Browser, link_user
 from prometheus_client import CollectorRegistry
 from redis import Redis
-from sending import open_flags, open_sender
-from servers import RedisServer
-from signinkit import Browser, link_user
 
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox

@@ -14,17 +14,17 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 import uvicorn
+from kit.servers import free_port
+from kit.signin import until
 from playwright.async_api import BrowserContext, async_playwright, expect
 from prometheus_client import CollectorRegistry
-from servers import free_port
-from signinkit import until
 from starlette.applications import Starlette
 
 from adapter.sandbox.graph import Sandbox
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.oauth import routes
 from adapter.signin.settings import SignInSettings
 from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.web.signin_routes import routes
 from controller.contract import flag_keys
 
 ROLLOUT = Path(sys.executable).with_name("rollout")

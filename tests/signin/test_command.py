@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from click.testing import CliRunner, Result
-from servers import RedisServer
-from signinkit import Browser, link_user
+from kit.servers import RedisServer
+from kit.signin import Browser, link_user
 
 from adapter.commands.auth import auth
 from adapter.sandbox.signin import SandboxSignIn

@@ -6,14 +6,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
+from kit.signin import API_TOKEN, CALLBACK, Browser, link_user
 from prometheus_client import CollectorRegistry
-from signinkit import API_TOKEN, CALLBACK, Browser, link_user
 
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError
 from adapter.signin.handshake import Handshake
-from adapter.signin.oauth import PATH
 from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.web.signin_routes import PATH
 
 AUTHORIZE = f"http://localhost:8003{PATH}/authorize"
 BEARER = {"Authorization": f"Bearer {API_TOKEN}"}

@@ -1,8 +1,8 @@
 """Signing in with a Redis Cluster behind it: the same keys, in one slot."""
 
 import pytest
-from rediscluster import TAG, RedisCluster
-from signinkit import Browser, environment, link_user
+from kit.redis_cluster import TAG, RedisCluster
+from kit.signin import Browser, environment, link_user
 
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.tokens import MicrosoftTokenManager

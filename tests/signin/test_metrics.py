@@ -7,11 +7,11 @@ import sys
 
 import pytest
 from cryptography.fernet import Fernet
+from kit.secret_search import Notes
 from prometheus_client import CollectorRegistry, generate_latest
-from secretsearch import Notes
 
 from adapter.signin.metrics import OUTCOMES, SignInMetrics
-from adapter.signin.oauth import PATH, routes
+from adapter.web.signin_routes import PATH, routes
 from controller.contract import METRIC_LABELS
 
 
@@ -48,14 +48,14 @@ def test_the_access_log_shows_the_path_alone(target: str) -> None:
 
 
 def test_a_sender_that_brings_its_own_tokens_does_not_load_msal() -> None:
-    asked = "import sys, adapter.runtime, adapter.signin.metrics; sys.exit('msal' in sys.modules)"
+    asked = "import sys, adapter.sending.runtime, adapter.signin.metrics; sys.exit('msal' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", asked], check=False).returncode == 0
 
 
 def test_a_sender_whose_provider_is_on_has_msal_before_its_first_send() -> None:
     asked = (
         "import asyncio, sys\n"
-        "from adapter.runtime import Runtime\n"
+        "from adapter.sending.runtime import Runtime\n"
         "async def start():\n"
         "    async with Runtime.open() as runtime:\n"
         "        return 'msal' in sys.modules, list(runtime.tokens)\n"

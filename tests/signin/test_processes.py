@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import redis
-from signinkit import Browser, link_user
+from kit.signin import Browser, link_user
 
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.tokens import MicrosoftTokenManager
 
-WORKER = Path(__file__).parents[1] / "signinworker.py"
-ROOT = WORKER.parents[1]
+WORKER = Path(__file__).parents[1] / "kit" / "signin_worker.py"
+ROOT = WORKER.parents[2]
 PIPE = asyncio.subprocess.PIPE
 
 
@@ -24,7 +24,7 @@ async def start(env: dict[str, str], *arguments: str) -> asyncio.subprocess.Proc
         sys.executable,
         str(WORKER),
         *arguments,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{WORKER.parent}", **env},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{WORKER.parents[1]}", **env},
         stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,

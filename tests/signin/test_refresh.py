@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 import redis
+from kit.servers import Proxy, RedisServer
+from kit.signin import Browser, link_user, until
 from prometheus_client import CollectorRegistry
-from servers import Proxy, RedisServer
-from signinkit import Browser, link_user, until
 
 from adapter.sandbox.issuer import CLAIMS_CHALLENGE, Fault
 from adapter.sandbox.signin import SandboxSignIn

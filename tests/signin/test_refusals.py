@@ -4,14 +4,14 @@ import time
 
 import pytest
 import redis
-from signinkit import CALLBACK, Browser
+from kit.signin import CALLBACK, Browser
 
 from adapter.sandbox.issuer import Fault
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError
 from adapter.signin.handshake import Handshake
-from adapter.signin.oauth import PATH
 from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.web.signin_routes import PATH
 
 AUTHORIZE = f"http://localhost:8003{PATH}/authorize"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import structlog
+from kit.secret_search import Notes
+from kit.servers import RedisServer
+from kit.signin import Monitor, leaks, until
 from redis import Redis
-from secretsearch import Notes
-from servers import RedisServer
-from signinkit import Monitor, leaks, until
 
 SECRET = "a-secret-that-must-be-found"
 
@@ -54,12 +54,12 @@ def test_a_secret_of_one_test_is_found_wherever_another_left_it_and_fails_the_ru
     (tmp_path / "test_it.py").write_text(
         "import logging\n"
         "from prometheus_client import Counter\n"
-        "from secretsearch import SEARCH\n"
+        "from kit.secret_search import SEARCH\n"
         f"secret = '{SECRET}-and-long-enough'\n"
         f"def test_one(tmp_path):\n    {'; '.join(LEAKS.values()) if leaking else 'pass'}\n"
         "def test_two():\n    SEARCH.secrets.add(secret)\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "secretsearch", "-n", workers]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "kit.secret_search", "-n", workers]
     command += ["--dist", "loadfile" if int(workers) else "no", "--rootdir", str(tmp_path), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

@@ -1,0 +1,1 @@
+"""What is checked of a mail before anything is sent. Pure."""

@@ -1,0 +1,67 @@
+"""An action: gate, check, prepare, deliver, measure, in that order, the same for every provider.
+
+A provider's line in `providers/registry.py` is all that it needs to be gated, counted and timed, and to fail
+with the same errors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendResult
+from adapter.providers.provider import Provider
+from adapter.providers.registry import PROVIDERS
+from adapter.sending.one_send import Sending
+from adapter.sending.runtime import Runtime, default_runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action of one provider."""
+
+    name: str
+    provider: Provider
+
+    async def send(
+        self,
+        to: Sequence[EmailAddress],
+        subject: str,
+        body_html: str | None = None,
+        body_text: str | None = None,
+        cc: Sequence[EmailAddress] | None = None,
+        bcc: Sequence[EmailAddress] | None = None,
+        attachments: Sequence[Attachment] | None = None,
+        inline_images: Sequence[InlineImage] | None = None,
+        reply_to: Sequence[EmailAddress] | None = None,
+        *,
+        user_id: str,
+        idempotency_key: str | None = None,
+        resend_unknown: bool = False,
+        runtime: Runtime | None = None,
+    ) -> SendResult:
+        """Send one mail; raises StructuredError, whose `code` says what happened.
+
+        A second call with the same `idempotency_key` and mail sends nothing and gives the first result.
+        `resend_unknown` sends again what may have been sent. Without a runtime the environment gives one.
+        """
+        to, cc, bcc = (tuple(people or ()) for people in (to, cc, bcc))
+        recipients = tuple([str(getattr(a, "address", a)) for people in (to, cc, bcc) for a in people])
+        sending = Sending(self.name, self.provider, runtime or await default_runtime(), user_id, recipients)
+        sending.admit()
+        message = OutgoingMessage(
+            to=to,
+            subject=subject,
+            body_html=body_html,
+            body_text=body_text,
+            cc=cc,
+            bcc=bcc,
+            attachments=tuple(attachments or ()),
+            inline_images=tuple(inline_images or ()),
+            reply_to=tuple(reply_to or ()),
+        )
+        return await sending.perform(message, idempotency_key, resend_unknown=resend_unknown)
+
+
+ACTIONS = {name: Action(name, provider) for name, provider in PROVIDERS.items()}
+"""Every action by its name."""
+
+outlook_send = ACTIONS["outlook.send"].send

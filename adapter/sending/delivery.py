@@ -1,0 +1,148 @@
+"""One send on its way: token, post, interpret, and again only where the mail cannot have left."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from adapter.errors import ActionDeniedError, AuthError, SendError, SendUnknownError, Source
+from adapter.message import SendIds
+from adapter.providers.provider import Accepted, Provider, Refused, Request, Then
+from adapter.sending.access_tokens import TokenSource
+from adapter.transport.post import Attempt, NotSentError, OutcomeUnknownError, Transport
+
+FIRST_WAIT_S = 0.5
+"""Before the second try where the provider names no time; doubled each time, a quarter more or less."""
+
+
+class Deadline:
+    """The time that one send has, waits and retries included."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._least_s = seconds / 20
+
+    def is_near(self) -> bool:
+        """Whether what is left is too little to begin with: a twentieth."""
+        return self.left_s() < self._least_s
+
+    def left_s(self) -> float:
+        return max(0.001, self._end - time.monotonic())
+
+    async def sleep(self, seconds: float) -> bool:
+        """Sleep, if that leaves time for something; says whether it did."""
+        if seconds >= self._end - time.monotonic():
+            return False
+        await asyncio.sleep(seconds)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one send needs to be delivered."""
+
+    provider: Provider
+    transport: Transport
+    tokens: TokenSource
+    user_id: str
+    ids: SendIds
+    deadline: Deadline
+    max_posts: int
+    attempt: Attempt
+    gate: Callable[[], ActionDeniedError | None]
+    """Asked again before each post: since the first answer there was time for somebody to press pause."""
+
+    async def run(self, request: Request) -> Accepted:
+        """Deliver; raises SendError, AuthError or SendUnknownError, or ActionDeniedError before any post."""
+        token = await self._token(self.tokens.get_access_token(self.user_id))
+        denied = self.gate()
+        if denied:
+            raise denied
+        refreshed = False
+        number = 0
+        while True:
+            number += 1
+            outcome, status = await self._post(request, token)
+            if isinstance(outcome, Accepted):
+                return outcome
+            if outcome.then is Then.REFRESH and not refreshed and number < self.max_posts:
+                refreshed = True
+                renewed = self.tokens.refresh_access_token(self.user_id, claims=outcome.claims)
+                token = await self._token(renewed)
+            elif not await self._wait(outcome, number) or self.gate():
+                raise self._error(outcome, status)
+
+    async def _wait(self, refused: Refused, number: int) -> bool:
+        """Wait where another try is safe and there is time for it; says whether that is so."""
+        if refused.then is not Then.WAIT or number >= self.max_posts:
+            return False
+        return await self.deadline.sleep(wait_s(refused.retry_after_s, number))
+
+    async def _post(self, request: Request, token: str) -> tuple[Accepted | Refused, int | None]:
+        self.attempt.body_began = False
+        try:
+            reply = await self.transport.post(
+                request, {"Authorization": f"Bearer {token}"}, self.deadline.left_s(), self.attempt
+            )
+        except NotSentError as error:
+            return Refused(self.provider.unreachable_code, Then.WAIT, str(error)), None
+        except OutcomeUnknownError as error:
+            return Refused(self.provider.unknown_code, Then.UNKNOWN, str(error)), None
+        return self.provider.interpret(reply, time.time()), reply.status
+
+    async def _token(self, asked: Awaitable[str]) -> str:
+        try:
+            async with asyncio.timeout(self.deadline.left_s()):
+                return await asked
+        except TimeoutError as error:
+            raise self._auth_error(self.provider.auth_code, "no access token in time") from error
+        except Exception as error:
+            code = getattr(error, "code", None) or self.provider.auth_code
+            raise self._auth_error(str(code), _words(error, str(code), self.provider)) from error
+
+    def _auth_error(self, code: str, message: str) -> AuthError:
+        return AuthError(
+            code,
+            message,
+            source=Source.AUTH,
+            provider=self.provider.name,
+            client_request_id=self.ids.client_request_id,
+        )
+
+    def _error(self, refused: Refused, status: int | None) -> SendError:
+        known = self.provider.codes.get(refused.code)
+        source = known.source if known else Source.PROVIDER
+        return _error_class(refused.then, source)(
+            refused.code,
+            refused.detail,
+            source=source,
+            provider=self.provider.name,
+            status=status,
+            request_id=refused.request_id,
+            client_request_id=self.ids.client_request_id,
+            retry_after_s=refused.retry_after_s,
+            provider_code=refused.provider_code,
+        )
+
+
+def wait_s(retry_after_s: float | None, number: int) -> float:
+    """Give the wait after the try of this number (from 1); never shorter than what was asked for."""
+    if retry_after_s is not None:
+        return retry_after_s
+    spread = random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, no secret)
+    return math.ldexp(FIRST_WAIT_S, number - 1) * spread
+
+
+def _error_class(then: Then, source: Source) -> type[SendError]:
+    if then is Then.UNKNOWN:
+        return SendUnknownError
+    return AuthError if source is Source.AUTH else SendError
+
+
+def _words(error: Exception, code: str, provider: Provider) -> str:
+    """Say our own sentence where there is one: a foreign error's text may hold what must not be shown."""
+    if code in provider.codes:
+        return provider.codes[code].sentence
+    return f"no access token ({type(error).__name__})"

@@ -1,0 +1,225 @@
+"""One send from the gate to its result: check, prepare, key, place in the mailbox, deliver, measure."""
+
+import asyncio
+import hashlib
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from adapter.checks.message_checks import check, check_user_id
+from adapter.errors import (
+    ADAPTER_FAILED,
+    CANCELLED,
+    FAILURES,
+    ActionDeniedError,
+    ActionDisabledError,
+    ActionGatedError,
+    Code,
+    MessageRefusedError,
+    SendError,
+    SendUnknownError,
+    StructuredError,
+)
+from adapter.gate.rule import GATE_REASONS, GateReason
+from adapter.message import OutgoingMessage, SendIds, SendResult
+from adapter.providers.provider import Provider, Request
+from adapter.sending.delivery import Deadline, Delivery
+from adapter.sending.idempotency import Claim, End, Held, check_key, fingerprint, redis_key
+from adapter.sending.metrics import CLOSED, OPEN, PROVIDER_DISABLED
+from adapter.sending.runtime import Runtime
+from adapter.transport.post import Attempt
+
+SWITCHED_OFF = frozenset({GateReason.DISABLED, GateReason.EXTERNAL_RECIPIENT})
+"""A person switched the feature off or keeps it inside; every other closed gate is the rollout's doing."""
+
+
+@dataclass(slots=True)
+class Sending:
+    """One call of an action."""
+
+    action: str
+    provider: Provider
+    runtime: Runtime
+    user_id: str
+    recipients: tuple[str, ...]
+    deadline: Deadline = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.deadline = Deadline(self.runtime.settings.send_deadline_s)
+
+    def admit(self) -> None:
+        """Ask the gate and count its answer; raises ActionDisabledError or ActionGatedError."""
+        denied = self._denied()
+        if denied:
+            self._count(denied)
+            raise denied
+        self.runtime.telemetry.count_gate(self._feature, OPEN, GateReason.IN_ROLLOUT)
+
+    async def perform(
+        self, message: OutgoingMessage, key: str | None, *, resend_unknown: bool = False
+    ) -> SendResult:
+        """Check, prepare and deliver a mail that the gate let in; raises StructuredError."""
+        try:
+            return await self._perform(message, key, resend_unknown=resend_unknown)
+        except StructuredError as error:
+            self._count(error)
+            raise
+
+    async def _perform(
+        self, message: OutgoingMessage, key: str | None, *, resend_unknown: bool
+    ) -> SendResult:
+        settings = self.runtime.settings
+        user_id = check_user_id(self.user_id)
+        ids = new_ids(self.action, user_id, None if key is None else check_key(key))
+        checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
+        request = self.provider.prepare(checked, ids, settings.limits)
+        if key is None:
+            return await self._in_turn(request, ids, Attempt())
+        claimed = await self.runtime.keys.claim(
+            redis_key(self.action, key),
+            fingerprint(checked, self.user_id),
+            ids.client_request_id,
+            pending_s=self.deadline.left_s(),
+            resend_unknown=resend_unknown,
+        )
+        if isinstance(claimed, Held):
+            return self._held(claimed)
+        return await self._under_key(claimed, request, ids)
+
+    def _held(self, held: Held) -> SendResult:
+        """Give the first result, or say why there is none."""
+        if held.result:
+            return held.result
+        if held.state == "reused":
+            raise MessageRefusedError(
+                "IDEMPOTENCY_KEY_REUSED",
+                "this key belongs to another mail; use a new key for each mail",
+                "idempotency_key",
+            )
+        if held.state == "pending":
+            raise MessageRefusedError(
+                "MS_SEND_PENDING",
+                "a send with this key is under way; call again later",
+                "idempotency_key",
+                retry_after_s=held.retry_after_s,
+            )
+        code = self.provider.codes[self.provider.unknown_code]
+        raise SendUnknownError(
+            code.name,
+            "the mail of this key may have been sent; look in the sender's Sent Items, "
+            "and call with resend_unknown=True only if it is not there",
+            source=code.source,
+            provider=self.provider.name,
+            field="idempotency_key",
+        )
+
+    async def _under_key(self, claim: Claim, request: Request, ids: SendIds) -> SendResult:
+        """Send, and keep how it ended; what surely was not sent gives the key back."""
+        attempt = Attempt()
+        keys = self.runtime.keys
+        try:
+            result = await self._in_turn(request, ids, attempt)
+        except SendUnknownError:
+            await keys.finish(claim, End.UNKNOWN)
+            raise
+        except StructuredError:
+            await keys.finish(claim, End.NOT_SENT)
+            raise
+        except BaseException:
+            await keys.finish(claim, End.UNKNOWN if attempt.body_began else End.NOT_SENT)
+            raise
+        await keys.finish(claim, End.SENT, result)
+        return result
+
+    async def _in_turn(self, request: Request, ids: SendIds, attempt: Attempt) -> SendResult:
+        """Wait for a place in the mailbox, then send; the wait is the caller's, and is not timed."""
+        async with self.runtime.mailboxes(self.provider).place(self.user_id, self.deadline):
+            return await self._execute(request, ids, attempt)
+
+    async def _execute(self, request: Request, ids: SendIds, attempt: Attempt) -> SendResult:
+        """Deliver, timed and counted: from here on the send is an execution, however it ends."""
+        meters = self.runtime.telemetry.meters(self.action, self.provider)
+        started = time.perf_counter()
+        try:
+            accepted = await self._delivery(ids, attempt).run(request)
+        except ActionDeniedError:
+            raise
+        except BaseException as raised:
+            error = self._named(raised, attempt, ids)
+            meters.failed(time.perf_counter() - started, counts=error.counts_against_slo)
+            if isinstance(raised, asyncio.CancelledError):
+                self._count(error)
+                raise
+            raise error from (None if error is raised else raised)
+        meters.succeeded(time.perf_counter() - started)
+        return SendResult(
+            request_id=accepted.request_id,
+            client_request_id=ids.client_request_id,
+            internet_message_id=ids.internet_message_id,
+            form=request.form,
+        )
+
+    def _delivery(self, ids: SendIds, attempt: Attempt) -> Delivery:
+        return Delivery(
+            provider=self.provider,
+            transport=self.runtime.transport(self.provider),
+            tokens=self.runtime.token_source(self.provider),
+            user_id=self.user_id,
+            ids=ids,
+            deadline=self.deadline,
+            max_posts=self.runtime.settings.max_posts,
+            attempt=attempt,
+            gate=self._denied,
+        )
+
+    def _named(self, raised: BaseException, attempt: Attempt, ids: SendIds) -> StructuredError:
+        """Name what was raised; once the mail began to leave, even a fault of ours leaves it unknown."""
+        if isinstance(raised, StructuredError):
+            return raised
+        code = self._code_of(raised, attempt)
+        return (SendUnknownError if attempt.body_began else SendError)(
+            code.name,
+            f"{code.sentence} ({type(raised).__name__})",
+            source=code.source,
+            provider=self.provider.name,
+            client_request_id=ids.client_request_id,
+        )
+
+    def _code_of(self, raised: BaseException, attempt: Attempt) -> Code:
+        if attempt.body_began:
+            return self.provider.codes[self.provider.unknown_code]
+        return FAILURES[CANCELLED if isinstance(raised, asyncio.CancelledError) else ADAPTER_FAILED]
+
+    @property
+    def _feature(self) -> str:
+        return self.runtime.feature_of(self.provider.name, self.action)
+
+    def _denied(self) -> ActionDeniedError | None:
+        name = self.provider.name
+        if name not in self.runtime.settings.providers_enabled:
+            return ActionDisabledError(
+                f"the provider {name} is off; set PROVIDER_{name.upper()}_ENABLED=true to use it",
+                reason=PROVIDER_DISABLED,
+                provider=name,
+            )
+        answer = self.runtime.gate.check(self._feature, self.user_id, self.recipients)
+        if answer.open:
+            return None
+        kind = ActionDisabledError if answer.reason in SWITCHED_OFF else ActionGatedError
+        return kind(
+            f"{self._feature}: {GATE_REASONS[answer.reason]}", reason=str(answer.reason), provider=name
+        )
+
+    def _count(self, error: StructuredError) -> None:
+        """Count a code, and a denial as the gate's answer too: each exactly once."""
+        if isinstance(error, ActionDeniedError):
+            self.runtime.telemetry.count_gate(self._feature, CLOSED, error.reason)
+        self.runtime.telemetry.count_code(self.action, self.provider, error.code, str(error.source))
+
+
+def new_ids(action: str, user_id: str, key: str | None) -> SendIds:
+    """Name a send. With a key the Message-ID follows from it: Exchange drops a second copy by that."""
+    request = uuid.uuid4()
+    named = f"{action}\0{user_id}\0{key}".encode("utf-8", "replace")
+    unique = request.hex if key is None else hashlib.sha256(named).hexdigest()[:32]
+    return SendIds(str(request), f"<{unique}@{action}.rollout-controller>")

@@ -1,0 +1,219 @@
+"""What a process needs to send: settings, gate, metrics, tokens and connections, opened once per event loop.
+
+`outlook_send` needs no set-up call. The runtime it makes lives in an asynchronous generator, because an
+event loop closes those when it ends: connections and the gate's reader end with the loop that they belong to.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, cast
+from weakref import WeakKeyDictionary
+
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from adapter.errors import AuthError
+from adapter.gate.live import RolloutGate
+from adapter.gate.rule import GateAnswer
+from adapter.providers.provider import Provider
+from adapter.providers.registry import PROVIDERS
+from adapter.sending.access_tokens import StaticTokens, TokenSource
+from adapter.sending.idempotency import IdempotencyKeys
+from adapter.sending.mailboxes import Mailboxes
+from adapter.sending.metrics import Telemetry
+from adapter.sending.redis_client import open_redis
+from adapter.settings import Settings
+from adapter.signin.metrics import SignInMetrics
+from adapter.transport.post import Transport
+from controller.features import RolloutFeature, load_features
+
+log = logging.getLogger("rollout.send")
+
+
+class Gate(Protocol):
+    """What a send asks: one answer from memory."""
+
+    def check(self, feature: str, user_id: str, recipients: tuple[str, ...] = ()) -> GateAnswer: ...
+
+    def revision(self, feature: str) -> int: ...
+
+    def percent(self, feature: str) -> float: ...
+
+
+def _microsoft_tokens() -> TokenSource:
+    """Import late: msal is large, and who brings tokens or sends through another provider needs none."""
+    manager = importlib.import_module("adapter.signin.tokens").MicrosoftTokenManager
+    return cast("TokenSource", manager.from_env())
+
+
+TOKEN_SOURCES: dict[str, Callable[[], TokenSource]] = {"microsoft": _microsoft_tokens}
+"""Where each provider's tokens come from; raises AuthError where its settings cannot be used."""
+
+
+@dataclass(eq=False)
+class Runtime:
+    """One process's means of sending. `Runtime.open()` gives one that is ready."""
+
+    settings: Settings
+    features: Mapping[str, RolloutFeature]
+    gate: Gate
+    telemetry: Telemetry
+    tokens: dict[str, TokenSource] = field(default_factory=dict)
+    _transports: dict[str, Transport] = field(default_factory=dict)
+    _own_tokens: list[TokenSource] = field(default_factory=list)
+    _mailboxes: dict[str, Mailboxes] = field(default_factory=dict)
+    _by_action: dict[tuple[str, str], str] = field(default_factory=dict)
+    _closers: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    def __post_init__(self) -> None:
+        self._redis = open_redis(self.settings.redis_url)
+        self.keys = IdempotencyKeys(self._redis, self.settings.idempotency_ttl_s)
+        self._by_action = {(f.provider, f.action): f.name for f in self.features.values()}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: Settings | None = None,
+        *,
+        gate: Gate | None = None,
+        tokens: Mapping[str, TokenSource] | None = None,
+        registry: CollectorRegistry = REGISTRY,
+    ) -> AsyncIterator["Runtime"]:
+        """Open everything for `async with`; what is not given, the environment gives.
+
+        Raises SettingsError or ConfigError. An unreachable Redis only keeps the gate closed.
+        """
+        runtime = await cls.start(settings, gate=gate, tokens=tokens, registry=registry)
+        try:
+            yield runtime
+        finally:
+            await runtime.aclose()
+
+    @classmethod
+    async def start(
+        cls,
+        settings: Settings | None = None,
+        *,
+        gate: Gate | None = None,
+        tokens: Mapping[str, TokenSource] | None = None,
+        registry: CollectorRegistry = REGISTRY,
+    ) -> "Runtime":
+        """As `open`, for who calls `aclose` later."""
+        settings = settings or Settings.from_environment()
+        features = load_features(Path(settings.config_file) if settings.config_file else None)
+        async with AsyncExitStack() as stack:
+            if gate is None:
+                own = RolloutGate.connect(settings.redis_url, features, settings.internal_domains)
+                gate = await stack.enter_async_context(own)
+            runtime = cls(settings, features, gate, Telemetry.of(features, registry), dict(tokens or {}))
+            runtime.telemetry.watch(gate, features)
+            SignInMetrics.of(registry)
+            runtime._make_meters()
+            runtime._take_integration_token()
+            await runtime._make_token_sources()
+            stack.push_async_callback(runtime._close_connections)
+            runtime._closers = stack.pop_all()
+        return runtime
+
+    async def aclose(self) -> None:
+        """Close the connections, and the gate if it was opened here."""
+        await self._closers.aclose()
+
+    def feature_of(self, provider: str, action: str) -> str:
+        """Name the feature that rolls this action out; the provider's name where none is configured."""
+        return self._by_action.get((provider, action), provider)
+
+    def transport(self, provider: Provider) -> Transport:
+        if provider.name not in self._transports:
+            self._transports[provider.name] = Transport(
+                self.settings.base_urls.get(provider.name, provider.base_url),
+                ca_file=self.settings.ca_file,
+                connect_timeout_s=self.settings.connect_timeout_s,
+            )
+        return self._transports[provider.name]
+
+    def mailboxes(self, provider: Provider) -> Mailboxes:
+        if provider.name not in self._mailboxes:
+            self._mailboxes[provider.name] = Mailboxes(
+                provider.name, self.settings.sends_per_mailbox, self._redis
+            )
+        return self._mailboxes[provider.name]
+
+    def token_source(self, provider: Provider) -> TokenSource:
+        if provider.name not in self.tokens:
+            source = self.tokens[provider.name] = TOKEN_SOURCES[provider.name]()
+            self._own_tokens.append(source)
+        return self.tokens[provider.name]
+
+    def _make_meters(self) -> None:
+        """Make the metrics of all actions on offer, so that not even the first failure is lost."""
+        for action, provider in PROVIDERS.items():
+            self.telemetry.meters(action, provider)
+
+    def _take_integration_token(self) -> None:
+        if self.settings.integration_token and "microsoft" not in self.tokens:
+            self.tokens["microsoft"] = StaticTokens(self.settings.integration_token)
+            log.warning("every mail is sent with MS_INTEGRATION_TOKEN because INTEGRATION_TESTS_ENABLED=true")
+
+    async def _make_token_sources(self) -> None:
+        """Make them before the first send, which would wait for msal to load; failures are left to it."""
+        for name in self.settings.providers_enabled & TOKEN_SOURCES.keys() - self.tokens.keys():
+            with contextlib.suppress(AuthError):
+                source = self.tokens[name] = await asyncio.to_thread(TOKEN_SOURCES[name])
+                self._own_tokens.append(source)
+
+    async def _close_connections(self) -> None:
+        for transport in self._transports.values():
+            await transport.aclose()
+        for close in [getattr(source, "aclose", None) for source in self._own_tokens]:
+            if close:
+                await close()
+        for mailboxes in self._mailboxes.values():
+            await mailboxes.aclose()
+        await self._redis.aclose()
+
+
+@dataclass(eq=False)
+class _Default:
+    """One loop's runtime and the generator that keeps it open."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    runtime: Runtime | None = None
+    life: AsyncIterator[Runtime] | None = None
+
+
+_defaults: WeakKeyDictionary[asyncio.AbstractEventLoop, _Default] = WeakKeyDictionary()
+
+
+async def default_runtime() -> Runtime:
+    """Give the running loop's runtime; the first call opens it from the environment."""
+    loop = asyncio.get_running_loop()
+    default = _defaults.get(loop)
+    if default is None:
+        default = _defaults[loop] = _Default()
+    if default.runtime is None:
+        async with default.lock:
+            if default.runtime is None:
+                life = _life()
+                default.runtime = await anext(life)
+                default.life = life
+    return default.runtime
+
+
+async def _life() -> AsyncIterator[Runtime]:
+    """Hold a runtime until the loop closes its generators, all at once: so none may lie within this one.
+
+    It is forgotten here, because a generator refers to its loop, which would so keep itself alive.
+    """
+    runtime = await Runtime.start()
+    try:
+        yield runtime
+    finally:
+        _defaults.pop(asyncio.get_running_loop(), None)
+        await runtime.aclose()

@@ -1,0 +1,1 @@
+"""HTTP to a provider: one client, its connections, deadlines and retries."""

@@ -1,0 +1,147 @@
+"""One post and its reply, and the one thing that only it can know: whether the mail may have left."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpcore
+import httpx
+
+from adapter.providers.body import Body
+from adapter.providers.provider import Reply, Request
+from adapter.transport.connections import Connections
+
+MAX_REPLY_BYTES = 64 * 1024
+"""Error bodies are small; more than this is not read."""
+READ_BODY_S = 5.0
+"""For the rest of a reply whose status is known."""
+_ERRORS = (TimeoutError, OSError, httpx.HTTPError)
+
+
+class NotSentError(Exception):
+    """The request failed before its body began, so the provider cannot have acted on it."""
+
+
+class OutcomeUnknownError(Exception):
+    """The body began to leave and no status came back."""
+
+
+class Attempt:
+    """Tells, also after a cancellation, whether the mail may have left."""
+
+    __slots__ = ("body_began",)
+
+    def __init__(self) -> None:
+        self.body_began = False
+
+
+class _Stream(httpx.AsyncByteStream):
+    """The request body; it notes when it is first asked for, because headers alone send no mail."""
+
+    def __init__(self, body: Body, attempt: Attempt) -> None:
+        self._body = body
+        self._attempt = attempt
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        self._attempt.body_began = True
+        for block in self._body:
+            yield block
+
+
+class Transport:
+    """Posts to one base URL over kept-alive HTTP/1.1 connections."""
+
+    def __init__(self, base_url: str, *, ca_file: str = "", connect_timeout_s: float = 5.0) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._urls: dict[str, httpx.URL] = {}
+        self._connect_timeout_s = connect_timeout_s
+        url = httpx.URL(self._base_url)
+        self._headers = {
+            "Host": url.netloc.decode(),
+            "User-Agent": "rollout-controller",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        self._client = httpx.AsyncClient(
+            transport=Connections(url, _trust(base_url, ca_file), _proxy(base_url))
+        )
+
+    async def post(
+        self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
+    ) -> Reply:
+        """Post once, within `left_s` seconds; raises NotSentError or OutcomeUnknownError."""
+        ends_at = asyncio.get_running_loop().time() + left_s
+        try:
+            async with asyncio.timeout_at(ends_at):
+                response = await self._client.send(
+                    self._build(request, headers, left_s, attempt), stream=True
+                )
+        except _ERRORS as error:
+            raise _outcome(attempt, error) from error
+        return Reply(response.status_code, dict(response.headers.items()), await _read(response, ends_at))
+
+    def _build(
+        self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
+    ) -> httpx.Request:
+        """Write the request whole: httpx would parse the address and merge headers for each again."""
+        url = self._urls.get(request.path)
+        if url is None:
+            url = self._urls[request.path] = httpx.URL(self._base_url + request.path)
+        length = {"Content-Length": str(len(request.body))}
+        connect_s = min(self._connect_timeout_s, left_s)
+        return httpx.Request(
+            "POST",
+            url,
+            headers={**self._headers, **request.headers, **headers, **length},
+            stream=_Stream(request.body, attempt),
+            extensions={"timeout": {"connect": connect_s, "read": left_s, "write": left_s}},
+        )
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+
+async def _read(response: httpx.Response, ends_at: float) -> bytes:
+    """Read what can be read in a moment: the status alone already says whether the mail was taken."""
+    read = bytearray()
+    ends_at = min(ends_at, asyncio.get_running_loop().time() + READ_BODY_S)
+    try:
+        with contextlib.suppress(*_ERRORS):
+            async with asyncio.timeout_at(ends_at):
+                async for part in response.aiter_bytes():
+                    read += part
+                    if len(read) > MAX_REPLY_BYTES:
+                        break
+    finally:
+        with contextlib.suppress(*_ERRORS):
+            await response.aclose()
+    return bytes(read[:MAX_REPLY_BYTES])
+
+
+def _outcome(attempt: Attempt, error: Exception) -> NotSentError | OutcomeUnknownError:
+    name = type(error).__name__
+    if attempt.body_began:
+        return OutcomeUnknownError(f"no answer after the mail began to leave ({name})")
+    return NotSentError(f"no connection ({name})")
+
+
+def _trust(base_url: str, ca_file: str) -> ssl.SSLContext | None:
+    if not base_url.startswith("https:"):
+        return None
+    return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+
+
+def _proxy(base_url: str) -> httpcore.Proxy | None:
+    """Give the proxy that the environment asks for; none stands between us and this machine."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if host in {"localhost", "127.0.0.1", "::1"} or proxy_bypass(host):
+        return None
+    named = getproxies().get(parts.scheme)
+    if not named:
+        return None
+    proxy = httpx.Proxy(named if "://" in named else f"http://{named}")
+    return httpcore.Proxy(str(proxy.url), auth=proxy.raw_auth)

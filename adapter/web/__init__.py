@@ -1,0 +1,1 @@
+"""The HTTP face of the adapter: sending, signing in, and their OpenAPI."""

@@ -1,0 +1,128 @@
+"""The HTTP face of the actions: `POST /actions/<name>` takes a send as JSON and says what became of it."""
+
+import json
+import math
+from functools import partial
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from adapter.errors import FAILURES, REFUSALS, Code, MessageRefusedError, StructuredError
+from adapter.message import SendResult
+from adapter.sending.actions import ACTIONS, Action
+from adapter.sending.runtime import Runtime, default_runtime
+from adapter.settings import Settings
+from adapter.web.callers import Caller, PlainToken
+from adapter.web.openapi import DENIED, SEND, SENT, DescribedRoute, Schema, answer, failures, operation
+from adapter.web.payload import parse_send
+
+ROOM_FOR_JSON = 64 * 1024
+"""Beyond what the files may take."""
+
+
+def routes(runtime: Runtime | None = None, *, caller: Caller | None = None) -> list[Route]:
+    """Give one route for each action, for a Starlette app.
+
+    Without a runtime the environment gives one at the first request; without `caller` the one token of
+    ROLLOUT_API_TOKEN opens the routes, and none does where that is not set.
+    """
+    asked = caller or PlainToken((runtime.settings if runtime else Settings.from_environment()).api_token)
+    return [
+        DescribedRoute(
+            f"/actions/{name}", partial(_send, action, runtime, asked), {"post": _described(action)}
+        )
+        for name, action in ACTIONS.items()
+    ]
+
+
+def _codes(action: Action) -> dict[str, Code]:
+    return {**REFUSALS, **FAILURES, **action.provider.codes}
+
+
+def _described(action: Action) -> Schema:
+    return operation(
+        f"send_{action.name.replace('.', '_')}",
+        f"Run the action `{action.name}`.",
+        "sending",
+        {200: answer("sent", SENT), **failures(_codes(action), DENIED)},
+        body={"application/json": {"schema": SEND}},
+        secured=True,
+    )
+
+
+async def _send(action: Action, runtime: Runtime | None, caller: Caller, request: Request) -> Response:
+    refusal = caller(request.headers.get("authorization"))
+    if not isinstance(refusal, str):
+        return _refused(refusal)
+    runtime = runtime or await default_runtime()
+    try:
+        arguments = await _arguments(request, runtime.settings)
+        result = await action.send(**arguments, runtime=runtime)
+    except StructuredError as error:
+        return _failed(action, error)
+    return JSONResponse(_sent(result))
+
+
+def _refused(refusal: Any) -> Response:
+    headers = {"WWW-Authenticate": 'Bearer realm="rollout-controller"'} if refusal.status == 401 else None
+    code = "UNAUTHORIZED" if refusal.status == 401 else "FORBIDDEN"
+    return JSONResponse(_error(code, refusal.detail, "caller"), refusal.status, headers)
+
+
+async def _arguments(request: Request, settings: Settings) -> dict[str, Any]:
+    """Read the body within a bound, and parse it aside: megabytes of JSON would hold up every other send."""
+    most = settings.limits.max_body_bytes * 4 // 3 + ROOM_FOR_JSON
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                raise MessageRefusedError("ATTACHMENT_TOO_LARGE", f"the body has more than {most} bytes")
+    except ClientDisconnect:
+        raise MessageRefusedError("INVALID_REQUEST", "the connection ended within the body") from None
+    return await run_in_threadpool(_parse, bytes(body))
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        raise MessageRefusedError("INVALID_REQUEST", "the body is not JSON") from None
+    return parse_send(given)
+
+
+def _sent(result: SendResult) -> dict[str, Any]:
+    return {
+        "status": "sent",
+        "request_id": result.request_id,
+        "client_request_id": result.client_request_id,
+        "internet_message_id": result.internet_message_id,
+        "replayed": result.replayed,
+    }
+
+
+def _failed(action: Action, error: StructuredError) -> Response:
+    codes = _codes(action)
+    status = codes[error.code].http if error.code in codes else 502
+    wait_s = error.retry_after_s
+    headers = {} if wait_s is None else {"Retry-After": str(math.ceil(wait_s))}
+    message = f"{error.field}: {error.message}" if error.field else error.message
+    body = _error(error.code, message, str(error.source), wait_s, error.request_id or None)
+    return JSONResponse(body, status, headers)
+
+
+def _error(
+    code: str, message: str, source: str, retry_after_s: float | None = None, request_id: str | None = None
+) -> dict[str, Any]:
+    return {
+        "error": {
+            "code": code,
+            "message": message,
+            "source": source,
+            "retry_after_s": retry_after_s,
+            "request_id": request_id,
+        }
+    }

@@ -1,0 +1,230 @@
+"""The routes of signing in. Their duty is to let one browser link one mailbox, and to give no token away."""
+
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from adapter.checks.message_checks import is_user_id
+from adapter.settings import Environment
+from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
+from adapter.signin.handshake import Begun, Handshake, Refusal, RefusedError
+from adapter.signin.metrics import SignInMetrics
+from adapter.signin.settings import LINK_TTL_S
+from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.web import signin_pages as pages
+from adapter.web.callers import Caller, PlainToken
+from adapter.web.openapi import DescribedRoute
+from adapter.web.signin_described import DESCRIBED
+
+PATH = "/oauth/microsoft"
+_MAX_BODY_BYTES = 64 * 1024
+
+
+Manager = MicrosoftTokenManager | Callable[[], MicrosoftTokenManager]
+"""A manager, or what makes one at the first request: a service may run before Microsoft is configured."""
+
+
+def routes(manager: Manager = MicrosoftTokenManager.from_env, *, caller: Caller | None = None) -> list[Route]:
+    """Give the routes for a Starlette app.
+
+    Without a manager the environment gives one at the first request; without `caller` the one token of
+    ROLLOUT_API_TOKEN is asked for, and where that is not set only signed links open anything.
+    """
+    logging.getLogger("uvicorn.access").addFilter(_without_query)
+    SignInMetrics.of()
+    face = _Face(manager, caller or PlainToken(Environment(os.environ).secret("ROLLOUT_API_TOKEN")))
+    return [
+        DescribedRoute(f"{PATH}/{name}", _answered(getattr(face, name)), described)
+        for name, described in DESCRIBED.items()
+    ]
+
+
+class _DeniedError(Exception):
+    """The bearer token is missing (401), or is not the one configured (403)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Face:
+    def __init__(self, manager: Manager, caller: Caller) -> None:
+        self._given = manager
+        self._caller = caller
+
+    @cached_property
+    def _manager(self) -> MicrosoftTokenManager:
+        return self._given if isinstance(self._given, MicrosoftTokenManager) else self._given()
+
+    @cached_property
+    def _handshake(self) -> Handshake:
+        return Handshake(self._manager)
+
+    @property
+    def _redirect(self) -> SplitResult:
+        return urlsplit(self._manager.settings.redirect_uri)
+
+    async def authorize(self, request: Request) -> Response:
+        """Send the browser to Microsoft, for a signed link, or for `user_id` with the bearer token."""
+        link = request.query_params.get("link", "")
+        if request.method == "HEAD" or "prefetch" in request.headers.get("sec-purpose", ""):
+            return Response(status_code=204)  # A preview must not use a link up.
+        if not link:
+            self._check_bearer(request)
+            return self._begun(await self._handshake.begin(request.query_params.get("user_id", "")))
+        if request.url.hostname != self._redirect.hostname and "hop" not in request.query_params:
+            return RedirectResponse(self._at_home(link), 302)
+        return self._begun(await self._handshake.begin_with_link(link))
+
+    def _at_home(self, link: str) -> str:
+        """Give the link's address on the host that Microsoft sends the browser back to.
+
+        The cookie belongs to a host: one set for 127.0.0.1 is not sent to localhost.
+        """
+        query = urlencode({"link": link, "hop": "1"})
+        return f"{self._redirect.scheme}://{self._redirect.netloc}{PATH}/authorize?{query}"
+
+    def _begun(self, begun: Begun) -> Response:
+        answer = RedirectResponse(begun.url, 302)
+        answer.set_cookie(begun.cookie_name, begun.cookie_value, max_age=LINK_TTL_S, **self._cookie())
+        return answer
+
+    def _cookie(self) -> dict[str, Any]:
+        """Give the cookie's attributes; over https it comes back with Microsoft's form, from another site."""
+        secure = self._redirect.scheme == "https"
+        return {"path": PATH, "httponly": True, "secure": secure, "samesite": "none" if secure else "lax"}
+
+    async def callback(self, request: Request) -> Response:
+        """Take Microsoft's answer, as a query or as a form."""
+        answer = _once_each(request.url.query if request.method == "GET" else await _form(request))
+        user_id, grant = await self._handshake.finish(answer, request.cookies)
+        return HTMLResponse(pages.linked(user_id, grant.account.name))
+
+    async def refresh(self, request: Request) -> Response:
+        """Refresh a user's token now; tells how long it is good, and no more."""
+        user_id = await self._named_user(request)
+        await self._manager.refresh_access_token(user_id)
+        status = await self._manager.status(user_id)
+        told = {"user_id": user_id, "refreshed": True, "expires_in_s": round(status.access_token_for_s)}
+        return JSONResponse(told)
+
+    async def revoke(self, request: Request) -> Response:
+        """Forget a user's tokens."""
+        user_id = await self._named_user(request)
+        gone = await self._manager.revoke_tokens(user_id)
+        return JSONResponse(
+            {"user_id": gone.user_id, "revoked": gone.revoked, "server_revoked": gone.server_revoked}
+        )
+
+    async def _named_user(self, request: Request) -> str:
+        self._check_bearer(request)
+        try:
+            body = json.loads(await _body(request))
+        except (ValueError, RecursionError):
+            body = None
+        user_id = body.get("user_id") if isinstance(body, Mapping) else None
+        if not is_user_id(user_id):
+            raise RefusedError(Refusal.USER_ID_UNUSABLE)
+        return str(user_id)
+
+    def _check_bearer(self, request: Request) -> None:
+        found = self._caller(request.headers.get("authorization"))
+        if not isinstance(found, str):
+            raise _DeniedError(found.status, found.detail)
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _answered(handler: Handler) -> Handler:
+    """Turn errors into answers, and put the security headers on each of them."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            response = await handler(request)
+        except _DeniedError as error:
+            code = "UNAUTHORIZED" if error.status == 401 else "FORBIDDEN"
+            why = f"{error}. A person needs a link, which 'rollout auth link USER' prints."
+            response = _told(request, error.status, code, "Not allowed", why)
+        except RefusedError as error:
+            why = f"{error} Ask for a new link: 'rollout auth link USER' prints one."
+            response = _told(request, 400, error.refusal, "Sign-in refused", why)
+        except SignInError as error:
+            response = _failure(request, error)
+        response.headers.update(pages.SECURITY_HEADERS)
+        return response
+
+    return answer
+
+
+def _failure(request: Request, error: SignInError) -> Response:
+    """Answer a failure: to a browser 400, or 503 for what heals by itself; to a program its code's status."""
+    status = AUTH_CODES[error.code].http
+    if _is_page(request):
+        status = 503 if error.code == UNAVAILABLE else 400
+    response = _told(request, status, error.code, "Sign-in failed", error.message, error)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(round(error.retry_after_s))
+    return response
+
+
+def _told(
+    request: Request, status: int, code: str, title: str, why: str, error: SignInError | None = None
+) -> Response:
+    request_id = error.request_id if error else ""
+    if _is_page(request):
+        response: Response = HTMLResponse(pages.failed(title, why, code, request_id), status)
+    else:
+        source = "auth" if error else "caller"
+        retry_after_s = error.retry_after_s if error else None
+        told = {"code": code, "message": why, "source": source, "request_id": request_id}
+        response = JSONResponse({"error": {**told, "retry_after_s": retry_after_s}}, status)
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _is_page(request: Request) -> bool:
+    return request.url.path.endswith(("/authorize", "/callback"))
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > _MAX_BODY_BYTES:
+                raise RefusedError(Refusal.CALLBACK_MALFORMED)
+    except ClientDisconnect:
+        raise RefusedError(Refusal.CALLBACK_MALFORMED) from None
+    return bytes(body)
+
+
+async def _form(request: Request) -> str:
+    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        raise RefusedError(Refusal.CALLBACK_MALFORMED)
+    return (await _body(request)).decode("utf-8", "replace")
+
+
+def _once_each(text: str) -> dict[str, str]:
+    """Read parameters; one that stands twice is an attempt to have two readers see two values."""
+    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise RefusedError(Refusal.CALLBACK_MALFORMED)
+    return dict(pairs)
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """Keep links, states and codes out of the access log: their requests are logged by path alone."""
+    if isinstance(record.args, tuple) and len(record.args) == 5 and PATH in str(record.args[2]):
+        client, method, target, *rest = record.args
+        record.args = (client, method, str(target).partition("?")[0], *rest)
+    return True

@@ -1,0 +1,1 @@
+"""What is fed into the rules, and what must come out."""

@@ -1,0 +1,1 @@
+"""The same proof on real servers."""

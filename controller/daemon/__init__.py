@@ -1,0 +1,1 @@
+"""The process: start, schedule, signals, systemd, its own metrics."""

@@ -1,0 +1,1 @@
+"""Read: what Prometheus knows of each feature, as counts over disjoint windows."""

@@ -1,0 +1,267 @@
+"""What was measured becomes evidence: disjoint windows behind the last judged instant, and their freshness.
+
+A source reads all features at once and never raises: what it could not read arrives as a named problem.
+The functions that build evidence are pure; `prometheus.py` beside it asks Prometheus.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from controller.contract import SENDER_JOB
+from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
+from controller.evidence.progress import Lengths, disjoint, progress_of, was_set_back
+
+Series = Mapping[float, float]
+"""Values by their own timestamp, unix seconds of the source's clock, in rising order."""
+Pair = tuple[str, str]
+"""(provider, action)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """For which feature evidence is wanted, and what of it has been judged already."""
+
+    feature: RolloutFeature
+    revision: int
+    state: State
+
+
+class MetricSource(Protocol):
+    """Where evidence comes from; every implementation passes tests/controller/test_sources.py."""
+
+    def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
+        """Give the evidence of every feature asked for, by its name, within the deadline; never raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One sender as the source sees it."""
+
+    up: bool
+    scraped_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Everything that one reading gave, for all features."""
+
+    now: float
+    sends: Mapping[Pair, Series] = field(default_factory=dict)
+    errors: Mapping[Pair, Series] = field(default_factory=dict)
+    buckets: Mapping[Pair, Mapping[float, Series]] = field(default_factory=dict)
+    gate_revisions: Mapping[str, Series] = field(default_factory=dict)
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    alerts: Mapping[Pair, tuple[str, ...]] = field(default_factory=dict)
+    rules_missing: tuple[str, ...] = ()
+    doubled: frozenset[Pair] = frozenset()
+    """Pairs for which several series came where one is expected."""
+    ahead: bool = False
+    """The source holds samples from after its own time: its clock was set back, so it records nothing, and
+    what seems new was measured before."""
+    down: tuple[str, ...] = field(init=False)
+    """The targets that do not answer."""
+    input_age_s: float | None = field(init=False)
+    """Age of the oldest last scrape of those that do; None where none does."""
+    trouble: str = field(init=False)
+    """What is missing for every feature, in words."""
+
+    def __post_init__(self) -> None:
+        """Look at the targets once for all features: there may be a thousand of each."""
+        down = tuple(sorted(name for name, target in self.targets.items() if not target.up))
+        ages = [self.now - target.scraped_at for target in self.targets.values() if target.up]
+        object.__setattr__(self, "down", down)
+        object.__setattr__(self, "input_age_s", max(ages, default=None))
+        object.__setattr__(self, "trouble", self._trouble())
+
+    def _trouble(self) -> str:
+        if self.rules_missing:
+            return f"rules are not loaded: {', '.join(self.rules_missing)}"
+        if not self.targets:
+            return f"no target of the job {SENDER_JOB} is scraped"
+        return f"senders do not answer: {', '.join(self.down)}" if self.down else ""
+
+
+def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[str, Evidence]:
+    """Say for every feature that nothing could be read."""
+    return {
+        question.feature.name: Evidence(
+            now=now,
+            judged_to=question.state.judged_to,
+            problem=Reason.METRICS_UNREACHABLE,
+            detail=detail,
+        )
+        for question in questions
+    }
+
+
+def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evidence:
+    """Cut one feature's evidence out of a reading."""
+    pair = (question.feature.provider, question.feature.action)
+    found = _found(question, measured, pair)
+    sound = _are_counts(found)
+    stamps = _stamps(found)
+    behind = _windows(
+        question,
+        found if sound else _counts_alone(found),
+        lengths,
+        disjoint(stamps, question.state.judged_to, lengths),
+    )
+    progress = progress_of(question.state, stamps, behind, measured.now, lengths, ahead=measured.ahead)
+    sample_age_s = measured.now - stamps[-1] if stamps else None
+    problem, detail = (
+        _problem(question, measured, pair, found, sound=sound)
+        or _clock_went_back(question.state, measured, lengths)
+        or _staleness(sample_age_s, measured.input_age_s, lengths)
+    )
+    obeyed = found.revisions[max(found.revisions)] if found.revisions else math.nan
+    return Evidence(
+        now=measured.now,
+        windows=progress.counted,
+        judged_to=progress.judged_to,
+        unmeasured_s=progress.unmeasured_s,
+        problem=problem,
+        detail=detail,
+        sample_age_s=sample_age_s,
+        input_age_s=measured.input_age_s,
+        targets=len(measured.targets),
+        targets_down=measured.down,
+        gate_revision=int(obeyed) if math.isfinite(obeyed) else None,
+        left_out_sends=progress.left_out_sends,
+        alerts=measured.alerts.get(pair, ()),
+        rules_missing=measured.rules_missing,
+    )
+
+
+class _Found(NamedTuple):
+    """The series of one feature; `_NONE` where there is none."""
+
+    sends: Series
+    errors: Series
+    timed: Series
+    fast: Series
+    """Those that took no longer than the limit."""
+    revisions: Series
+
+
+_NONE: Series = {}
+_MOST = 1e30
+"""More than anybody sends: sums of what is below stay finite for as long as a rollout may last."""
+
+
+def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
+    buckets = measured.buckets.get(pair, {})
+    return _Found(
+        measured.sends.get(pair, _NONE),
+        measured.errors.get(pair, _NONE),
+        buckets.get(math.inf, _NONE),
+        buckets.get(question.feature.latency_limit_s, _NONE),
+        measured.gate_revisions.get(question.feature.name, _NONE),
+    )
+
+
+def _problem(
+    question: Question, measured: Measured, pair: Pair, found: _Found, *, sound: bool
+) -> tuple[Reason, str] | None:
+    """Name what is missing for this feature, the general first."""
+    if measured.trouble:
+        return Reason.METRICS_INCOMPLETE, measured.trouble
+    words = ""
+    if pair in measured.doubled:
+        words = "several series where one is expected for {named}"
+    elif found.sends is _NONE:
+        words = "no sender exports sends for {named}"
+    elif found.errors is _NONE:
+        words = "no sender exports errors for {named}"
+    elif found.timed is _NONE:
+        words = "no sender exports latencies for {named}"
+    elif found.fast is _NONE:
+        words = "the latency histogram of {named} has no edge at {limit_s:g} s"
+    elif not sound:
+        words = "a value of {named} is {odd:g}, which is not a number to count with"
+    if not words:
+        return None
+    return Reason.METRICS_INCOMPLETE, words.format(
+        named=" ".join(pair), limit_s=question.feature.latency_limit_s, odd=_odd(found)
+    )
+
+
+def _are_counts(found: _Found) -> bool:
+    values = [value for series in found for value in series.values()]
+    return min(values, default=0.0) >= 0 and sum(values) <= _MOST
+
+
+def _odd(found: _Found) -> float:
+    """Give the first value that is no count; the record keeps it in words alone."""
+    values = (value for series in found for value in series.values())
+    return next((value for value in values if not 0 <= value <= _MOST), math.inf)
+
+
+def _counts_alone(found: _Found) -> _Found:
+    """Take what is no count for no send at all: it proves nothing, and evidence is always finite."""
+    sends, errors = _counted(found.sends, found.errors)
+    timed, fast = _counted(found.timed, found.fast)
+    return _Found(sends, errors, timed, fast, found.revisions)
+
+
+def _counted(all_: Series, some: Series) -> tuple[Series, Series]:
+    """Give 0 of 0 where one of the two is no count."""
+    no_count = {at for series in (all_, some) for at, value in series.items() if not 0 <= value <= _MOST}
+    zero = dict.fromkeys(no_count & all_.keys() & some.keys(), 0.0)
+    return {**all_, **zero}, {**some, **zero}
+
+
+def _staleness(
+    sample_age_s: float | None, input_age_s: float | None, lengths: Lengths
+) -> tuple[Reason | None, str]:
+    if sample_age_s is None:
+        return Reason.METRICS_STALE, "no whole sample is recorded yet"
+    if sample_age_s > lengths.oldest_sample_s:
+        return Reason.METRICS_STALE, (
+            f"the newest sample is {sample_age_s:.1f} s old, more than {lengths.oldest_sample_s:g} s"
+        )
+    if input_age_s is not None and input_age_s > lengths.oldest_input_s:
+        return Reason.METRICS_STALE, (
+            f"a sender was last scraped {input_age_s:.1f} s ago, more than {lengths.oldest_input_s:g} s"
+        )
+    return None, ""
+
+
+def _stamps(found: _Found) -> list[float]:
+    """Give the moments that are whole. One at which a series has no value yet is still being evaluated."""
+    errors, timed, fast = found.errors, found.timed, found.fast
+    return [at for at in found.sends if at in errors and at in timed and at in fast]
+
+
+def _windows(question: Question, found: _Found, lengths: Lengths, stamps: Sequence[float]) -> list[Window]:
+    """Join the series at these moments, which must be whole."""
+    return [
+        Window(
+            at=at,
+            sends=found.sends[at],
+            errors=min(found.errors[at], found.sends[at]),
+            timed=found.timed[at],
+            slow=max(found.timed[at] - found.fast[at], 0.0),
+            converged=_converged(found.revisions, at - lengths.begun_s, question.revision),
+        )
+        for at in stamps
+    ]
+
+
+def _converged(revisions: Series, begun: float, revision: int) -> bool:
+    """Whether every sender was seen to obey the revision when a window began."""
+    if not revisions:
+        return True
+    before = max((at for at in revisions if at <= begun), default=None)
+    return before is not None and revisions[before] >= revision
+
+
+def _clock_went_back(state: State, measured: Measured, lengths: Lengths) -> tuple[Reason, str] | None:
+    """Say that the source only repeats what was judged before, until its clock has caught up."""
+    if not (measured.ahead and was_set_back(state, measured.now, lengths)):
+        return None
+    return Reason.METRICS_STALE, (
+        f"the clock of Prometheus went back {state.judged_to - measured.now:.0f} s; until it has caught up "
+        "nothing new is recorded"
+    )

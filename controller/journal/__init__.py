@@ -1,0 +1,1 @@
+"""Remember: where every decision goes, and what is checked of it afterwards."""

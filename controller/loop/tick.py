@@ -1,0 +1,349 @@
+"""One tick for all features at once: read, judge, decide, act, record.
+
+Everything that varies (the store, the source, the lease, both clocks) is an argument, so that the same lines
+run live, dry and under a test's clock. A tick never raises for what a neighbour does: it says so and ends.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import structlog
+
+from controller.contract import Flags
+from controller.decision.byhand import external_change
+from controller.decision.decide import decide
+from controller.decision.model import Evidence, Reason, RolloutFeature, Snapshot, State
+from controller.decision.ramp import safer, same_flags
+from controller.decision.record import changed_flags, flags_from_record
+from controller.evidence.windows import MetricSource, Question
+from controller.features import config_hash
+from controller.journal.sinks import Journal
+from controller.loop.freezes import open_freeze
+from controller.loop.writes import Act, Acts, Case, needs_no_lease, refusal
+from controller.shared.log_on_change import Said
+from controller.store.flag_store import (
+    FlagStore,
+    Outcome,
+    Stored,
+    StoreError,
+    first_flags,
+    noted,
+    read_state,
+    was_there,
+    write_surely,
+)
+from controller.store.lease import Leadership, Lease
+from controller.store.record_json import dump
+
+_REFUSED = "Redis refuses to keep a decision"
+_SEARCH_EVERY_S = 3600.0
+"""How often everything is searched for garbage: what is made beside good ticks may wait for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one tick did."""
+
+    records: tuple[dict[str, Any], ...] = ()
+    leader: bool = False
+    leader_until: float = 0.0
+    """On the monotonic clock."""
+    error: str = ""
+    """The neighbour that failed the whole tick, in words."""
+    ours: bool = False
+    """The error is a mistake of this program."""
+    duration_s: float = 0.0
+    source_problem: str = ""
+    store_problem: str = ""
+    """What the store refused although the tick went on, in words."""
+    seen: Mapping[str, "Seen"] = field(default_factory=dict)
+    """Each feature as this tick left it; on a standby too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One feature at the end of a tick."""
+
+    flags: Flags
+    evidence: Evidence
+
+
+class CatchUp(Protocol):
+    """What compares the journals of one feature, and tells whether the store is no longer as it was read."""
+
+    def __call__(self, stored: Stored, *, foreign: bool) -> bool: ...
+
+
+class Controller:
+    """Ticks over all features.
+
+    Between two ticks it keeps its neighbours, the newest flags it knows of (to notice when they go back in
+    time) and the states it wrote (to notice when another wrote); no decision needs any of it.
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, RolloutFeature],
+        *,
+        store: FlagStore,
+        source: MetricSource,
+        lease: Lease,
+        journal: Journal,
+        wall: Callable[[], float],
+        monotonic: Callable[[], float],
+        window_s: float,
+        deadline_s: float,
+        dry_run: bool = False,
+        known: Mapping[str, Flags] | None = None,
+        catch_up: CatchUp | None = None,
+    ) -> None:
+        """Take the neighbours.
+
+        `known` are the flags, with their revisions, that a journal remembers from before this process.
+        `catch_up` is called with each feature as read, and whether another wrote it meanwhile.
+        """
+        self._store = store
+        self._source = source
+        self._lease = lease
+        self._journal = journal
+        self._wall = wall
+        self._monotonic = monotonic
+        self._window_s = window_s
+        self._deadline_s = deadline_s
+        self._dry_run = dry_run
+        self._known = dict(known or {})
+        self._catch_up = catch_up
+        self._acts = Acts(dry_run=dry_run, deadline_s=deadline_s)
+        self._said = Said()
+        self._searched_at = monotonic()
+        self._log = structlog.get_logger("tick")
+        self.use(features)
+
+    def use(self, features: Mapping[str, RolloutFeature]) -> None:
+        """Decide over these features from the next tick on."""
+        self._features = dict(features)
+        self._hashes = {name: config_hash(feature) for name, feature in features.items()}
+        self._acts.use(features)
+
+    def tick(self) -> Report:
+        """Decide every feature once."""
+        report = self._timed()
+        if self._monotonic() - self._searched_at >= _SEARCH_EVERY_S:
+            self._searched_at = self._monotonic()
+            gc.collect()
+        return report
+
+    def _timed(self) -> Report:
+        started = self._monotonic()
+        leadership, problem = self._leadership()
+        try:
+            with _no_search_for_garbage() as all_is_well:
+                report = self._tick(leadership, started)
+                if not (problem or report.source_problem or report.store_problem):
+                    all_is_well()
+        except StoreError as error:
+            report = Report(error=str(error))
+        problem = problem or report.store_problem
+        return replace(report, duration_s=self._monotonic() - started, store_problem=problem)
+
+    def _leadership(self) -> tuple[Leadership | None, str]:
+        """Ask for the lease; without an answer go on as a standby, because a pause needs none."""
+        try:
+            return self._lease.acquire(), ""
+        except StoreError as error:
+            return None, str(error)
+
+    def release(self) -> None:
+        """Let another controller lead at once."""
+        try:
+            self._lease.release()
+        except StoreError as error:
+            self._log.warning("lease_not_released", error=str(error))
+
+    def _tick(self, leadership: Leadership | None, started: float) -> Report:
+        now = self._wall()
+        stored = self._read_flags(create=leadership is not None)
+        states = [self._state(one) for one in stored]
+        questions = [
+            Question(self._features[one.feature], one.flags.revision, state)
+            for one, state in zip(stored, states, strict=True)
+        ]
+        left_s = self._deadline_s - (self._monotonic() - started)
+        evidence = self._source.read(questions, now, left_s)
+        judged = (
+            self._judged(one, state, evidence, now, leadership)
+            for one, state in zip(stored, states, strict=True)
+        )
+        records, outcomes = self._act(act for act in judged if act)
+        left = _flags_left(stored, records)
+        for one in stored:
+            self._remember(one, left[one.feature])
+        problems = {e.detail for e in evidence.values() if e.problem is Reason.METRICS_UNREACHABLE}
+        return Report(
+            tuple(records),
+            leader=leadership is not None,
+            leader_until=leadership.until if leadership else 0.0,
+            source_problem=next(iter(problems), ""),
+            store_problem=_REFUSED if Outcome.FAILED in outcomes else "",
+            seen={name: Seen(flags, evidence[name]) for name, flags in left.items()},
+        )
+
+    def _read_flags(self, *, create: bool) -> list[Stored]:
+        stored = self._store.read(list(self._features))
+        given_back = [one.feature for one in stored if self._gives_back(one)]
+        if given_back:
+            stored = self._store.read(list(self._features))
+        missing = [one for one in stored if one.flags.missing]
+        if not missing or not create or self._dry_run:
+            return stored
+        for one in missing:
+            self._create(one)
+        return self._store.read(list(self._features))
+
+    def _gives_back(self, stored: Stored) -> bool:
+        """Compare the journals of a feature, and tell whether that changed what the store holds."""
+        foreign = self._acts.our_state(stored) is None or self._moved(stored)
+        return self._catch_up is not None and self._catch_up(stored, foreign=foreign)
+
+    def _create(self, stored: Stored) -> None:
+        """Create the missing keys. Those of a feature that was there before are created paused.
+
+        A lost key, whoever lost it, may have held a person's pause.
+        """
+        known = self._known.get(stored.feature)
+        lost = known is not None or was_there(self._store, stored)
+        first = first_flags(
+            self._features[stored.feature], paused=lost, revision=known.revision if known else 0
+        )
+        self._store.create_missing(stored.feature, first)
+        if lost:
+            self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
+
+    def _state(self, stored: Stored) -> State:
+        ours = self._acts.our_state(stored)
+        state, mistake = read_state(stored) if ours is None else (ours, "")
+        self._say("state_unreadable", stored.feature, mistake)
+        return state
+
+    def _moved(self, stored: Stored) -> bool:
+        """Whether another wrote the flags; who pauses what is paused leaves the state as it was."""
+        known = self._known.get(stored.feature)
+        return known is not None and known.revision != stored.flags.revision
+
+    def _judged(
+        self,
+        stored: Stored,
+        state: State,
+        evidence: Mapping[str, Evidence],
+        now: float,
+        leadership: Leadership | None,
+    ) -> Act | None:
+        """Decide one feature, and give what is to be done; a standby only pauses.
+
+        What goes wrong in a feature must not keep another from being paused.
+        """
+        act, mistake = None, ""
+        try:
+            case = self._case(stored, state, evidence[stored.feature], now)
+            if leadership or needs_no_lease(case.decision):
+                act = self._acts.of(case, leadership)
+        except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
+            mistake = repr(error)
+        self._say("decision_failed", stored.feature, mistake)
+        return act
+
+    def _say(self, event: str, feature: str, error: str) -> None:
+        """Log what is wrong with a feature when it is new; an empty text says that it is well again.
+
+        A log that cannot be written to keeps nobody from being paused.
+        """
+        if self._said.is_new(f"{event} {feature}", error):
+            with suppress(OSError):
+                self._log.error(event, feature=feature, error=error)
+
+    def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> Case:
+        feature = self._features[stored.feature]
+        snapshot = Snapshot(
+            now=now,
+            feature=feature,
+            flags=stored.flags,
+            evidence=evidence,
+            state=state,
+            config_hash=self._hashes[stored.feature],
+            window_s=self._window_s,
+            frozen=open_freeze(feature, now, evidence.now),
+            newer=self._newer(stored),
+        )
+        return Case(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
+
+    def _newer(self, stored: Stored) -> Flags | None:
+        """Give the flags as they were last known, where those read are of an earlier revision."""
+        known = self._known.get(stored.feature)
+        return known if known is not None and stored.flags.revision < known.revision else None
+
+    def _act(self, acts: Iterable[Act]) -> tuple[list[dict[str, Any]], list[Outcome]]:
+        """Write all decisions in one round trip and give their records, and what became of each write."""
+        made: list[Act] = []
+        outcomes = write_surely(self._store, (act.write for act in noted(acts, made)))
+        told: list[dict[str, Any]] = []
+        for act, outcome in zip(made, outcomes, strict=True):
+            refused = refusal(act, outcome)
+            told += act.records if refused is None else [self._kept(refused)]
+            self._acts.note(act, outcome)
+        self._journal.keep(*told)
+        return told, outcomes
+
+    def _kept(self, refused: dict[str, Any]) -> dict[str, Any]:
+        """Keep the record of a refused decision in the stream too, where that can be."""
+        trouble = ""
+        try:
+            self._store.append(refused["feature"], dump(refused))
+        except StoreError as error:
+            trouble = str(error)
+        self._say("refusal_not_kept", refused["feature"], trouble)
+        return refused
+
+    def _remember(self, stored: Stored, left: Flags) -> None:
+        """Take the flags for known as this tick left them.
+
+        Flags that went back in time are taken only once they keep out whoever the lost ones kept out.
+        """
+        known = self._known.get(stored.feature)
+        back = (
+            known is not None and left.revision < known.revision and not same_flags(left, safer(left, known))
+        )
+        if not back and not stored.flags.missing:
+            self._known[stored.feature] = left
+
+
+def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) -> dict[str, Flags]:
+    """Give the flags of each feature after a tick: as read, or as an applied record says."""
+    left = {one.feature: one.flags for one in stored}
+    for record in records:
+        if changed_flags(record):
+            left[record["feature"]] = flags_from_record(record)
+    return left
+
+
+@contextmanager
+def _no_search_for_garbage() -> Iterator[Callable[[], None]]:
+    """Keep Python from looking for cycles among the values of a tick, where a good one leaves none.
+
+    Gives what makes them count as old afterwards, which only a full search looks at, and as the youngest of
+    the old: garbage is finalized in that order, and a connection must close its socket before that goes.
+    Values that an error may hold in a circle stay young, and the next tick begins with a search among those.
+    """
+    if not gc.isenabled():
+        yield lambda: None
+        return
+    gc.collect(1)
+    gc.freeze()
+    gc.disable()
+    try:
+        yield gc.freeze
+    finally:
+        gc.unfreeze()
+        gc.enable()

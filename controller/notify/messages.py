@@ -1,0 +1,165 @@
+"""Notices: what of a record is worth telling, and in which words and shape each receiver gets it. Pure."""
+
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from controller.config.receivers import Receiver
+from controller.contract import format_percent
+
+_WHAT = {
+    "step_up": "stepped up",
+    "pause": "paused",
+    "step_back": "stepped back",
+    "external_change": "changed from outside",
+    "resume": "resumed",
+    "set": "set by hand",
+    "enable": "switched on",
+    "disable": "switched off",
+    "approve": "approved",
+    "long_hold": "holding for long",
+    "leader": "led by another controller",
+}
+_STOPS = {"pause", "step_back", "external_change", "long_hold"}
+_NEVER_WRITTEN = {"conflict", "failed", "skipped"}
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One thing to be told; `id` is the same however often it is sent."""
+
+    id: str
+    event: str
+    record: Mapping[str, Any]
+
+    @property
+    def urgent(self) -> bool:
+        return self.event in _STOPS
+
+
+def notices_of(record: Mapping[str, Any], longest_hold_s: float) -> list[Notice]:
+    """Give what a record is worth telling, whoever wants to hear it.
+
+    A long hold and a leader have ids that later records of the same hold or leader give again.
+    """
+    if record["applied"] in _NEVER_WRITTEN or record["dry_run"]:
+        return []
+    found = []
+    if record["epoch"] > 1:
+        found.append(Notice(f"leader-{record['epoch']}", "leader", record))
+    if record["kind"] != "hold":
+        found.append(Notice(record["id"], record["kind"], record))
+    since = record["state_before"].get("held_since") or record["at"]
+    if record["kind"] == "hold" and _waits(record) and record["at"] - since > longest_hold_s:
+        found.append(Notice(f"long_hold-{record['feature']}-{int(since * 1000)}", "long_hold", record))
+    return found
+
+
+def _waits(record: Mapping[str, Any]) -> bool:
+    """Whether a hold is one that should end: a feature that is off, or through, may stay so."""
+    return record["reason"] not in {"disabled", "complete"}
+
+
+def words(notice: Notice, receiver: Receiver) -> dict[str, str]:
+    """Give what a template may name."""
+    record = notice.record
+    return {
+        "feature": record["feature"],
+        "what": _WHAT[notice.event],
+        "percent": format_percent(record["to"]["rollout_percent"]),
+        "detail": " ".join(part for part in (record["note"], record["detail"]) if part),
+        "actor": record["actor"],
+        "note": record["note"],
+        "reason": record["reason"],
+        "at": str(record["at"]),
+        "id": record["id"],
+        "link": f"{receiver.link.rstrip('/')}/features/{record['feature']}" if receiver.link else "",
+    }
+
+
+def sentence(notice: Notice, receiver: Receiver) -> str:
+    return " ".join(receiver.template.format_map(words(notice, receiver)).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One HTTP request: body and headers, ready to be sent as often as it takes."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def message(notice: Notice, receiver: Receiver, now: float) -> Message:
+    """Write a notice as this receiver takes it; `now` is unix seconds, for the signature."""
+    body = json.dumps(_SHAPES[receiver.kind](notice, receiver), separators=(",", ":")).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "rollout-controller",
+        "Idempotency-Key": notice.id,
+        "X-Rollout-Event": notice.event,
+    }
+    if receiver.secret:
+        headers["X-Rollout-Signature"] = signature(receiver.secret, body, now)
+    return Message(body, headers)
+
+
+def signature(secret: str, body: bytes, now: float) -> str:
+    """Sign a body and the time, as `t=SECONDS,v1=HEX`: HMAC-SHA256 over `SECONDS.BODY`."""
+    signed = f"{int(now)}.".encode() + body
+    return f"t={int(now)},v1={hmac.new(secret.encode(), signed, sha256).hexdigest()}"
+
+
+def _webhook(notice: Notice, receiver: Receiver) -> dict[str, Any]:
+    record = notice.record
+    return {
+        "id": notice.id,
+        "event": notice.event,
+        "feature": record["feature"],
+        "at": record["at"],
+        "percent": record["to"]["rollout_percent"],
+        "text": sentence(notice, receiver),
+        "link": words(notice, receiver)["link"],
+        "record": dict(record),
+    }
+
+
+def _slack(notice: Notice, receiver: Receiver) -> dict[str, Any]:
+    text = _for_slack(sentence(notice, receiver))
+    link = words(notice, receiver)["link"]
+    shown = f"{':octagonal_sign: ' if notice.urgent else ''}{text}{f' <{link}|Look at it>' if link else ''}"
+    return {"text": text, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": shown}}]}
+
+
+def _for_slack(text: str) -> str:
+    """Escape the three characters that Slack reads as more than text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _teams(notice: Notice, receiver: Receiver) -> dict[str, Any]:
+    link = words(notice, receiver)["link"]
+    block = {"type": "TextBlock", "text": sentence(notice, receiver), "wrap": True}
+    if notice.urgent:
+        block |= {"color": "Attention", "weight": "Bolder"}
+    card: dict[str, Any] = {
+        "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+        "type": "AdaptiveCard",
+        "version": "1.4",
+        "body": [block],
+    }
+    if link:
+        card["actions"] = [{"type": "Action.OpenUrl", "title": "Look at it", "url": link}]
+    content = {"contentType": "application/vnd.microsoft.card.adaptive", "content": card}
+    return {"type": "message", "attachments": [content]}
+
+
+_SHAPES = {"webhook": _webhook, "slack": _slack, "teams": _teams}
+
+
+def mail(notice: Notice, receiver: Receiver) -> tuple[str, str]:
+    """Write a notice as subject and text of an email."""
+    known = words(notice, receiver)
+    subject = f"{known['feature']} {known['what']} at {known['percent']} %"
+    return subject, "\n\n".join(part for part in (sentence(notice, receiver), known["link"]) if part)

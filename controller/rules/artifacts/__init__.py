@@ -1,0 +1,1 @@
+"""What is rendered beside the rules: dashboards, runbooks, an example for Alertmanager."""

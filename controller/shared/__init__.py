@@ -1,0 +1,1 @@
+"""What every room may use, the adapter too: Redis connections, console output, log helpers."""

@@ -1,0 +1,98 @@
+"""Face: what the HTTP side needs of the daemon, so that it can be served, and tested, without one."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starlette.requests import Request
+
+from controller.config.api_tokens import Denied, Tokens
+from controller.config.settings import Settings
+from controller.features import RolloutFeature, no_feature
+from controller.journal.sinks import Journal, Journals
+from controller.loop.tick import Report
+from controller.notify.delivery import Mailer
+from controller.store.flag_store import FlagStore
+from controller.web.problems import ProblemError
+
+
+class Health(Protocol):
+    """What is known of the ticks."""
+
+    report: Report
+    reloads: int
+    config_error: str
+    pid: int
+
+    def fresh(self, monotonic: float) -> bool:
+        """Whether the last tick is recent."""
+
+
+class GateAnswer(Protocol):
+    """Whether one send may go ahead, and why."""
+
+    @property
+    def open(self) -> bool: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def bucket(self) -> int: ...
+
+
+class Gate(Protocol):
+    """Answers for one user from memory; the adapter's RolloutGate is one."""
+
+    def check(self, feature: str, user_id: str, recipients: Iterable[str] = ()) -> GateAnswer: ...
+
+    def revision(self, feature: str) -> int: ...
+
+    def percent(self, feature: str) -> float: ...
+
+
+def _nothing() -> None:
+    return None
+
+
+def _never() -> bool:
+    return False
+
+
+async def _at_once() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """The daemon as its HTTP side sees it."""
+
+    health: Health
+    settings: Callable[[], Settings]
+    """The settings as they are now: a reload may change the features."""
+    store: FlagStore
+    journal: Journal = field(default_factory=Journals)
+    gate: Gate | None = None
+    mailer: Mailer | None = None
+    """Sends notices by email; the adapter's."""
+    dry_run: bool = False
+    tick_soon: Callable[[], None] = _nothing
+    stopping: Callable[[], bool] = _never
+    """Whether the server is about to end, so that open streams end as well."""
+    on_start: Callable[[], Awaitable[None]] = _at_once
+    """Awaited before the first request: opens what is embedded, so that its metrics are there at once."""
+
+    @property
+    def features(self) -> Mapping[str, RolloutFeature]:
+        return self.settings().features
+
+    def caller(self, request: Request) -> str:
+        """Give the name behind the request's bearer token; raises ProblemError 401 or 403."""
+        found = Tokens.parse(self.settings().api_token).caller(request.headers.get("authorization"))
+        if isinstance(found, Denied):
+            raise ProblemError(found.status, found.detail)
+        return found
+
+    def feature(self, name: str) -> RolloutFeature:
+        """Give one feature; raises ProblemError 404 with the name that was probably meant."""
+        if name in self.features:
+            return self.features[name]
+        raise ProblemError(404, no_feature(name, self.features))

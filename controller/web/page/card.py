@@ -1,0 +1,186 @@
+"""One feature on the page: state, step plan, SLOs, chart, facts, what a person may do, decisions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from controller.web.page.acts import acts
+from controller.web.page.course import Course, Stay
+from controller.web.page.slos import slos
+from controller.web.page.timeline import timeline
+from controller.web.page.words import (
+    count_text,
+    duration_text,
+    e,
+    headline,
+    part_tag,
+    percent_text,
+    share_text,
+    state_of,
+    time_tag,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Everything that is shown of one feature."""
+
+    stand: Mapping[str, Any]
+    records: Sequence[Mapping[str, Any]]
+    """The newest ones, newest first."""
+    course: Course
+    p95_s: float | None
+    now: float
+
+    @property
+    def name(self) -> str:
+        return str(self.stand["feature"])
+
+    @property
+    def asleep(self) -> bool:
+        """Whether nobody is in and nothing was ever decided but that: then there is little to show."""
+        return not self.stand["enabled"] and self.stand["rollout_percent"] == 0
+
+
+def card(shown: Card) -> str:
+    stand, name = shown.stand, e(shown.name)
+    word, tone = state_of(stand)
+    body = _quiet(shown) if shown.asleep else _full(shown)
+    return (
+        f'<article class="card {tone}" id="feature-{name}" aria-labelledby="name-{name}">'
+        f'<header class="head"><h2 id="name-{name}">{name}</h2>'
+        f'<p class="action">{e(stand["action"])} through {e(stand["provider"])}</p>'
+        f'{_part(shown, "state", f"""<span class="pill {tone}">{e(word)}</span>""", live=True)}</header>'
+        f"{_part(shown, 'headline', _headline(shown))}{body}</article>"
+    )
+
+
+def _part(shown: Card, part: str, inner: str, *, live: bool = False) -> str:
+    return part_tag(shown.name, part, inner, live=live)
+
+
+def _quiet(shown: Card) -> str:
+    return f"{acts(shown.stand)}{_decisions(shown)}"
+
+
+def _full(shown: Card) -> str:
+    return (
+        f"{_part(shown, 'steps', _ladder(shown))}{acts(shown.stand)}"
+        f"{_part(shown, 'slos', slos(shown.stand, shown.p95_s))}"
+        f"{_chart(shown)}"
+        f"{_part(shown, 'facts', _facts(shown))}"
+        f"{_decisions(shown)}"
+    )
+
+
+def _headline(shown: Card) -> str:
+    stand = shown.stand
+    last = f'<p class="last">Last decided {time_tag(stand["at"])}</p>' if stand["at"] else ""
+    percent = e(percent_text(stand["rollout_percent"]).removesuffix(" %"))
+    return (
+        f'<p class="percent" aria-hidden="true">{percent}<span>%</span></p>'
+        f'<div><p class="says">{e(headline(stand))}</p><p class="detail">{_why(shown)}</p>{last}</div>'
+    )
+
+
+def _why(shown: Card) -> str:
+    """Say why it stands so; of a paused feature, what paused it."""
+    stops = (one for one in shown.records if one["kind"] == "pause" and one["applied"] == "applied")
+    stop = next(stops, None) if shown.stand["paused"] else None
+    if shown.asleep and not shown.stand["paused"]:
+        first = percent_text(shown.stand["steps"][0])
+        return f"Enable it and the controller begins: {e(first)} first, and further as health is proven."
+    if stop is None:
+        return e(shown.stand["detail"])
+    told = str(stop["note"] or stop["detail"]).rstrip(".")
+    by = "" if stop["actor"] == "controller" else f" (by {stop['actor']})"
+    return f"Since {time_tag(stop['at'])}: {e(told + by)}. Only a person resumes it."
+
+
+def _ladder(shown: Card) -> str:
+    percent, rungs = shown.stand["rollout_percent"], list(shown.stand["steps"])
+    if percent not in rungs and percent > 0:
+        rungs = sorted([*rungs, percent])
+    return f'<ol class="ladder" aria-label="Step plan">{"".join(_rung(shown, one) for one in rungs)}</ol>'
+
+
+def _rung(shown: Card, rung: float) -> str:
+    percent = shown.stand["rollout_percent"]
+    place = "done" if rung < percent else "here" if rung == percent else "ahead"
+    current = ' aria-current="step"' if place == "here" else ""
+    gate = " gated" if rung in shown.stand["approval_steps"] else ""
+    needs = '<span class="hidden"> needs approval</span>' if gate else ""
+    return f'<li class="{place}{gate}"{current}><span>{e(percent_text(rung))}</span>{needs}</li>'
+
+
+def _chart(shown: Card) -> str:
+    name = e(shown.name)
+    return (
+        f'<figure class="chart" data-chart="/page/features/{name}/course">'
+        f"<figcaption>The ramp so far</figcaption>"
+        f'<div class="plots" role="img" aria-label="Charts of the percentage, the error rate and the p95 '
+        f'latency over the ramp; the table below has the figures of each step."></div>'
+        f"{_part(shown, 'stays', _stays(shown.course.stays))}</figure>"
+    )
+
+
+def _stays(stays: Sequence[Stay]) -> str:
+    worth = [stay for stay in stays if stay.percent > 0 and (stay.sends or stay is stays[-1])]
+    if not worth:
+        return ""
+    rows = "".join(_stay(stay) for stay in worth[-12:])
+    head = "<th>Step</th><th>Since</th><th>For</th><th>Sends</th><th>Failed</th><th>Too slow</th>"
+    return (
+        '<details class="table"><summary>Figures of each step</summary><div class="wide" tabindex="0">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></details>"
+    )
+
+
+def _stay(stay: Stay) -> str:
+    failed = f"{count_text(stay.errors)}" + (
+        f" ({share_text(stay.errors / stay.sends)})" if stay.sends else ""
+    )
+    cells = [
+        e(percent_text(stay.percent)),
+        time_tag(stay.start, date=True),
+        e(duration_text(stay.end - stay.start)),
+        e(count_text(stay.sends)),
+        e(failed),
+        e(count_text(stay.slow)),
+    ]
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _facts(shown: Card) -> str:
+    stand, progress = shown.stand, shown.stand["progress"]
+    facts = [
+        ("Failed at this step", _failed(progress["step_errors"], progress["step_sends"])),
+        ("Failed in this ramp", _failed(progress["ramp_errors"], progress["ramp_sends"])),
+        ("Next step", percent_text(stand["next_percent"]) if stand["next_percent"] else "none"),
+        ("Enabled", _yes(stand["enabled"])),
+        ("Paused", _yes(stand["paused"])),
+        ("Internal only", _yes(stand["internal_only"])),
+        ("Flags revision", str(stand["revision"])),
+        ("Policy", f"{stand['policy']}, {stand['on_breach'].replace('_', ' ')} on a breach"),
+    ]
+    items = "".join(f"<div><dt>{e(name)}</dt><dd>{e(value)}</dd></div>" for name, value in facts)
+    return f"<dl>{items}</dl>"
+
+
+def _failed(errors: float, sends: float) -> str:
+    return f"{count_text(errors)} of {count_text(sends)} sends" if sends else "no send yet"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _decisions(shown: Card) -> str:
+    name = e(shown.name)
+    return (
+        f'<section class="decisions" aria-labelledby="decisions-{name}">'
+        f'<h3 id="decisions-{name}">Decisions</h3>'
+        f'<ol class="timeline" id="{name}-timeline" data-list>{timeline(shown.name, shown.records)}</ol>'
+        f'<p class="more"><a href="/api/v1/features/{name}/decisions">every decision, as JSON</a></p>'
+        "</section>"
+    )

@@ -1,0 +1,115 @@
+"""The page around the cards: head, health of the daemon and its neighbours, overview, the dialog."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controller import __version__
+from controller.web.page.words import e, headline, percent_text, state_of
+
+RELOAD_S = 10
+"""How often a browser without the script reads the page again."""
+
+
+def page(title: str, health: Mapping[str, Any], overview: str, cards: Sequence[str]) -> str:
+    """Give the whole document. Nothing in it is inline that the security policy would refuse."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{e(title)}</title>"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        '<link rel="icon" href="/page/icon.svg" type="image/svg+xml">'
+        '<link rel="stylesheet" href="/page/uPlot.min.css"><link rel="stylesheet" href="/page/style.css">'
+        '<script src="/page/uPlot.iife.min.js" defer></script><script src="/page/page.js" defer></script>'
+        f'<noscript><meta http-equiv="refresh" content="{RELOAD_S}"></noscript></head><body>'
+        f'<a class="skip" href="#main">Skip to the features</a>{_top(health)}'
+        f'<main id="main" tabindex="-1">{overview}<div class="cards">{"".join(cards)}</div></main>'
+        f"{_footer()}{_dialog()}</body></html>"
+    )
+
+
+def _top(health: Mapping[str, Any]) -> str:
+    return (
+        '<header class="top"><div class="brand"><a href="/">rollout-controller</a></div>'
+        f'<div class="part health" id="health" data-part>{chips(health)}</div>'
+        '<form class="token" hidden><input name="username" autocomplete="username" value="rollout" hidden>'
+        '<label>Token<input type="password" name="token" '
+        'autocomplete="current-password" placeholder="needed to change things"></label></form>'
+        "</header>"
+        '<p class="lost" role="alert" hidden></p>'
+    )
+
+
+def chips(health: Mapping[str, Any]) -> str:
+    """Give the daemon's role and whether its neighbours answer, each with a word and not only a colour."""
+    mode = " (dry run)" if health["dry_run"] else ""
+    tone = "good" if health["role"] == "leader" else "calm"
+    shown = [
+        (tone, f"{health['role']}{mode}"),
+        _chip("ticks", health["tick_fresh"], "on time", "late"),
+        _chip("Redis", health["redis"], "answers", "does not answer"),
+        _chip("Prometheus", health["prometheus"], "answers", "does not answer"),
+    ]
+    listed = "".join(f'<li class="chip {tone}">{e(text)}</li>' for tone, text in shown)
+    why = f'<p class="why">{e(health["detail"])}</p>' if health["detail"] else ""
+    return f'<ul class="chips" aria-label="Health">{listed}</ul>{why}'
+
+
+def _chip(name: str, good: bool, yes: str, no: str) -> tuple[str, str]:
+    return ("good", f"{name} {yes}") if good else ("stop", f"{name} {no}")
+
+
+def overview(standings: Sequence[Mapping[str, Any]]) -> str:
+    """Give every feature in one line, when there are several; those that want a person come first."""
+    if len(standings) < 2:
+        return ""
+    rows = "".join(_row(stand) for stand in sorted(standings, key=_urgency))
+    return (
+        '<nav class="overview" aria-label="Features"><div class="part" id="overview" data-part>'
+        f"<ul>{rows}</ul></div></nav>"
+    )
+
+
+def _urgency(stand: Mapping[str, Any]) -> int:
+    return {"stop": 0, "warn": 1}.get(state_of(stand)[1], 2)
+
+
+def _row(stand: Mapping[str, Any]) -> str:
+    word, tone = state_of(stand)
+    name = e(stand["feature"])
+    return (
+        f'<li><a href="/features/{name}"><span class="pill {tone}">{e(word)}</span>'
+        f'<b>{name}</b><span class="at">{e(percent_text(stand["rollout_percent"]))}</span>'
+        f'<span class="says">{e(headline(stand))}</span></a></li>'
+    )
+
+
+def title_of(standings: Sequence[Mapping[str, Any]]) -> str:
+    """Say in a tab's few letters what matters most: how many are paused, or where the only one stands."""
+    awake = [stand for stand in standings if stand["enabled"] or stand["rollout_percent"] > 0]
+    if len(awake) == 1:
+        [stand] = awake
+        return f"{stand['feature']} {percent_text(stand['rollout_percent'])}, {state_of(stand)[0]}"
+    paused = sum(bool(stand["paused"]) for stand in awake)
+    return f"{paused} paused of {len(awake)} rollouts" if paused else "Rollouts"
+
+
+def trouble(sentence: str, then: str) -> str:
+    """Give what stands in the place of the cards where nothing can be shown."""
+    return f'<div class="card stop"><p class="trouble">{e(sentence)}</p><p class="last">{e(then)}</p></div>'
+
+
+def _dialog() -> str:
+    return (
+        '<dialog aria-labelledby="question"><form method="dialog"><p id="question"></p>'
+        '<label class="to" hidden>Percent<input name="percent" inputmode="decimal" autocomplete="off" '
+        'pattern="[0-9]{1,3}([.][0-9]{1,3})?"></label>'
+        '<p class="because"></p><div class="buttons"><button value="no">Cancel</button>'
+        '<button class="go" value="yes">Yes</button></div></form></dialog>'
+    )
+
+
+def _footer() -> str:
+    return (
+        f'<footer>rollout-controller {e(__version__)} · <a href="/openapi.json">API</a> · '
+        '<a href="/metrics">metrics</a> · times in <span class="zone">UTC</span></footer>'
+    )

@@ -1,0 +1,55 @@
+"""The p95 over the ramp, asked of Prometheus by the name of its recorded series, kept for a few seconds."""
+
+import math
+import time
+
+import httpx
+
+from controller.config.settings import Settings
+from controller.decision.model import RolloutFeature
+from controller.rules.names import Names
+
+Series = list[tuple[float, float]]
+"""(unix seconds, seconds of latency), oldest first."""
+
+_KEPT_S = 5.0
+_PATIENCE_S = 2.0
+_POINTS = 400
+
+
+class Latencies:
+    """Asks at most every few seconds for a feature; gives nothing where Prometheus gives nothing."""
+
+    def __init__(self) -> None:
+        self._http = httpx.AsyncClient(timeout=_PATIENCE_S)
+        self._known: dict[str, tuple[float, Series]] = {}
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def of(self, feature: RolloutFeature, settings: Settings, started_at: float) -> Series:
+        asked_at, series = self._known.get(feature.name, (float("-inf"), []))
+        if time.monotonic() - asked_at > _KEPT_S:
+            series = await self._ask(feature, settings, started_at)
+            self._known[feature.name] = (time.monotonic(), series)
+        return series
+
+    async def _ask(self, feature: RolloutFeature, settings: Settings, started_at: float) -> Series:
+        end = time.time()
+        start = max(started_at, end - 30 * 86_400)
+        params = {
+            "query": Names.of(feature).series("latency_p95"),
+            "start": f"{start:.3f}",
+            "end": f"{end:.3f}",
+            "step": f"{max((end - start) / _POINTS, settings.interval_s):.3f}",
+        }
+        headers = settings.headers_to_prometheus
+        try:
+            answer = await self._http.get(
+                f"{settings.prometheus_url}/api/v1/query_range", params=params, headers=headers
+            )
+            result = answer.json()["data"]["result"]
+            values = result[0]["values"] if result else []
+            return [(float(at), float(text)) for at, text in values if math.isfinite(float(text))]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError):
+            return []

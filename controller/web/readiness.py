@@ -1,0 +1,90 @@
+"""Readiness: whether this daemon ticks and reaches its neighbours, asked now and not at the last tick."""
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from controller.config.settings import shown
+from controller.journal.stream import Streams
+from controller.store.flag_store import StoreError
+from controller.web.context import Face
+from controller.web.routes import Answer, Operation
+from controller.web.schemas import ref
+
+_KEPT_S = 1.0
+_PATIENCE_S = 2.0
+
+
+class Readiness:
+    """Asks Redis and Prometheus at most once a second, however many ask here."""
+
+    def __init__(self, face: Face, streams: Streams) -> None:
+        self._face = face
+        self._streams = streams
+        self._http = httpx.AsyncClient(timeout=_PATIENCE_S, follow_redirects=False)
+        self._lock = asyncio.Lock()
+        self._known: dict[str, Any] = {}
+        self._known_at = float("-inf")
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def now(self) -> dict[str, Any]:
+        """Tell how it stands, at most a second old."""
+        async with self._lock:
+            if time.monotonic() - self._known_at > _KEPT_S:
+                self._known = await self._ask()
+                self._known_at = time.monotonic()
+        return self._known
+
+    async def _ask(self) -> dict[str, Any]:
+        redis_trouble, prometheus_trouble = await asyncio.gather(self._redis(), self._prometheus())
+        report, fresh = self._face.health.report, self._face.health.fresh(time.monotonic())
+        ticks = fresh and not report.error
+        late = "" if fresh else "the last tick is too long ago"
+        return {
+            "ready": ticks and not redis_trouble and not prometheus_trouble,
+            "role": "leader" if report.leader else "standby",
+            "tick_fresh": ticks,
+            "redis": not redis_trouble,
+            "prometheus": not prometheus_trouble,
+            "dry_run": self._face.dry_run,
+            "pid": self._face.health.pid,
+            "reloads": self._face.health.reloads,
+            "config_error": self._face.health.config_error,
+            "detail": redis_trouble or prometheus_trouble or report.error or late or report.source_problem,
+        }
+
+    async def _redis(self) -> str:
+        try:
+            await self._streams.ping()
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    async def _prometheus(self) -> str:
+        settings = self._face.settings()
+        headers, asked = settings.headers_to_prometheus, shown(settings.prometheus_url)
+        try:
+            answer = await self._http.get(
+                f"{settings.prometheus_url}/api/v1/query", params={"query": "1"}, headers=headers
+            )
+        except httpx.HTTPError as error:
+            return f"{asked}: {type(error).__name__}"
+        return "" if answer.status_code == 200 else f"{asked}: HTTP {answer.status_code}"
+
+    async def readyz(self, _: Request) -> Response:
+        told = await self.now()
+        return JSONResponse(told, 200 if told["ready"] else 503, {"Cache-Control": "no-store"})
+
+    @property
+    def operations(self) -> list[Operation]:
+        answers = {
+            200: Answer("ticking, and its neighbours answer; a standby is ready, too", ref("Readiness")),
+            503: Answer("not ready; `detail` says why", ref("Readiness")),
+        }
+        return [Operation("GET", "/readyz", self.readyz, "Whether it can do its work.", "health", answers)]

@@ -1,0 +1,120 @@
+"""The daemon's HTTP face: health, metrics, status page, API, events, OFREP, and what is embedded."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute
+
+from controller.config.api_tokens import Tokens
+from controller.journal.stream import Streams, aconnect
+from controller.notify.delivery import Notifier
+from controller.shared.tasks import end
+from controller.store.flag_store import StoreError
+from controller.web.alertmanager import Alerts
+from controller.web.api import Api
+from controller.web.context import Face
+from controller.web.events import Hub
+from controller.web.idempotency import Replies
+from controller.web.json_io import answer
+from controller.web.middleware import Door
+from controller.web.ofrep import Ofrep
+from controller.web.openapi import document
+from controller.web.page.routes import StatusPage
+from controller.web.problems import ProblemError, on_crash, on_http_exception, on_problem, on_store_error
+from controller.web.readiness import Readiness
+from controller.web.routes import Answer, Operation
+from controller.web.schemas import TEXT
+
+_REDIS_TIMEOUT_S = 2.0
+
+
+def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """Give the application that the daemon serves.
+
+    `routes` are embedded as they are, and stand in the document as they describe themselves.
+    """
+    settings = face.settings()
+    tokens = Tokens.parse(settings.api_token)
+    client = aconnect(settings.redis_url, _REDIS_TIMEOUT_S)
+    streams = Streams(client)
+    readiness = Readiness(face, streams)
+    hub = Hub(face, streams, readiness)
+    replies = Replies(client)
+    api = Api(face, streams, replies)
+    receivers = () if face.dry_run else settings.notify
+    notifiers = [Notifier(one, client, lambda: face.features, face.mailer) for one in receivers]
+    shown = StatusPage(face, streams, api, readiness)
+    operations = [
+        *_basics(),
+        *readiness.operations,
+        *api.operations,
+        *Alerts(face, replies).operations,
+        *hub.operations,
+        *(Ofrep(face, face.gate).operations if face.gate else ()),
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await face.on_start()
+        running = [asyncio.create_task(work) for work in (hub.run(), *(one.run() for one in notifiers))]
+        try:
+            yield
+        finally:
+            await end(running)
+            await shown.aclose()
+            await readiness.aclose()
+            await client.aclose()
+
+    described = _with_document(operations, routes)
+    app = Starlette(
+        routes=[*(operation.route for operation in described), *shown.routes, *routes],
+        lifespan=lifespan,
+        middleware=[Middleware(Door, per_s=settings.requests_per_s, tokens=tokens)],
+        exception_handlers={
+            ProblemError: on_problem,
+            StoreError: on_store_error,
+            HTTPException: on_http_exception,
+            Exception: on_crash,
+        },
+    )
+    app.state.operations = described
+    return app
+
+
+def _with_document(operations: list[Operation], embedded: Sequence[BaseRoute]) -> list[Operation]:
+    """Add the operation that gives the document of all of them, itself included."""
+
+    async def openapi(request: Request) -> Response:
+        return answer(request, described)
+
+    json_document = {200: Answer("this document", {"type": "object"})}
+    about = Operation(
+        "GET", "/openapi.json", openapi, "What is served, as OpenAPI 3.1.", "health", json_document
+    )
+    described = document([*operations, about], embedded)
+    return [*operations, about]
+
+
+def _basics() -> list[Operation]:
+    alive = {200: Answer("`ok`", TEXT, "text/plain")}
+    exposition = {200: Answer("Prometheus's text format", TEXT, "text/plain")}
+    return [
+        Operation("GET", "/healthz", _healthz, "Whether the process is alive.", "health", alive),
+        Operation("GET", "/metrics", _metrics, "The daemon's own metrics.", "health", exposition),
+    ]
+
+
+async def _healthz(_: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def _metrics(_: Request) -> Response:
+    body = await asyncio.to_thread(generate_latest)
+    return Response(body, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,1 @@
+"""The same deciding code on other data: replay, simulation, forecast, and their charts."""

@@ -1,0 +1,64 @@
+"""Reads a trace, JSON lines of counts since the line before: {"t": 0, "sends": 9, "errors": 1, "slow": 0}."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from controller.whatif.playback import Tick
+
+_DECODE = json.JSONDecoder().decode
+_NUMBERS = (int, float)
+_MOST_EXTRAPOLATED = 1.1
+"""An increase in Prometheus is extrapolated, so that a few more errors than sends may be seen."""
+
+
+class TraceError(ValueError):
+    """A line that cannot be used, with its number and what is wrong with it."""
+
+
+def read_trace(lines: Iterable[str]) -> Iterator[Tick]:
+    """Give the ticks of a trace, in rising time. Blank lines are passed over; raises TraceError."""
+    before = -math.inf
+    for number, line in enumerate(lines, start=1):
+        if line.isspace() or not line:
+            continue
+        try:
+            tick = _tick(_DECODE(line.strip()))
+        except (ValueError, TypeError) as error:
+            raise TraceError(f"line {number}: {error}") from error
+        if tick.at <= before:
+            raise TraceError(f"line {number}: t = {tick.at:g} does not come after {before:g}")
+        before = tick.at
+        yield tick
+
+
+def _tick(entry: Any) -> Tick:
+    if not isinstance(entry, dict):
+        raise TypeError('not an object such as {"t": 0, "sends": 9, "errors": 1, "slow": 0}')
+    missing = entry.get("missing", False)
+    if not isinstance(missing, bool):
+        raise TypeError('"missing" must be true or false')
+    at = _number(entry, "t")
+    if missing:
+        return Tick(at, missing=True)
+    sends, errors, slow = _count(entry, "sends"), _count(entry, "errors"), _count(entry, "slow")
+    if max(errors, slow) > _MOST_EXTRAPOLATED * sends + 1:
+        raise ValueError(f"{errors:g} errors and {slow:g} slow sends cannot be among {sends:g} sends")
+    return Tick(at, sends, errors, slow)
+
+
+def _count(entry: dict[str, Any], name: str) -> float:
+    value = _number(entry, name)
+    if value < 0:
+        raise ValueError(f'"{name}" = {value:g} must not be negative')
+    return value
+
+
+def _number(entry: dict[str, Any], name: str) -> float:
+    value: Any = entry.get(name)
+    if type(value) not in _NUMBERS:
+        raise TypeError(f'"{name}" must be a number, not {json.dumps(value)}')
+    if not math.isfinite(value):
+        raise ValueError(f'"{name}" must be a finite number')
+    return float(value)

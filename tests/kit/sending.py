@@ -1,0 +1,118 @@
+"""A Sender for tests: a real runtime on a real Redis, a local Graph, and metrics that can be compared."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import redis
+from prometheus_client import CollectorRegistry
+
+from adapter import EmailAddress, Runtime, SendResult, Settings, StaticTokens, TokenSource, outlook_send
+from adapter.errors import StructuredError
+from adapter.sandbox.graph import Sandbox
+from controller.contract import flag_key
+from controller.shared.redis_pool import key_prefix
+
+ANN = EmailAddress("ann@corp.example", "Ann")
+OPEN_FLAGS = {"enabled": "true", "internal_only": "false", "rollout_percent": "100", "paused": "false"}
+LABELS = {"provider": "microsoft", "action": "outlook.send"}
+
+
+def open_flags(client: redis.Redis, feature: str = "microsoft", **changed: str) -> None:
+    """Write the four flags so that everybody is in."""
+    prefix = key_prefix(client)
+    client.mset({prefix + flag_key(feature, flag): text for flag, text in (OPEN_FLAGS | changed).items()})
+
+
+async def until(holds: Callable[[], object], within_s: float = 10.0) -> None:
+    """Return as soon as `holds()` is true; raises TimeoutError when it is not in time."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 (what is waited for lies in another thread or process)
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Outcome:
+    """What one call came to, and what moved."""
+
+    result: SendResult | None
+    error: StructuredError | None
+    posts: int
+    moved: dict[str, float]
+
+    @property
+    def code(self) -> str:
+        return self.error.code if self.error else ""
+
+
+@dataclass
+class Sender:
+    """Sends through one runtime."""
+
+    runtime: Runtime
+    graph: Sandbox
+    registry: CollectorRegistry
+    defaults: dict[str, Any] = field(
+        default_factory=lambda: {"to": [ANN], "subject": "Hi", "body_html": "<p>Hi</p>", "user_id": "u1"}
+    )
+
+    async def send(self, **given: Any) -> SendResult:
+        return await outlook_send(**{**self.defaults, **given}, runtime=self.runtime)
+
+    async def outcome(self, **given: Any) -> Outcome:
+        """Send, and give what happened whatever it is."""
+        posts, before = self.graph.posts, self.metrics()
+        result, error = None, None
+        try:
+            result = await self.send(**given)
+        except StructuredError as raised:
+            error = raised
+        after = self.metrics()
+        moved = {name: value - before.get(name, 0.0) for name, value in after.items()}
+        return Outcome(
+            result, error, self.graph.posts - posts, {name: by for name, by in moved.items() if by}
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Give the counters and the histogram's counts, as `name{label="value",...}` with labels sorted."""
+        return {
+            _written(sample.name, sample.labels): sample.value
+            for family in self.registry.collect()
+            for sample in family.samples
+            if sample.name.endswith(("_total", "_count")) and _is_ours(sample.labels)
+        }
+
+
+def _is_ours(labels: Mapping[str, str]) -> bool:
+    return all(labels.get(name, value) == value for name, value in LABELS.items())
+
+
+def _written(name: str, labels: Mapping[str, str]) -> str:
+    kept = {key: value for key, value in labels.items() if key not in LABELS}
+    return f"{name}{{{','.join(f'{key}={value}' for key, value in sorted(kept.items()))}}}"
+
+
+@asynccontextmanager
+async def open_sender(
+    redis_url: str,
+    graph: Sandbox,
+    *,
+    tokens: TokenSource | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[Sender]:
+    """Open a runtime against this Redis and this Graph, with metrics of its own."""
+    settings = Settings.from_environment(
+        {
+            "ROLLOUT_REDIS_URL": redis_url,
+            "MS_GRAPH_URL": graph.url,
+            "PROVIDER_MICROSOFT_ENABLED": "true",
+            "ROLLOUT_SEND_DEADLINE_S": "20",
+            **(environment or {}),
+        }
+    )
+    registry = CollectorRegistry()
+    source = tokens or StaticTokens("sandbox-token")
+    async with Runtime.open(settings, tokens={"microsoft": source}, registry=registry) as runtime:
+        yield Sender(runtime, graph, registry)

@@ -1,0 +1,145 @@
+"""What the tests of signing in share: a browser, and the search for secrets where none may be."""
+
+import asyncio
+import contextlib
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+from cryptography.fernet import Fernet
+from starlette.applications import Starlette
+
+from adapter.sandbox.signin import SandboxSignIn
+from adapter.signin.handshake import Handshake
+from adapter.signin.settings import SignInSettings
+from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.web.callers import PlainToken
+from adapter.web.signin_routes import PATH, routes
+
+API_TOKEN = "the-api-token-of-the-tests"
+REDIRECT_URI = "http://localhost:8003/oauth/microsoft/callback"
+CALLBACK = f"http://localhost:8003{PATH}/callback"
+
+
+def environment(sandbox: SandboxSignIn, redis_url: str, redirect_uri: str = REDIRECT_URI) -> dict[str, str]:
+    """Give the variables of an adapter that signs in at the sandbox."""
+    keys = {"ROLLOUT_TOKEN_KEYS": Fernet.generate_key().decode(), "MS_REDIRECT_URI": redirect_uri}
+    return {**sandbox.environment(), "ROLLOUT_REDIS_URL": redis_url, **keys}
+
+
+def quick(settings: SignInSettings) -> SignInSettings:
+    """Make the lock and the time-outs half of the usual ones: a busy machine needs the rest."""
+    return replace(settings, http_timeout_s=2.0, lock_ttl_s=5.0, wait_s=15.0)
+
+
+class Browser:
+    """A person's browser before the service: keeps cookies, follows redirects, and notes every page."""
+
+    def __init__(self, manager: MicrosoftTokenManager, ca_file: Path, pages: list[str]) -> None:
+        app = httpx.ASGITransport(Starlette(routes=routes(manager, caller=PlainToken(API_TOKEN))))
+        self._pages = pages
+        self.http = httpx.AsyncClient(
+            mounts={"http://": app, "https://": None},
+            verify=ssl.create_default_context(cafile=str(ca_file)),
+        )
+
+    async def get(self, url: str, **options: object) -> httpx.Response:
+        return await self._noted(self.http.get(url, **options))  # type: ignore[arg-type]
+
+    async def post(self, url: str, **options: object) -> httpx.Response:
+        return await self._noted(self.http.post(url, **options))  # type: ignore[arg-type]
+
+    async def _noted(self, asked: "object") -> httpx.Response:
+        answer: httpx.Response = await asked  # type: ignore[misc]
+        if answer.url.scheme == "http":
+            shown = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
+            self._pages.append(f"{shown}\n{answer.text}")
+        return answer
+
+    async def to_consent(self, link: str) -> httpx.Response:
+        """Open a link and go as far as Microsoft's page."""
+        answer = await self.get(f"http://localhost:8003{PATH}/authorize", params={"link": link})
+        assert answer.status_code == 302, answer.text
+        return await self.get(answer.headers["location"])
+
+    async def answer_after_consent(self, link: str, decision: str = "accept") -> dict[str, str]:
+        """Give what Microsoft sends the browser back with."""
+        page = await self.to_consent(link)
+        action, fields = form_of(page.text)
+        back = await self.post(
+            f"{page.url.scheme}://{page.url.netloc.decode()}{action}", data={**fields, "decision": decision}
+        )
+        if back.status_code == 302:
+            return dict(parse_qsl(urlsplit(back.headers["location"]).query))
+        return form_of(back.text)[1]
+
+    async def sign_in(self, link: str) -> httpx.Response:
+        """Go the whole way, to the service's last page."""
+        return await self.get(CALLBACK, params=await self.answer_after_consent(link))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.aclose()
+
+
+def form_of(page: str) -> tuple[str, dict[str, str]]:
+    """Read the action and the inputs of a page's one form."""
+    action = re.search(r'<form method="post" action="([^"]*)"', page)
+    assert action, page
+    inputs = re.findall(r'<input [^>]*name="([^"]*)"[^>]*value="([^"]*)"', page)
+    return unescape(action[1]), {name: unescape(value) for name, value in inputs}
+
+
+async def link_user(browser: Browser, manager: MicrosoftTokenManager, user_id: str) -> None:
+    answer = await browser.sign_in(await Handshake(manager).link_for(user_id))
+    assert answer.status_code == 200, answer.text
+
+
+async def until(holds: Callable[[], object], within_s: float = 10.0) -> None:
+    """Let the loop run until `holds()` is true; raises TimeoutError when it is not in time."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 (what is waited for lies in another process)
+            await asyncio.sleep(0.005)
+
+
+class Monitor:
+    """Everything that clients ever send to a redis-server, as MONITOR shows it."""
+
+    def __init__(self, port: int) -> None:
+        self.seen = bytearray()
+        self._connection = socket.create_connection(("127.0.0.1", port))
+        self._connection.sendall(b"MONITOR\r\n")
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while data := self._connection.recv(65_536):
+                self.seen += data
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+        self._thread.join(5)
+
+
+def leaks(secrets: set[str], places: dict[str, Callable[[], str]]) -> list[str]:
+    """Name the places where a secret stands; the secrets themselves are not repeated."""
+    found = []
+    for place, read in places.items():
+        text = read()
+        found += [
+            f"{place}: {secret[:6]}... ({len(secret)} characters)" for secret in secrets if secret in text
+        ]
+    return found
