@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from adapter.providers.provider import Limits
 from controller.features import ConfigError, read_toml
-from controller.shared.redis_url import SCHEMES, read_home
+from controller.shared.redis_url import SCHEMES, parse_target
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ class Environment:
         """Take the Redis that the controller takes: ROLLOUT_REDIS_URL, its file, else the configuration's."""
         given = self.secret("ROLLOUT_REDIS_URL") or self.in_config("redis_url")
         try:
-            read_home(given)
+            parse_target(given)
         except ValueError as error:
             raise SettingsError(f"ROLLOUT_REDIS_URL {error}") from error
         return _url("ROLLOUT_REDIS_URL", given, SCHEMES) or str(_default("redis_url"))

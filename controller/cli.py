@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from adapter.web.callers import Caller
-    from controller.config.settings import Settings
+    from controller.config.settings import ControllerSettings
     from controller.notify.delivery import Mailer
-    from controller.web.context import Gate
+    from controller.web.context import EvaluatesGate
 
 
 class Row(NamedTuple):
@@ -69,13 +69,13 @@ COMMANDS: dict[str, Row] = {
 class Embedded(NamedTuple):
     """What the adapter adds to the daemon: its gate, the routes that send and sign in, mail for notices."""
 
-    gate: "Gate"
+    gate: "EvaluatesGate"
     routes: "list[BaseRoute]"
     mailer: "Mailer | None"
 
 
 @contextmanager
-def embedded(settings: "Settings", *, sends: bool) -> "Iterator[Embedded]":
+def embedded(settings: "ControllerSettings", *, sends: bool) -> "Iterator[Embedded]":
     """Open the adapter's part of a daemon; without `sends` only the gate, which OFREP answers from.
 
     Raises ValueError where the adapter's settings cannot be used.
@@ -94,7 +94,7 @@ def embedded(settings: "Settings", *, sends: bool) -> "Iterator[Embedded]":
         yield Embedded(gate, adapter_routes(caller), NoticeMailer())
 
 
-def tell_adapter(settings: "Settings") -> None:
+def tell_adapter(settings: "ControllerSettings") -> None:
     """Put what the file says into the environment, where the adapter takes its settings from."""
     os.environ.setdefault("ROLLOUT_REDIS_URL", settings.redis_url)
     if settings.config_path:

@@ -18,7 +18,7 @@ _KEYS_PER_FEATURE = len(FLAG_NAMES) + 1
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class FlagSnapshot:
     """What one reading said."""
 
     asked_at: float
@@ -46,9 +46,11 @@ class Snapshot:
         return rule.flags if rule and now <= self.fresh_until else CLOSED
 
 
-def unread(salts: Mapping[str, str], internal: InternalDomains) -> Snapshot:
+def unread(salts: Mapping[str, str], internal: InternalDomains) -> FlagSnapshot:
     """Make the snapshot from before the first reading: everything is stale."""
-    return Snapshot(float("-inf"), {name: Rule.of(CLOSED, salt, internal) for name, salt in salts.items()})
+    return FlagSnapshot(
+        float("-inf"), {name: Rule.of(CLOSED, salt, internal) for name, salt in salts.items()}
+    )
 
 
 def keys(features: Iterable[str]) -> list[str]:
@@ -57,15 +59,15 @@ def keys(features: Iterable[str]) -> list[str]:
 
 
 def renewed(
-    before: Snapshot,
+    before: FlagSnapshot,
     asked_at: float,
     texts: Sequence[str | None],
     salts: Mapping[str, str],
     internal: InternalDomains,
-) -> Snapshot:
+) -> FlagSnapshot:
     """Make the snapshot of a new reading; rules whose texts did not change are kept as they are."""
     if texts == before.texts:
-        return Snapshot(asked_at, before.rules, texts)
+        return FlagSnapshot(asked_at, before.rules, texts)
     rules = {}
     for number, (name, salt) in enumerate(salts.items()):
         part = slice(number * _KEYS_PER_FEATURE, (number + 1) * _KEYS_PER_FEATURE)
@@ -74,4 +76,4 @@ def renewed(
         else:
             *flags, revision = texts[part]
             rules[name] = Rule.of(parse_flags(tuple(flags), revision), salt, internal)
-    return Snapshot(asked_at, rules, texts)
+    return FlagSnapshot(asked_at, rules, texts)

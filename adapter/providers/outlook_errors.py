@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from adapter.errors import REFUSALS, Code, Source, StructuredError, code_table
-from adapter.providers.provider import Refused, Reply, Then
+from adapter.providers.provider import Refused, Reply, RetryAction
 
 UNKNOWN = "MS_SEND_UNKNOWN"
 UNREACHABLE = "MS_API_UNREACHABLE"
@@ -51,69 +51,69 @@ MS_CODES: dict[str, Code] = code_table(
 )
 """Every named code of a send through Graph."""
 
-GRAPH_NAMES: dict[str, tuple[Then, str]] = {
-    AUTH_INVALID: (Then.REFRESH, "InvalidAuthenticationToken AuthenticationError"),
-    "MS_AUTH_EXPIRED": (Then.REFRESH, "ExpiredAuthenticationToken TokenExpired"),
+GRAPH_NAMES: dict[str, tuple[RetryAction, str]] = {
+    AUTH_INVALID: (RetryAction.REFRESH, "InvalidAuthenticationToken AuthenticationError"),
+    "MS_AUTH_EXPIRED": (RetryAction.REFRESH, "ExpiredAuthenticationToken TokenExpired"),
     "MS_AUTH_INSUFFICIENT_PERMS": (
-        Then.FAIL,
+        RetryAction.FAIL,
         "InsufficientPermissions ErrorAccessDenied AccessDenied Authorization_RequestDenied",
     ),
     THROTTLED: (
-        Then.WAIT,
+        RetryAction.WAIT,
         """TooManyRequests ApplicationThrottled activityLimitReached CommandConcurrencyLimitReached
         MailboxConcurrency throttledRequest""",
     ),
-    "MS_API_UNAVAILABLE_503": (Then.FAIL, "ServiceUnavailable serviceNotAvailable ErrorServerBusy"),
+    "MS_API_UNAVAILABLE_503": (RetryAction.FAIL, "ServiceUnavailable serviceNotAvailable ErrorServerBusy"),
     "INVALID_RECIPIENT": (
-        Then.FAIL,
+        RetryAction.FAIL,
         "InvalidRecipients ErrorInvalidRecipients ErrorInvalidRecipient ErrorMissingRecipients",
     ),
-    "TOO_MANY_RECIPIENTS": (Then.FAIL, "ErrorExceededMaxRecipientLimit ErrorTooManyRecipients"),
+    "TOO_MANY_RECIPIENTS": (RetryAction.FAIL, "ErrorExceededMaxRecipientLimit ErrorTooManyRecipients"),
     "ATTACHMENT_TOO_LARGE": (
-        Then.FAIL,
+        RetryAction.FAIL,
         """RequestBodyTooLarge AttachmentSizeLimitExceeded ErrorAttachmentSizeLimitExceeded
         ErrorMessageSizeExceeded RequestEntityTooLarge ErrorRequestEntityTooLarge""",
     ),
     "MS_PROVIDER_POLICY_BLOCKED": (
-        Then.FAIL,
+        RetryAction.FAIL,
         """MessageBlocked ErrorMessageBlocked ErrorMessageSubmissionBlocked ErrorAccountSuspend
         ErrorAccountSuspended ErrorAccountSuspendShowTierUpgrade""",
     ),
-    "MS_SEND_AS_DENIED": (Then.FAIL, "ErrorSendAsDenied"),
+    "MS_SEND_AS_DENIED": (RetryAction.FAIL, "ErrorSendAsDenied"),
     "MS_MAILBOX_NOT_ENABLED": (
-        Then.FAIL,
+        RetryAction.FAIL,
         """MailboxNotEnabledForRESTAPI MailboxNotSupportedForRESTAPI MailboxNotHostedInExchangeOnline
         ErrorMailboxNotEnabledForRESTAPI ErrorNonExistentMailbox""",
     ),
-    "MS_MAILBOX_FULL": (Then.FAIL, "ErrorQuotaExceeded quotaLimitReached insufficientStorage"),
-    "MS_QUOTA_EXCEEDED": (Then.FAIL, "ErrorExceededMessageLimit ErrorSubmissionQuotaExceeded"),
-    "RECIPIENT_NOT_FOUND": (Then.FAIL, "RecipientNotFound"),
+    "MS_MAILBOX_FULL": (RetryAction.FAIL, "ErrorQuotaExceeded quotaLimitReached insufficientStorage"),
+    "MS_QUOTA_EXCEEDED": (RetryAction.FAIL, "ErrorExceededMessageLimit ErrorSubmissionQuotaExceeded"),
+    "RECIPIENT_NOT_FOUND": (RetryAction.FAIL, "RecipientNotFound"),
     "MS_SENDER_NOT_FOUND": (
-        Then.FAIL,
+        RetryAction.FAIL,
         "ErrorInvalidUser ResourceNotFound Request_ResourceNotFound ErrorItemNotFound",
     ),
-    "INVALID_HEADER": (Then.FAIL, "InvalidInternetMessageHeader ErrorInvalidInternetHeaderName"),
+    "INVALID_HEADER": (RetryAction.FAIL, "InvalidInternetMessageHeader ErrorInvalidInternetHeaderName"),
     "MS_INVALID_REQUEST": (
-        Then.FAIL,
+        RetryAction.FAIL,
         """ErrorInvalidParameter ErrorInvalidRequest ErrorInvalidProperty ErrorSchemaValidation
         ErrorMimeContentInvalidBase64String UnableToDeserializePostBody RequestBodyRead BadRequest
         invalidRequest""",
     ),
-    "MS_API_FAILED_DEPENDENCY_424": (Then.FAIL, "FailedDependency"),
+    "MS_API_FAILED_DEPENDENCY_424": (RetryAction.FAIL, "FailedDependency"),
 }
 
-GRAPH_CODES: dict[str, tuple[str, Then]] = {
+GRAPH_CODES: dict[str, tuple[str, RetryAction]] = {
     name.lower(): (code, then) for code, (then, names) in GRAPH_NAMES.items() for name in names.split()
 }
 """Graph's and plan.md's names, in lower case, with our code and what may follow."""
 
-GRAPH_STATUSES: dict[int, tuple[str, Then]] = {
-    401: (AUTH_INVALID, Then.REFRESH),
-    403: ("MS_AUTH_INSUFFICIENT_PERMS", Then.FAIL),
-    413: ("ATTACHMENT_TOO_LARGE", Then.FAIL),
-    424: ("MS_API_FAILED_DEPENDENCY_424", Then.FAIL),
-    429: (THROTTLED, Then.WAIT),
-    507: ("MS_MAILBOX_FULL", Then.FAIL),
+GRAPH_STATUSES: dict[int, tuple[str, RetryAction]] = {
+    401: (AUTH_INVALID, RetryAction.REFRESH),
+    403: ("MS_AUTH_INSUFFICIENT_PERMS", RetryAction.FAIL),
+    413: ("ATTACHMENT_TOO_LARGE", RetryAction.FAIL),
+    424: ("MS_API_FAILED_DEPENDENCY_424", RetryAction.FAIL),
+    429: (THROTTLED, RetryAction.WAIT),
+    507: ("MS_MAILBOX_FULL", RetryAction.FAIL),
 }
 """Where no code of the reply is known."""
 
@@ -170,14 +170,14 @@ def map_graph_error(error_code: str, error_message: str = "", status: int | None
     )
 
 
-def _meaning(status: int, names: tuple[str, ...]) -> tuple[str, Then]:
+def _meaning(status: int, names: tuple[str, ...]) -> tuple[str, RetryAction]:
     if status >= 500 and status not in SURE_SERVER_ERRORS:
-        return UNKNOWN, Then.UNKNOWN
+        return UNKNOWN, RetryAction.UNKNOWN
     for name in names:
-        code, then = GRAPH_CODES.get(name.lower(), ("", Then.FAIL))
+        code, then = GRAPH_CODES.get(name.lower(), ("", RetryAction.FAIL))
         if code and not (status == 429 and code == "MS_API_UNAVAILABLE_503"):
             return code, then
-    return GRAPH_STATUSES.get(status, (f"MS_UNKNOWN_{status}", Then.FAIL))
+    return GRAPH_STATUSES.get(status, (f"MS_UNKNOWN_{status}", RetryAction.FAIL))
 
 
 def _sentence(code: str, status: int) -> str:

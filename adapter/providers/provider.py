@@ -47,7 +47,7 @@ class Reply:
     body: bytes = field(repr=False, default=b"")
 
 
-class Then(StrEnum):
+class RetryAction(StrEnum):
     """What may follow a refusal, by what it says about the mail."""
 
     FAIL = "fail"
@@ -72,7 +72,7 @@ class Refused:
     """The provider did not say that it took the mail."""
 
     code: str
-    then: Then
+    then: RetryAction
     detail: str = ""
     request_id: str = ""
     retry_after_s: float | None = None

@@ -6,7 +6,7 @@ from email.utils import formatdate
 from typing import Any
 
 from adapter.sandbox.faults import Faults
-from adapter.sandbox.http import Answer, Head
+from adapter.sandbox.http import Head, SandboxReply
 
 CODES: dict[int, str] = {
     400: "ErrorInvalidRequest",
@@ -24,7 +24,7 @@ CODES: dict[int, str] = {
 HTML = b"<!DOCTYPE html><html><head><title>Our services aren't available right now</title></head></html>"
 
 
-def fault(head: Head, faults: Faults) -> Answer:
+def fault(head: Head, faults: Faults) -> SandboxReply:
     code = faults.error_code or CODES.get(faults.status, "UnknownError")
     answer = error(head, faults.status, code, "The sandbox was told to answer so.")
     headers = {**answer.headers, **retry_after(faults)}
@@ -33,10 +33,10 @@ def fault(head: Head, faults: Faults) -> Answer:
             f'Bearer realm="", error="insufficient_claims", claims="{faults.claims}"'
         )
     if faults.body == "html":
-        return Answer(faults.status, {**headers, "content-type": "text/html"}, HTML)
+        return SandboxReply(faults.status, {**headers, "content-type": "text/html"}, HTML)
     if faults.body == "empty":
-        return Answer(faults.status, headers)
-    return Answer(faults.status, headers, answer.body, cut=faults.body == "half")
+        return SandboxReply(faults.status, headers)
+    return SandboxReply(faults.status, headers, answer.body, cut=faults.body == "half")
 
 
 def retry_after(faults: Faults) -> dict[str, str]:
@@ -52,12 +52,12 @@ def names(head: Head, request_id: str) -> dict[str, str]:
     }
 
 
-def error(head: Head, status: int, code: str, message: str) -> Answer:
+def error(head: Head, status: int, code: str, message: str) -> SandboxReply:
     named = names(head, str(uuid.uuid4()))
     inner = {name: named[name] for name in ("date", "request-id", "client-request-id")}
     body = json.dumps({"error": {"code": code, "message": message, "innerError": inner}}).encode()
-    return Answer(status, {**named, "content-type": "application/json"}, body)
+    return SandboxReply(status, {**named, "content-type": "application/json"}, body)
 
 
-def json_answer(status: int, value: Any) -> Answer:
-    return Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
+def json_answer(status: int, value: Any) -> SandboxReply:
+    return SandboxReply(status, {"content-type": "application/json"}, json.dumps(value).encode())

@@ -22,7 +22,7 @@ from typing import Any, Self
 from adapter.sandbox.answers import error, fault, json_answer, names, retry_after
 from adapter.sandbox.certificates import make_certificates
 from adapter.sandbox.faults import Dice, Faults, Weather
-from adapter.sandbox.http import Answer, Body, Head, Reset, Server
+from adapter.sandbox.http import Body, Head, Reset, SandboxReply, Server
 from adapter.sandbox.rules import MAX_BODY_BYTES, BrokenRule, Mail, read_mail
 
 KEPT_MESSAGES = 1000
@@ -105,7 +105,7 @@ class Sandbox:
     async def __aexit__(self, *_: object) -> None:
         await self._server.__aexit__()
 
-    async def _answer(self, head: Head, body: Body) -> Answer:
+    async def _answer(self, head: Head, body: Body) -> SandboxReply:
         path = head.path.partition("?")[0]
         if path.startswith("/sandbox/"):
             return self._inspect(head, path, await body(head.length))
@@ -114,7 +114,7 @@ class Sandbox:
         await body(head.length)
         return error(Head("", "", {}), 404, "ResourceNotFound", "Resource not found for the segment.")
 
-    async def _send(self, head: Head, path: str, body: Body) -> Answer:
+    async def _send(self, head: Head, path: str, body: Body) -> SandboxReply:
         self.posts += 1
         faults = self.dice.throw()
         await _reset_early(faults, head, body)
@@ -132,7 +132,7 @@ class Sandbox:
         self.statuses[str(answer.status)] += 1
         return answer
 
-    async def _judge(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> Answer:
+    async def _judge(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> SandboxReply:
         """Answer a send that arrived whole; faults come before the rules, as a broken front end's would."""
         if faults.latency_s:
             await asyncio.sleep(faults.latency_s)
@@ -149,7 +149,7 @@ class Sandbox:
             return fault(head, Faults(status=429, retry_after=faults.retry_after))
         return self._take(head, content, mailbox, faults)
 
-    def _take(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> Answer:
+    def _take(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> SandboxReply:
         if not mailbox:
             return error(head, 401, "InvalidAuthenticationToken", "Access token is missing or not known.")
         if len(content) > MAX_BODY_BYTES:
@@ -158,7 +158,7 @@ class Sandbox:
             received = self._keep(head, content, mailbox)
         except BrokenRule as broken:
             return error(head, 400, broken.code, str(broken))
-        return Answer(202, {**names(head, received.request_id), **retry_after(faults)})
+        return SandboxReply(202, {**names(head, received.request_id), **retry_after(faults)})
 
     def _keep(self, head: Head, content: bytes, mailbox: str) -> Received:
         content_type = head.headers.get("content-type", "")
@@ -202,7 +202,7 @@ class Sandbox:
         parts = path.split("/")
         return parts[-2] if "users" in parts else token
 
-    def _inspect(self, head: Head, path: str, body: bytes) -> Answer:
+    def _inspect(self, head: Head, path: str, body: bytes) -> SandboxReply:
         if path == "/sandbox/faults":
             return self._change_faults(head.method, body)
         if path == "/sandbox/messages":
@@ -211,7 +211,7 @@ class Sandbox:
             return json_answer(200, self.stats())
         return json_answer(404, {"error": "there are /sandbox/faults, /sandbox/messages and /sandbox/stats"})
 
-    def _change_faults(self, method: str, body: bytes) -> Answer:
+    def _change_faults(self, method: str, body: bytes) -> SandboxReply:
         try:
             if method == "PUT":
                 self.faults = Faults.parse(json.loads(body or b"{}"))

@@ -39,7 +39,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SandboxReply:
     """A reply. `cut` closes the connection after half of the body."""
 
     status: int
@@ -50,7 +50,7 @@ class Answer:
 
 Body = Callable[[int], Awaitable[bytes]]
 """Reads that many bytes of the request's body."""
-Handler = Callable[[Head, Body], Awaitable[Answer]]
+Handler = Callable[[Head, Body], Awaitable[SandboxReply]]
 
 
 class Server:
@@ -108,7 +108,7 @@ class Server:
         """Serve one request; says whether the connection may serve another."""
         head = parse_head(await reader.readuntil(b"\r\n\r\n"))
         if head is None or "transfer-encoding" in head.headers or head.length > MAX_BODY_BYTES:
-            writer.write(format_answer(Answer(411, {"connection": "close"})))
+            writer.write(format_answer(SandboxReply(411, {"connection": "close"})))
             return False
         if head.headers.get("expect", "").lower() == "100-continue":
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -135,7 +135,7 @@ def parse_head(raw: bytes) -> Head | None:
     return Head(parts[0], parts[1], {name.strip().lower(): value.strip() for name, _, value in headers})
 
 
-def format_answer(answer: Answer) -> bytes:
+def format_answer(answer: SandboxReply) -> bytes:
     try:
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:

@@ -15,7 +15,7 @@ from typing import Any
 CODE_TTL_S = 600
 
 
-class Fault(StrEnum):
+class IssuerFault(StrEnum):
     """What can be made to go wrong; at the token endpoint unless said otherwise."""
 
     INVALID_GRANT = "invalid_grant"
@@ -38,11 +38,11 @@ class Fault(StrEnum):
 
 CLAIMS_CHALLENGE = '{"access_token":{"capolids":{"essential":true,"values":["c1"]}}}'
 
-_REFUSALS: dict[Fault, tuple[str, str, int]] = {
-    Fault.INVALID_GRANT: ("invalid_grant", "bad_token", 70008),
-    Fault.INTERACTION_REQUIRED: ("interaction_required", "basic_action", 50076),
-    Fault.CONSENT_REQUIRED: ("invalid_grant", "consent_required", 65001),
-    Fault.INVALID_CLIENT: ("invalid_client", "", 7000215),
+_REFUSALS: dict[IssuerFault, tuple[str, str, int]] = {
+    IssuerFault.INVALID_GRANT: ("invalid_grant", "bad_token", 70008),
+    IssuerFault.INTERACTION_REQUIRED: ("interaction_required", "basic_action", 50076),
+    IssuerFault.CONSENT_REQUIRED: ("invalid_grant", "consent_required", 65001),
+    IssuerFault.INVALID_CLIENT: ("invalid_client", "", 7000215),
 }
 
 
@@ -66,7 +66,7 @@ class OAuthRefusal(Exception):  # noqa: N818 (an answer, not a failure of ours)
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class AuthorizationCode:
     """An authorization code's meaning: who consented to what, and how the exchange must prove itself."""
 
     account: str
@@ -88,7 +88,7 @@ class Issuer:
     latency_s: float = 0.0
     """Added to each answer of the token endpoint."""
     rotate: bool = True
-    fault: Fault | None = None
+    fault: IssuerFault | None = None
     faults_left: int = 0
     requests: Counter[str] = field(default_factory=Counter)
     """Token requests that arrived, by grant type."""
@@ -96,15 +96,15 @@ class Issuer:
     """Every code, verifier and token seen here, so that a test can look where they must not be."""
     access_tokens: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
     claims_seen: list[str] = field(default_factory=list)
-    _codes: dict[str, Code] = field(default_factory=dict, repr=False)
+    _codes: dict[str, AuthorizationCode] = field(default_factory=dict, repr=False)
     _refresh: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def fail(self, fault: Fault | str | None, times: int = -1) -> None:
+    def fail(self, fault: IssuerFault | str | None, times: int = -1) -> None:
         """Make a fault from now on, or only so many times; None ends it."""
-        self.fault = Fault(fault) if fault else None
+        self.fault = IssuerFault(fault) if fault else None
         self.faults_left = times
 
-    def take_fault(self) -> Fault | None:
+    def take_fault(self) -> IssuerFault | None:
         if self.fault is None or self.faults_left == 0:
             return None
         self.faults_left -= 1
@@ -112,15 +112,17 @@ class Issuer:
 
     def code_for(self, account: str, redirect_uri: str, code_challenge: str, nonce: str) -> str:
         code = self._issued(f"0.{secrets.token_urlsafe(48)}")
-        self._codes[code] = Code(account, redirect_uri, code_challenge, nonce, time.time() + CODE_TTL_S)
+        self._codes[code] = AuthorizationCode(
+            account, redirect_uri, code_challenge, nonce, time.time() + CODE_TTL_S
+        )
         return code
 
-    def answer(self, form: Mapping[str, str], fault: Fault | None) -> dict[str, Any]:
+    def answer(self, form: Mapping[str, str], fault: IssuerFault | None) -> dict[str, Any]:
         """Answer a token request; raises OAuthRefusal."""
         if fault in _REFUSALS:
-            raise OAuthRefusal(*_REFUSALS[fault], status=401 if fault is Fault.INVALID_CLIENT else 400)
+            raise OAuthRefusal(*_REFUSALS[fault], status=401 if fault is IssuerFault.INVALID_CLIENT else 400)
         if (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.client_secret):
-            raise OAuthRefusal(*_REFUSALS[Fault.INVALID_CLIENT], status=401)
+            raise OAuthRefusal(*_REFUSALS[IssuerFault.INVALID_CLIENT], status=401)
         if form.get("claims"):
             self.claims_seen.append(form["claims"])
         if form.get("grant_type") == "authorization_code":
@@ -139,7 +141,7 @@ class Issuer:
         """Forget every refresh token, as an administrator's revocation of all sessions does."""
         self._refresh.clear()
 
-    def _redeem(self, form: Mapping[str, str]) -> Code:
+    def _redeem(self, form: Mapping[str, str]) -> AuthorizationCode:
         if form.get("code_verifier"):
             self.secrets_given.add(form["code_verifier"])
         code = self._codes.pop(form.get("code", ""), None)
@@ -151,44 +153,44 @@ class Issuer:
             raise OAuthRefusal("invalid_grant", "", 501481)
         return code
 
-    def _refreshed(self, form: Mapping[str, str], fault: Fault | None) -> dict[str, Any]:
+    def _refreshed(self, form: Mapping[str, str], fault: IssuerFault | None) -> dict[str, Any]:
         given = form.get("refresh_token", "")
         if given not in self._refresh:
-            raise OAuthRefusal(*_REFUSALS[Fault.INVALID_GRANT])
+            raise OAuthRefusal(*_REFUSALS[IssuerFault.INVALID_GRANT])
         return self._tokens(self._refresh[given], None, form, fault)
 
     def _tokens(
-        self, account: str, nonce: str | None, form: Mapping[str, str], fault: Fault | None
+        self, account: str, nonce: str | None, form: Mapping[str, str], fault: IssuerFault | None
     ) -> dict[str, Any]:
         access = self._issued(f"sandbox-{secrets.token_urlsafe(48)}")
         self.access_tokens[access] = account, time.time() + self.expires_in_s
         body: dict[str, Any] = {
             "token_type": "Bearer",
-            "scope": "openid profile email" + ("" if fault is Fault.NO_MAIL_SCOPE else " Mail.Send"),
+            "scope": "openid profile email" + ("" if fault is IssuerFault.NO_MAIL_SCOPE else " Mail.Send"),
             "expires_in": self.expires_in_s,
             "ext_expires_in": self.expires_in_s,
             "access_token": access,
             "client_info": encode({"uid": subject_of(account), "utid": self.tenant}),
         }
-        if fault is not Fault.NO_REFRESH_TOKEN and (self.rotate or not form.get("refresh_token")):
+        if fault is not IssuerFault.NO_REFRESH_TOKEN and (self.rotate or not form.get("refresh_token")):
             body["refresh_token"] = self._issued(f"1.{secrets.token_urlsafe(48)}")
             self._refresh[body["refresh_token"]] = account
-        if fault is not Fault.NO_ID_TOKEN:
+        if fault is not IssuerFault.NO_ID_TOKEN:
             body["id_token"] = self._id_token(account, nonce, fault)
         return body
 
-    def _id_token(self, account: str, nonce: str | None, fault: Fault | None) -> str:
+    def _id_token(self, account: str, nonce: str | None, fault: IssuerFault | None) -> str:
         now = int(time.time())
         elsewhere = "00000000-0000-0000-0000-00000000dead"
         claims: dict[str, Any] = {
             "iss": self.issuer.replace(self.tenant, elsewhere)
-            if fault is Fault.WRONG_ISSUER
+            if fault is IssuerFault.WRONG_ISSUER
             else self.issuer,
-            "aud": elsewhere if fault is Fault.WRONG_AUDIENCE else self.client_id,
-            "tid": elsewhere if fault is Fault.WRONG_TENANT else self.tenant,
+            "aud": elsewhere if fault is IssuerFault.WRONG_AUDIENCE else self.client_id,
+            "tid": elsewhere if fault is IssuerFault.WRONG_TENANT else self.tenant,
             "iat": now,
             "nbf": now,
-            "exp": now - 7200 if fault is Fault.EXPIRED_ID_TOKEN else now + 3600,
+            "exp": now - 7200 if fault is IssuerFault.EXPIRED_ID_TOKEN else now + 3600,
             "sub": subject_of(account),
             "oid": subject_of(account),
             "preferred_username": account,
@@ -196,7 +198,7 @@ class Issuer:
             "ver": "2.0",
         }
         if nonce is not None:
-            claims["nonce"] = "0" * 64 if fault is Fault.WRONG_NONCE else nonce
+            claims["nonce"] = "0" * 64 if fault is IssuerFault.WRONG_NONCE else nonce
         return self._issued(f"{encode({'typ': 'JWT', 'alg': 'none'})}.{encode(claims)}.")
 
     def _issued(self, secret: str) -> str:

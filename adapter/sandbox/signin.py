@@ -18,8 +18,8 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from adapter.sandbox.certificates import make_certificates
-from adapter.sandbox.http import Answer, Body, Head, Server
-from adapter.sandbox.issuer import Fault, Issuer, OAuthRefusal
+from adapter.sandbox.http import Body, Head, SandboxReply, Server
+from adapter.sandbox.issuer import Issuer, IssuerFault, OAuthRefusal
 
 TENANT = "5a1db0c5-0000-4000-8000-000000000001"
 CLIENT_ID = "5a1db0c5-0000-4000-8000-00000000c11e"
@@ -77,7 +77,7 @@ class SandboxSignIn:
     async def __aexit__(self, *_: object) -> None:
         await self._server.__aexit__()
 
-    async def _answer(self, head: Head, body: Body) -> Answer:
+    async def _answer(self, head: Head, body: Body) -> SandboxReply:
         path, _, query = head.path.partition("?")
         sent = (await body(head.length)).decode("utf-8", "replace")
         asked = dict(parse_qsl(query if head.method == "GET" else sent))
@@ -112,7 +112,7 @@ class SandboxSignIn:
             "subject_types_supported": ["pairwise"],
         }
 
-    def _authorize(self, asked: Mapping[str, str]) -> Answer:
+    def _authorize(self, asked: Mapping[str, str]) -> SandboxReply:
         wrong = _mistake(asked)
         if wrong:
             return _page("Sign-in request refused", f"<p>{escape(wrong)}</p>", 400)
@@ -132,7 +132,7 @@ class SandboxSignIn:
             '<button name="decision" value="cancel">Cancel</button></form>',
         )
 
-    def _consented(self, form: Mapping[str, str]) -> Answer:
+    def _consented(self, form: Mapping[str, str]) -> SandboxReply:
         if _mistake(form):
             return _page("Sign-in request refused", "<p>The form is not complete.</p>", 400)
         if form.get("decision") == "accept":
@@ -140,34 +140,34 @@ class SandboxSignIn:
         refused = {"error": "access_denied", "error_subcode": "cancel"}
         return _back(form, {**refused, "error_description": "AADSTS65004: User declined to consent."})
 
-    def _redirected(self, asked: Mapping[str, str], account: str) -> Answer:
+    def _redirected(self, asked: Mapping[str, str], account: str) -> SandboxReply:
         code = self.issuer.code_for(
             account, asked["redirect_uri"], asked["code_challenge"], asked.get("nonce", "")
         )
         return _back(asked, {"code": code})
 
-    async def _token(self, form: Mapping[str, str]) -> Answer:
+    async def _token(self, form: Mapping[str, str]) -> SandboxReply:
         self.issuer.requests[form.get("grant_type", "")] += 1
         fault = self.issuer.take_fault()
-        await asyncio.sleep(SLOW_S if fault is Fault.SLOW else self.issuer.latency_s)
-        if fault is Fault.THROTTLED:
+        await asyncio.sleep(SLOW_S if fault is IssuerFault.SLOW else self.issuer.latency_s)
+        if fault is IssuerFault.THROTTLED:
             answer = _json(429, {"error": "temporarily_unavailable"})
-            return Answer(429, {**answer.headers, "retry-after": "3"}, answer.body)
-        if fault is Fault.SERVER_ERROR:
+            return SandboxReply(429, {**answer.headers, "retry-after": "3"}, answer.body)
+        if fault is IssuerFault.SERVER_ERROR:
             return _json(500, {"error": "server_error"})
-        if fault is Fault.HTML:
+        if fault is IssuerFault.HTML:
             return _page("Our services aren't available right now", "<p>Working to restore them.</p>")
         try:
             return _json(200, self.issuer.answer(form, fault))
         except OAuthRefusal as refusal:
             return _json(refusal.status, refusal.body)
 
-    def _set_fault(self, sent: str) -> Answer:
+    def _set_fault(self, sent: str) -> SandboxReply:
         try:
             told = json.loads(sent)
             self.issuer.fail(told.get("fault"), int(told.get("times", -1)))
         except (ValueError, AttributeError):
-            return _json(400, {"error": f"fault must be one of {', '.join(Fault)}"})
+            return _json(400, {"error": f"fault must be one of {', '.join(IssuerFault)}"})
         return _json(200, {"fault": self.issuer.fault})
 
 
@@ -184,11 +184,11 @@ def _mistake(asked: Mapping[str, str]) -> str:
     return ""
 
 
-def _back(asked: Mapping[str, str], answer: Mapping[str, str]) -> Answer:
+def _back(asked: Mapping[str, str], answer: Mapping[str, str]) -> SandboxReply:
     """Lead the browser back to the app, with a form or with a query, as it was asked for."""
     told = {**answer, "state": asked["state"]}
     if asked.get("response_mode") != "form_post":
-        return Answer(302, {"location": f"{asked['redirect_uri']}?{urlencode(told)}"})
+        return SandboxReply(302, {"location": f"{asked['redirect_uri']}?{urlencode(told)}"})
     fields = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in told.items()
     )
@@ -199,16 +199,16 @@ def _back(asked: Mapping[str, str], answer: Mapping[str, str]) -> Answer:
     )
 
 
-def _json(status: int, value: Mapping[str, Any]) -> Answer:
-    return Answer(status, {"content-type": "application/json"}, json.dumps(value).encode())
+def _json(status: int, value: Mapping[str, Any]) -> SandboxReply:
+    return SandboxReply(status, {"content-type": "application/json"}, json.dumps(value).encode())
 
 
-def _page(title: str, body: str, status: int = 200) -> Answer:
+def _page(title: str, body: str, status: int = 200) -> SandboxReply:
     html = (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title></head>'
         f"<body><h1>{escape(title)}</h1>{body}</body></html>"
     )
-    return Answer(status, _PAGE_HEADERS, html.encode())
+    return SandboxReply(status, _PAGE_HEADERS, html.encode())
 
 
 def _options() -> argparse.ArgumentParser:

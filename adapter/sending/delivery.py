@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from adapter.errors import ActionDeniedError, AuthError, SendError, SendUnknownError, Source
 from adapter.message import SendIds
-from adapter.providers.provider import Accepted, Provider, Refused, Request, Then
+from adapter.providers.provider import Accepted, Provider, Refused, Request, RetryAction
 from adapter.sending.access_tokens import TokenSource
 from adapter.transport.post import Attempt, NotSentError, OutcomeUnknownError, Transport
 
@@ -67,7 +67,7 @@ class Delivery:
             outcome, status = await self._post(request, token)
             if isinstance(outcome, Accepted):
                 return outcome
-            if outcome.then is Then.REFRESH and not refreshed and number < self.max_posts:
+            if outcome.then is RetryAction.REFRESH and not refreshed and number < self.max_posts:
                 refreshed = True
                 renewed = self.tokens.refresh_access_token(self.user_id, claims=outcome.claims)
                 token = await self._token(renewed)
@@ -76,7 +76,7 @@ class Delivery:
 
     async def _wait(self, refused: Refused, number: int) -> bool:
         """Wait where another try is safe and there is time for it; says whether that is so."""
-        if refused.then is not Then.WAIT or number >= self.max_posts:
+        if refused.then is not RetryAction.WAIT or number >= self.max_posts:
             return False
         return await self.deadline.sleep(wait_s(refused.retry_after_s, number))
 
@@ -87,9 +87,9 @@ class Delivery:
                 request, {"Authorization": f"Bearer {token}"}, self.deadline.left_s(), self.attempt
             )
         except NotSentError as error:
-            return Refused(self.provider.unreachable_code, Then.WAIT, str(error)), None
+            return Refused(self.provider.unreachable_code, RetryAction.WAIT, str(error)), None
         except OutcomeUnknownError as error:
-            return Refused(self.provider.unknown_code, Then.UNKNOWN, str(error)), None
+            return Refused(self.provider.unknown_code, RetryAction.UNKNOWN, str(error)), None
         return self.provider.interpret(reply, time.time()), reply.status
 
     async def _token(self, asked: Awaitable[str]) -> str:
@@ -135,8 +135,8 @@ def wait_s(retry_after_s: float | None, number: int) -> float:
     return math.ldexp(FIRST_WAIT_S, number - 1) * spread
 
 
-def _error_class(then: Then, source: Source) -> type[SendError]:
-    if then is Then.UNKNOWN:
+def _error_class(then: RetryAction, source: Source) -> type[SendError]:
+    if then is RetryAction.UNKNOWN:
         return SendUnknownError
     return AuthError if source is Source.AUTH else SendError
 

@@ -64,7 +64,7 @@ return 1
 """KEYS: the key. ARGV: owner, new state (empty gives the key back as it was), result, seconds to live."""
 
 
-class End(StrEnum):
+class KeyOutcome(StrEnum):
     """How a send with a key ended."""
 
     SENT = "sent"
@@ -73,7 +73,7 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class KeyClaim:
     """The right to send under a key, held by one call."""
 
     key: str
@@ -81,7 +81,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class ExistingKey:
     """A key that was used before: `state` is sent, pending, unknown or reused."""
 
     state: str
@@ -100,17 +100,17 @@ class IdempotencyKeys:
 
     async def claim(
         self, key: str, fingerprint: str, owner: str, *, pending_s: float, resend_unknown: bool
-    ) -> Claim | Held:
+    ) -> KeyClaim | ExistingKey:
         """Claim a key; raises MessageRefusedError where Redis cannot be asked: without it nothing is safe."""
         arguments = [fingerprint, owner, pending_s + PENDING_MARGIN_S, self._ttl_s, int(resend_unknown)]
         try:
             state, result, left_ms = await self._ask(key, arguments, pending_s)
         except BaseException:  # nobody waits for the answer any more, and the claim may have been made
-            await self.finish(Claim(key, owner), End.NOT_SENT)
+            await self.finish(KeyClaim(key, owner), KeyOutcome.NOT_SENT)
             raise
         if state == "claimed":
-            return Claim(key, owner)
-        return Held(state, parse_result(result), left_ms / 1000 if left_ms else None)
+            return KeyClaim(key, owner)
+        return ExistingKey(state, parse_result(result), left_ms / 1000 if left_ms else None)
 
     async def _ask(self, key: str, arguments: list[Any], within_s: float) -> tuple[str, str, int]:
         keys = [self._prefix + key]
@@ -122,7 +122,7 @@ class IdempotencyKeys:
         except REDIS_ERRORS as error:
             raise unavailable(error) from error
 
-    async def finish(self, claim: Claim, end: End, result: SendResult | None = None) -> bool:
+    async def finish(self, claim: KeyClaim, end: KeyOutcome, result: SendResult | None = None) -> bool:
         """Say how the send ended; where that cannot be kept, the key turns to unknown by itself."""
         text = format_result(result) if result else ""
         arguments = [claim.owner, end.value, text, self._ttl_s]

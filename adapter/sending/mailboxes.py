@@ -18,7 +18,7 @@ import redis.asyncio as aioredis
 
 from adapter.errors import MessageRefusedError
 from adapter.sending.delivery import Deadline
-from adapter.sending.redis_client import REDIS_ERRORS, Together
+from adapter.sending.redis_client import REDIS_ERRORS, BatchingConnection
 from controller.shared.redis_pool import key_prefix
 
 log = logging.getLogger("rollout.send")
@@ -62,7 +62,7 @@ class Mailboxes:
     _ask_again_at: float = 0.0
 
     def __post_init__(self) -> None:
-        self._redis = Together(self.client)
+        self._redis = BatchingConnection(self.client)
         self._prefix = f"{key_prefix(self.client)}rollout:mailbox:{self.provider}"
 
     async def aclose(self) -> None:
@@ -112,7 +112,7 @@ class Mailboxes:
         while time.monotonic() >= self._ask_again_at:
             try:
                 async with asyncio.timeout(deadline.left_s()):
-                    if await self._redis.ask("EVAL", TAKE, 1, key, owner, self.limit, held_ms):
+                    if await self._redis.execute("EVAL", TAKE, 1, key, owner, self.limit, held_ms):
                         return True
             except REDIS_ERRORS as error:
                 self._leave_redis_alone(error)
@@ -123,7 +123,7 @@ class Mailboxes:
 
     async def _give_back(self, key: str, owner: str) -> None:
         try:
-            await self._redis.ask("ZREM", key, owner)
+            await self._redis.execute("ZREM", key, owner)
         except REDIS_ERRORS as error:
             self._leave_redis_alone(error)
 

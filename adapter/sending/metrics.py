@@ -61,13 +61,13 @@ class ActionMeters:
             self.errors.inc()
 
 
-class Telemetry:
-    """All metrics of one registry; make it with `Telemetry.of`, because names are registered only once."""
+class SendMetrics:
+    """All metrics of one registry; make it with `SendMetrics.of`, because names are registered only once."""
 
     @classmethod
     def of(
         cls, features: Mapping[str, RolloutFeature], registry: CollectorRegistry = REGISTRY
-    ) -> "Telemetry":
+    ) -> "SendMetrics":
         """Give the registry's telemetry; the features of its first use set the edges of the histogram."""
         with _lock:
             if registry not in _made:
@@ -139,7 +139,7 @@ class Telemetry:
             self._gate_children[feature, str(reason)] = self._gate.labels(feature, outcome, str(reason))
 
 
-_made: WeakKeyDictionary[CollectorRegistry, Telemetry] = WeakKeyDictionary()
+_made: WeakKeyDictionary[CollectorRegistry, SendMetrics] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 

@@ -24,7 +24,7 @@ from adapter.gate.rule import GATE_REASONS, GateReason
 from adapter.message import OutgoingMessage, SendIds, SendResult
 from adapter.providers.provider import Provider, Request
 from adapter.sending.delivery import Deadline, Delivery
-from adapter.sending.idempotency import Claim, End, Held, check_key, fingerprint, redis_key
+from adapter.sending.idempotency import ExistingKey, KeyClaim, KeyOutcome, check_key, fingerprint, redis_key
 from adapter.sending.metrics import CLOSED, OPEN, PROVIDER_DISABLED
 from adapter.sending.runtime import Runtime
 from adapter.transport.post import Attempt
@@ -82,11 +82,11 @@ class Sending:
             pending_s=self.deadline.left_s(),
             resend_unknown=resend_unknown,
         )
-        if isinstance(claimed, Held):
+        if isinstance(claimed, ExistingKey):
             return self._held(claimed)
         return await self._under_key(claimed, request, ids)
 
-    def _held(self, held: Held) -> SendResult:
+    def _held(self, held: ExistingKey) -> SendResult:
         """Give the first result, or say why there is none."""
         if held.result:
             return held.result
@@ -113,22 +113,22 @@ class Sending:
             field="idempotency_key",
         )
 
-    async def _under_key(self, claim: Claim, request: Request, ids: SendIds) -> SendResult:
+    async def _under_key(self, claim: KeyClaim, request: Request, ids: SendIds) -> SendResult:
         """Send, and keep how it ended; what surely was not sent gives the key back."""
         attempt = Attempt()
         keys = self.runtime.keys
         try:
             result = await self._in_turn(request, ids, attempt)
         except SendUnknownError:
-            await keys.finish(claim, End.UNKNOWN)
+            await keys.finish(claim, KeyOutcome.UNKNOWN)
             raise
         except StructuredError:
-            await keys.finish(claim, End.NOT_SENT)
+            await keys.finish(claim, KeyOutcome.NOT_SENT)
             raise
         except BaseException:
-            await keys.finish(claim, End.UNKNOWN if attempt.body_began else End.NOT_SENT)
+            await keys.finish(claim, KeyOutcome.UNKNOWN if attempt.body_began else KeyOutcome.NOT_SENT)
             raise
-        await keys.finish(claim, End.SENT, result)
+        await keys.finish(claim, KeyOutcome.SENT, result)
         return result
 
     async def _in_turn(self, request: Request, ids: SendIds, attempt: Attempt) -> SendResult:

@@ -37,7 +37,7 @@ def open_redis(url: str) -> "aioredis.Redis":
 Command = tuple[str | int, ...]
 
 
-class Together:
+class BatchingConnection:
     """Asks in one round trip, on a connection of its own, all that comes up during the one before.
 
     The first, which finds nobody asking, is sent before anything else runs: a mail that begins beside others
@@ -51,7 +51,7 @@ class Together:
         self._asking: asyncio.Task[None] | None = None
         self._leaving = False
 
-    async def ask(self, *command: str | int) -> Any:
+    async def execute(self, *command: str | int) -> Any:
         """Give the answer to one command; raises one of REDIS_ERRORS."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))

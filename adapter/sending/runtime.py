@@ -25,7 +25,7 @@ from adapter.providers.registry import PROVIDERS
 from adapter.sending.access_tokens import StaticTokens, TokenSource
 from adapter.sending.idempotency import IdempotencyKeys
 from adapter.sending.mailboxes import Mailboxes
-from adapter.sending.metrics import Telemetry
+from adapter.sending.metrics import SendMetrics
 from adapter.sending.redis_client import open_redis
 from adapter.settings import Settings
 from adapter.signin.metrics import SignInMetrics
@@ -35,7 +35,7 @@ from controller.features import RolloutFeature, load_features
 log = logging.getLogger("rollout.send")
 
 
-class Gate(Protocol):
+class AsksGate(Protocol):
     """What a send asks: one answer from memory."""
 
     def check(self, feature: str, user_id: str, recipients: tuple[str, ...] = ()) -> GateAnswer: ...
@@ -61,8 +61,8 @@ class Runtime:
 
     settings: Settings
     features: Mapping[str, RolloutFeature]
-    gate: Gate
-    telemetry: Telemetry
+    gate: AsksGate
+    telemetry: SendMetrics
     tokens: dict[str, TokenSource] = field(default_factory=dict)
     _transports: dict[str, Transport] = field(default_factory=dict)
     _own_tokens: list[TokenSource] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Runtime:
         cls,
         settings: Settings | None = None,
         *,
-        gate: Gate | None = None,
+        gate: AsksGate | None = None,
         tokens: Mapping[str, TokenSource] | None = None,
         registry: CollectorRegistry = REGISTRY,
     ) -> AsyncIterator["Runtime"]:
@@ -100,7 +100,7 @@ class Runtime:
         cls,
         settings: Settings | None = None,
         *,
-        gate: Gate | None = None,
+        gate: AsksGate | None = None,
         tokens: Mapping[str, TokenSource] | None = None,
         registry: CollectorRegistry = REGISTRY,
     ) -> "Runtime":
@@ -111,7 +111,7 @@ class Runtime:
             if gate is None:
                 own = RolloutGate.connect(settings.redis_url, features, settings.internal_domains)
                 gate = await stack.enter_async_context(own)
-            runtime = cls(settings, features, gate, Telemetry.of(features, registry), dict(tokens or {}))
+            runtime = cls(settings, features, gate, SendMetrics.of(features, registry), dict(tokens or {}))
             runtime.telemetry.watch(gate, features)
             SignInMetrics.of(registry)
             runtime._make_meters()

@@ -45,7 +45,7 @@ for _name in ("msal.token_cache", "msal.application", "msal.oauth2cli.oauth2", "
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class SignInAttempt:
     """A sign-in that has begun: where the browser goes, and what must stay on the server."""
 
     url: str = field(repr=False)
@@ -68,7 +68,7 @@ class Entra:
         with contextlib.suppress(SignInError):
             self._issuer()
 
-    def begin(self, claims: str | None = None) -> Attempt:
+    def begin(self, claims: str | None = None) -> SignInAttempt:
         """Begin a sign-in with PKCE (S256), state and nonce, all MSAL's; raises SignInError."""
         flow = self._app().initiate_auth_code_flow(
             list(self._settings.scopes),
@@ -78,7 +78,7 @@ class Entra:
             claims_challenge=claims,
         )
         url = flow["auth_uri"] if self.posts_back else _answer_in_query(flow["auth_uri"])
-        return Attempt(url, flow["state"], flow["code_verifier"], flow["nonce"])
+        return SignInAttempt(url, flow["state"], flow["code_verifier"], flow["nonce"])
 
     @property
     def posts_back(self) -> bool:

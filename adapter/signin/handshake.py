@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from adapter.signin.encryption import TokenCipher, UnreadableError
-from adapter.signin.entra import Attempt
+from adapter.signin.entra import SignInAttempt
 from adapter.signin.errors import from_reply
 from adapter.signin.grant import Grant
 from adapter.signin.settings import LINK_TTL_S
@@ -23,7 +23,7 @@ COOKIE = "rollout_signin_"
 _LONGEST = 4096
 
 
-class Refusal(StrEnum):
+class SignInRefusal(StrEnum):
     """Why a step of a sign-in is refused; `REFUSALS` has the sentence for each."""
 
     LINK_INVALID = "LINK_INVALID"
@@ -35,21 +35,21 @@ class Refusal(StrEnum):
     USER_ID_UNUSABLE = "USER_ID_UNUSABLE"
 
 
-REFUSALS: dict[Refusal, str] = {
-    Refusal.LINK_INVALID: "This is not a sign-in link of this service, or it is not complete.",
-    Refusal.LINK_EXPIRED: "This link has expired: a link is good for ten minutes.",
-    Refusal.LINK_USED: "This link was already used: each is good once.",
-    Refusal.CALLBACK_MALFORMED: "Microsoft's answer is not complete.",
-    Refusal.STATE_UNKNOWN: "This sign-in was already finished, or it took longer than ten minutes.",
-    Refusal.OTHER_BROWSER: "This sign-in was begun in another browser, and can only be finished there.",
-    Refusal.USER_ID_UNUSABLE: "user_id must be a text of 1 to 256 printable characters.",
+REFUSALS: dict[SignInRefusal, str] = {
+    SignInRefusal.LINK_INVALID: "This is not a sign-in link of this service, or it is not complete.",
+    SignInRefusal.LINK_EXPIRED: "This link has expired: a link is good for ten minutes.",
+    SignInRefusal.LINK_USED: "This link was already used: each is good once.",
+    SignInRefusal.CALLBACK_MALFORMED: "Microsoft's answer is not complete.",
+    SignInRefusal.STATE_UNKNOWN: "This sign-in was already finished, or it took longer than ten minutes.",
+    SignInRefusal.OTHER_BROWSER: "This sign-in was begun in another browser, and can only be finished there.",
+    SignInRefusal.USER_ID_UNUSABLE: "user_id must be a text of 1 to 256 printable characters.",
 }
 
 
 class RefusedError(Exception):
     """A step that must not go on; nothing was stored."""
 
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: SignInRefusal) -> None:
         super().__init__(REFUSALS[refusal])
         self.refusal = refusal
 
@@ -83,19 +83,19 @@ class Handshake:
         try:
             value = self._cipher.open("link", "", link[:_LONGEST])
         except UnreadableError:
-            raise RefusedError(Refusal.LINK_INVALID) from None
+            raise RefusedError(SignInRefusal.LINK_INVALID) from None
         if value["ends_at"] <= time.time():
-            raise RefusedError(Refusal.LINK_EXPIRED)
+            raise RefusedError(SignInRefusal.LINK_EXPIRED)
         attempt = await self._manager.begin()
         if await self._store.take_once("link", value["id"]) != {"user_id": value["user_id"]}:
-            raise RefusedError(Refusal.LINK_USED)
+            raise RefusedError(SignInRefusal.LINK_USED)
         return await self._keep(value["user_id"], attempt)
 
     async def begin(self, user_id: str) -> Begun:
         """Begin a sign-in for a user; the caller has been authorised otherwise."""
         return await self._keep(user_id, await self._manager.begin())
 
-    async def _keep(self, user_id: str, attempt: Attempt) -> Begun:
+    async def _keep(self, user_id: str, attempt: SignInAttempt) -> Begun:
         browser = secrets.token_urlsafe(32)
         kept = {
             "user_id": user_id,
@@ -113,12 +113,12 @@ class Handshake:
         """
         state, code = answer.get("state", ""), answer.get("code", "")
         if not 8 <= len(state) <= 512 or not (code or answer.get("error")):
-            raise RefusedError(Refusal.CALLBACK_MALFORMED)
+            raise RefusedError(SignInRefusal.CALLBACK_MALFORMED)
         kept = await self._store.take_once("state", state)
         if kept is None:
-            raise RefusedError(Refusal.STATE_UNKNOWN)
+            raise RefusedError(SignInRefusal.STATE_UNKNOWN)
         if not hmac.compare_digest(digest(cookies.get(cookie_name(state), "")), kept["browser"]):
-            raise RefusedError(Refusal.OTHER_BROWSER)
+            raise RefusedError(SignInRefusal.OTHER_BROWSER)
         if not code:
             raise from_reply(answer)
         pair = await self._manager.exchange_code_for_tokens(code, kept["code_verifier"], nonce=kept["nonce"])

@@ -26,7 +26,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MsalResponse:
     """An HTTP answer in the shape that MSAL reads."""
 
     status_code: int
@@ -55,9 +55,9 @@ class EntraHttp:
             headers={"User-Agent": "rollout-controller"},
         )
         self._lock = threading.Lock()
-        self._discovered: dict[str, tuple[float, Answer]] = {}
+        self._discovered: dict[str, tuple[float, MsalResponse]] = {}
 
-    def get(self, url: str, **kwargs: Any) -> Answer:
+    def get(self, url: str, **kwargs: Any) -> MsalResponse:
         """Fetch discovery documents, which are good for a day; errors are never kept."""
         with self._lock:
             until, known = self._discovered.get(url, (0.0, None))
@@ -69,7 +69,7 @@ class EntraHttp:
                 self._discovered[url] = (time.monotonic() + DISCOVERY_TTL_S, answer)
         return answer
 
-    def post(self, url: str, **kwargs: Any) -> Answer:
+    def post(self, url: str, **kwargs: Any) -> MsalResponse:
         return self._request(
             "POST", url, headers=kwargs.get("headers"), params=kwargs.get("params"), data=kwargs.get("data")
         )
@@ -77,7 +77,7 @@ class EntraHttp:
     def close(self) -> None:
         self._client.close()
 
-    def _request(self, method: str, url: str, **kwargs: Any) -> Answer:
+    def _request(self, method: str, url: str, **kwargs: Any) -> MsalResponse:
         try:
             answer = self._exchange(method, url, **kwargs)
             failure = _unusable(answer)
@@ -88,7 +88,7 @@ class EntraHttp:
             raise failure
         return answer
 
-    def _exchange(self, method: str, url: str, **kwargs: Any) -> Answer:
+    def _exchange(self, method: str, url: str, **kwargs: Any) -> MsalResponse:
         ends_at = time.monotonic() + self._timeout_s
         body = bytearray()
         with self._client.stream(method, url, **kwargs) as response:
@@ -96,7 +96,7 @@ class EntraHttp:
                 body += part
                 if len(body) > MAX_BODY_BYTES or time.monotonic() > ends_at:
                     raise httpx.ReadTimeout("the answer takes too long or is too large")
-        return Answer(response.status_code, body.decode("utf-8", "replace"), dict(response.headers))
+        return MsalResponse(response.status_code, body.decode("utf-8", "replace"), dict(response.headers))
 
 
 def _refused(error: Exception) -> SignInError:
@@ -114,7 +114,7 @@ def _refused(error: Exception) -> SignInError:
     return unavailable(f"The sign-in server cannot be reached ({type(error).__name__})")
 
 
-def _unusable(answer: Answer) -> SignInError | None:
+def _unusable(answer: MsalResponse) -> SignInError | None:
     if answer.status_code == 429 or answer.status_code >= 500:
         return unavailable(
             f"The sign-in server answered {answer.status_code}",

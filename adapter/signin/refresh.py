@@ -13,7 +13,7 @@ from adapter.signin.errors import EXPIRED, UNAVAILABLE, SignInError, not_linked,
 from adapter.signin.grant import AccessToken, Grant, TokenPair
 from adapter.signin.metrics import OK, SignInMetrics, outcome_of
 from adapter.signin.settings import SignInSettings
-from adapter.signin.store import Claim, TokenStore
+from adapter.signin.store import RefreshClaim, TokenStore
 
 COMMIT_TRIES_S = (0.0, 0.05, 0.2, 0.5)
 """Waits before each try to write a refreshed grant: losing it costs a refresh, so one hiccup must not."""
@@ -70,7 +70,7 @@ class Refresher:
                 await self._store.unlock(user_id, owner)
             raise
 
-    async def _claimed(self, user_id: str, owner: str, known: str, *, any_new: bool) -> Claim:
+    async def _claimed(self, user_id: str, owner: str, known: str, *, any_new: bool) -> RefreshClaim:
         """Wait until the lock is ours or, with `any_new`, until somebody got a token other than `known`."""
         began_at = time.monotonic()
         while True:

@@ -81,7 +81,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class RefreshClaim:
     """What came of asking for the refresh lock: a new token, the lock with the grant, or neither."""
 
     fresh: AccessToken | None = None
@@ -150,7 +150,9 @@ class TokenStore:
         access_ms, refresh_ms = await self._ask(pipe.execute())
         return max(access_ms, 0) / 1000, max(refresh_ms, 0) / 1000
 
-    async def claim(self, user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool) -> Claim:
+    async def claim(
+        self, user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool
+    ) -> RefreshClaim:
         """Take the refresh lock, unless with `any_new` a token other than `known` (as sealed) is there."""
         keys = [access_key(user_id), refresh_key(user_id), lock_key(user_id)]
         wanted = "others too" if any_new else "our own alone"
@@ -158,8 +160,12 @@ class TokenStore:
         if outcome == "fresh":
             fresh = self._opened(user_id, text).access
             # One that cannot be opened is no token; then it is the known one, and the lock is asked for.
-            return Claim(fresh) if fresh else await self.claim(user_id, owner, ttl_s, text, any_new=any_new)
-        return Claim(sealed_grant=text if outcome == "ours" else None)
+            return (
+                RefreshClaim(fresh)
+                if fresh
+                else await self.claim(user_id, owner, ttl_s, text, any_new=any_new)
+            )
+        return RefreshClaim(sealed_grant=text if outcome == "ours" else None)
 
     async def unlock(self, user_id: str, owner: str) -> None:
         """Give the lock back if it is still ours; an expired one may be somebody else's by now."""

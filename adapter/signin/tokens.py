@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from adapter.checks.message_checks import is_user_id
 from adapter.settings import SettingsError
 from adapter.signin.encryption import TokenCipher
-from adapter.signin.entra import Attempt, Entra
+from adapter.signin.entra import Entra, SignInAttempt
 from adapter.signin.errors import client_config
 from adapter.signin.grant import AccessToken, Grant, TokenPair
 from adapter.signin.metrics import SignInMetrics
@@ -137,7 +137,7 @@ class MicrosoftTokenManager:
             kept_for_s=kept_s,
         )
 
-    async def begin(self, claims: str | None = None) -> Attempt:
+    async def begin(self, claims: str | None = None) -> SignInAttempt:
         """Begin a sign-in: see `Entra.begin`."""
         return await self._in_thread(lambda: self._entra().begin(claims))
 

@@ -13,7 +13,7 @@ from typing import cast
 import httpcore
 import httpx
 
-from adapter.transport.wire import Wires
+from adapter.transport.wire import AsyncioBackend
 
 MAX_CONNECTIONS = 128
 KEEPALIVE_S = 30.0
@@ -33,7 +33,7 @@ class Connections(httpx.AsyncBaseTransport):
     def __init__(self, server: httpx.URL, trust: ssl.SSLContext | None, proxy: httpcore.Proxy | None) -> None:
         self._server = _core_url(server).origin
         self._maker = httpcore.AsyncConnectionPool(
-            ssl_context=trust, proxy=proxy, keepalive_expiry=KEEPALIVE_S, network_backend=Wires()
+            ssl_context=trust, proxy=proxy, keepalive_expiry=KEEPALIVE_S, network_backend=AsyncioBackend()
         )
         """Knows the way there and makes connections; it holds none."""
         self._idle: list[httpcore.AsyncConnectionInterface] = []

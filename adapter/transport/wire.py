@@ -20,7 +20,7 @@ MOST_UNREAD_BYTES = 256 * 1024
 """Replies are small; beyond this the server has to wait until they are read."""
 
 
-class Wires(httpcore.AsyncNetworkBackend):
+class AsyncioBackend(httpcore.AsyncNetworkBackend):
     """Opens connections. Reading and writing are bounded by the caller's deadline, not here."""
 
     async def connect_tcp(
@@ -34,11 +34,11 @@ class Wires(httpcore.AsyncNetworkBackend):
         loop = asyncio.get_running_loop()
         with _connecting():
             async with asyncio.timeout(timeout):
-                _, wire = await loop.create_connection(_Wire, sock=await _first_connected(host, port))
+                _, wire = await loop.create_connection(AsyncioStream, sock=await _first_connected(host, port))
         return wire
 
 
-class _Wire(asyncio.Protocol, httpcore.AsyncNetworkStream):
+class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
     """One connection, as asyncio drives it and as httpcore uses it."""
 
     def __init__(self) -> None:

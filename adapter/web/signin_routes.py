@@ -15,7 +15,7 @@ from starlette.routing import Route
 from adapter.checks.message_checks import is_user_id
 from adapter.settings import Environment
 from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
-from adapter.signin.handshake import Begun, Handshake, Refusal, RefusedError
+from adapter.signin.handshake import Begun, Handshake, RefusedError, SignInRefusal
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
@@ -132,7 +132,7 @@ class _Face:
             body = None
         user_id = body.get("user_id") if isinstance(body, Mapping) else None
         if not is_user_id(user_id):
-            raise RefusedError(Refusal.USER_ID_UNUSABLE)
+            raise RefusedError(SignInRefusal.USER_ID_UNUSABLE)
         return str(user_id)
 
     def _check_bearer(self, request: Request) -> None:
@@ -202,15 +202,15 @@ async def _body(request: Request) -> bytes:
         async for part in request.stream():
             body += part
             if len(body) > _MAX_BODY_BYTES:
-                raise RefusedError(Refusal.CALLBACK_MALFORMED)
+                raise RefusedError(SignInRefusal.CALLBACK_MALFORMED)
     except ClientDisconnect:
-        raise RefusedError(Refusal.CALLBACK_MALFORMED) from None
+        raise RefusedError(SignInRefusal.CALLBACK_MALFORMED) from None
     return bytes(body)
 
 
 async def _form(request: Request) -> str:
     if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        raise RefusedError(Refusal.CALLBACK_MALFORMED)
+        raise RefusedError(SignInRefusal.CALLBACK_MALFORMED)
     return (await _body(request)).decode("utf-8", "replace")
 
 
@@ -218,7 +218,7 @@ def _once_each(text: str) -> dict[str, str]:
     """Read parameters; one that stands twice is an attempt to have two readers see two values."""
     pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
     if len({name for name, _ in pairs}) != len(pairs):
-        raise RefusedError(Refusal.CALLBACK_MALFORMED)
+        raise RefusedError(SignInRefusal.CALLBACK_MALFORMED)
     return dict(pairs)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from controller.alertcheck.cases.oracle import Vector, View
-from controller.alertcheck.cases.provider_alerts import Case
+from controller.alertcheck.cases.oracle import SampleView, Vector
+from controller.alertcheck.cases.provider_alerts import AlertCase
 from controller.alertcheck.cases.provider_expected import ExpectedAlert
 from controller.alertcheck.promtool import Complaint, PromtoolError
 from controller.alertcheck.result import Result
@@ -29,7 +29,7 @@ class Trial:
     expected: Sequence[ExpectedAlert]
     recorded: Mapping[str, Vector]
 
-    def results(self, cases: Sequence[Case]) -> list[Result]:
+    def results(self, cases: Sequence[AlertCase]) -> list[Result]:
         tests = []
         for number, case in enumerate(cases):
             # The number hides in the milliseconds of the times, so that a complaint names its case.
@@ -41,7 +41,7 @@ class Trial:
             return [Result(self.alert, "can be evaluated", passed=False, detail=str(error))]
         return [self._result(number, case, complaints) for number, case in enumerate(cases)]
 
-    def _result(self, number: int, case: Case, complaints: Sequence[Complaint]) -> Result:
+    def _result(self, number: int, case: AlertCase, complaints: Sequence[Complaint]) -> Result:
         every_ms = round(self._every_s(case) * 1000)
         own = [complaint for complaint in complaints if complaint.at_ms % every_ms == number]
         fires = any(firing for _, firing in self._course(case))
@@ -51,7 +51,7 @@ class Trial:
             )
         return Result(self.alert, case.name, not own, worded(own[0] if own else None))
 
-    def _every_s(self, case: Case) -> float:
+    def _every_s(self, case: AlertCase) -> float:
         return case.every * self.setting.scale.window_s
 
     def _check(self, at_s: float, number: int, firing: list[dict[str, Any]]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class Trial:
             "exp_alerts": firing,
         }
 
-    def _course(self, case: Case) -> list[tuple[float, list[dict[str, Any]]]]:
+    def _course(self, case: AlertCase) -> list[tuple[float, list[dict[str, Any]]]]:
         """Give the times worth a check with what must be firing then: around each change, and regularly."""
         step_s = self._every_s(case)
         steps = math.floor(case.samples.end_s / step_s)
@@ -76,11 +76,11 @@ class Trial:
             or bool(states[k]) != bool(states[k + 1])
         ]
 
-    def _states(self, case: Case, steps: int) -> Iterator[list[dict[str, Any]]]:
+    def _states(self, case: AlertCase, steps: int) -> Iterator[list[dict[str, Any]]]:
         """Walk through the evaluations as Prometheus does: pending since, firing when long enough."""
         since: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         for k in range(steps + 1):
-            view = View(case.samples, k * self._every_s(case), self.setting.closed)
+            view = SampleView(case.samples, k * self._every_s(case), self.setting.closed)
             firing, still = [], {}
             for number, alert in enumerate(self.expected):
                 if alert.name != self.alert:
@@ -94,7 +94,7 @@ class Trial:
             yield firing
 
     def _firing(
-        self, alert: ExpectedAlert, labels: dict[str, str], value: float, view: View
+        self, alert: ExpectedAlert, labels: dict[str, str], value: float, view: SampleView
     ) -> dict[str, Any]:
         rule = self._rule(alert.labels)
         texts = {

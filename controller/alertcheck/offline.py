@@ -13,7 +13,7 @@ from controller.alertcheck.cases.counts import count_checks
 from controller.alertcheck.cases.oracle import Vector
 from controller.alertcheck.cases.own_alerts import own_cases
 from controller.alertcheck.cases.own_expected import own_expectations
-from controller.alertcheck.cases.provider_alerts import Case, feature_cases
+from controller.alertcheck.cases.provider_alerts import AlertCase, feature_cases
 from controller.alertcheck.cases.provider_expected import ExpectedAlert, expectations
 from controller.alertcheck.count_tests import evidence_results
 from controller.alertcheck.recorded import recorded_results
@@ -55,7 +55,7 @@ def jobs(setting: Setting) -> Iterator[Job]:
 
 def _alert_jobs(
     setting: Setting,
-    cases: Iterable[Case],
+    cases: Iterable[AlertCase],
     files: tuple[str, ...],
     expected: Sequence[ExpectedAlert],
     recorded: Mapping[str, Vector],

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from controller.alertcheck.cases.oracle import Values, Vector, View
+from controller.alertcheck.cases.oracle import SampleView, Values, Vector
 from controller.alertcheck.cases.scenarios import recorded_worlds
 from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import PromtoolError
@@ -29,7 +29,7 @@ def _in_world(
     setting: Setting, feature: RolloutFeature, expected: Mapping[str, Vector], world: str, samples: Samples
 ) -> list[Result]:
     at_s = samples.end_s - setting.scale.window_s / 2
-    view = View(samples, samples.end_s - setting.scale.window_s, setting.closed)
+    view = SampleView(samples, samples.end_s - setting.scale.window_s, setting.closed)
     wanted = {name: vector(view) for name, vector in expected.items()}
     checks = [
         {"expr": expr, "eval_time": milliseconds(at_s), "exp_samples": [{"labels": "{}", "value": 1}]}

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from controller.alertcheck.cases.oracle import Vector, View
+from controller.alertcheck.cases.oracle import SampleView, Vector
 
 _FIELD = re.compile(
     r"{{\s*(?:\$labels\.(?P<label>\w+)|(?P<value>\$value)|query `(?P<query>[^`]+)` \| "
@@ -15,7 +15,7 @@ _SMALL_PREFIXES = ("", "m", "u", "n", "p")
 
 
 def filled(
-    text: str, value: float, labels: Mapping[str, str], view: View, recorded: Mapping[str, Vector]
+    text: str, value: float, labels: Mapping[str, str], view: SampleView, recorded: Mapping[str, Vector]
 ) -> str:
     """Fill in a template; raises ValueError where it holds something that this does not know."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from controller.config.settings import Settings, load_settings, read_http_url
+from controller.config.settings import ControllerSettings, load_settings, read_http_url
 from controller.features import ConfigError, RolloutFeature, no_feature
 from controller.shared.console import USAGE, fail
 
@@ -24,7 +24,7 @@ def http_url(_: click.Context, __: click.Parameter, text: str | None) -> str | N
         raise click.BadParameter(f"{error}, as in http://127.0.0.1:8003") from error
 
 
-def settings_from(config: Path | None) -> Settings:
+def settings_from(config: Path | None) -> ControllerSettings:
     """Load the settings, or end with exit code 2 and the mistake."""
     try:
         return load_settings(config)
@@ -32,13 +32,13 @@ def settings_from(config: Path | None) -> Settings:
         fail(str(error), USAGE)
 
 
-def feature_named(settings: Settings, name: str) -> RolloutFeature:
+def feature_named(settings: ControllerSettings, name: str) -> RolloutFeature:
     """Give one feature, or end with exit code 2 and the name that was probably meant."""
     if name in settings.features:
         return settings.features[name]
     fail(no_feature(name, settings.features), USAGE)
 
 
-def features_named(settings: Settings, name: str | None) -> Mapping[str, RolloutFeature]:
+def features_named(settings: ControllerSettings, name: str | None) -> Mapping[str, RolloutFeature]:
     """Give the feature of this name, or all of them."""
     return settings.features if name is None else {name: feature_named(settings, name)}

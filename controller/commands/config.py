@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.config.settings import SECRETS, Settings, credential, masked
+from controller.config.settings import SECRETS, ControllerSettings, credential, masked
 from controller.features import read_toml
 from controller.shared.console import examples, json_option, print_json, print_table
 
@@ -48,9 +48,11 @@ def show(config: Path | None, as_json: bool) -> None:
         print_table(("", ""), [(f"  {key}", value) for key, value in asdict(feature).items()])
 
 
-def _rows(settings: Settings) -> list[dict[str, Any]]:
+def _rows(settings: ControllerSettings) -> list[dict[str, Any]]:
     in_file = read_toml(settings.config_path)[1].get("controller", {}) if settings.config_path else {}
-    names = [field.name for field in fields(Settings) if field.name not in {"features", "config_path"}]
+    names = [
+        field.name for field in fields(ControllerSettings) if field.name not in {"features", "config_path"}
+    ]
     return [
         {
             "setting": name,

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
-from controller.demo.story import SCENARIOS, Seen, StoryError, look, tell
-from controller.demo.view import View
+from controller.demo.story import SCENARIOS, StoryError, StoryProgress, look, tell
+from controller.demo.view import StoryView
 from controller.demo.world import World, build
 from controller.sandbox.processes import Processes, StartError
 from controller.sandbox.servers import MissingServerError
@@ -62,8 +62,8 @@ def _run(processes: Processes, scenario: str, *, keep: bool, plain: bool) -> Non
     world = build(processes)
     print_table(("process", "pid", "port"), [(p.name, p.pid, p.port) for p in world.listed])
     console.print(f"watch it at http://{world.settings.listen}/ while it lasts, about a minute")
-    seen = Seen()
-    with View(console) as view:
+    seen = StoryProgress()
+    with StoryView(console) as view:
         for sentence in tell(world, seen, scenario):
             if sentence:
                 view.say(sentence)
@@ -75,7 +75,7 @@ def _run(processes: Processes, scenario: str, *, keep: bool, plain: bool) -> Non
         _keep(world, console)
 
 
-def _summary(seen: Seen, view: View) -> None:
+def _summary(seen: StoryProgress, view: StoryView) -> None:
     kinds = Counter(f"{record['kind']} ({record['reason']})" for record in seen.records)
     sends, failed = seen.measured.get("sends", 0.0), seen.measured.get("failed", 0.0)
     click.echo("")

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.config.settings import Settings
-from controller.doctor.finding import Finding, Verdict, ok
+from controller.config.settings import ControllerSettings
+from controller.doctor.finding import DoctorFinding, DoctorVerdict, ok
 from controller.doctor.prometheus import look_at_prometheus
 from controller.doctor.redis import look_at_redis
 from controller.doctor.surroundings import (
@@ -36,10 +36,12 @@ def doctor(context: click.Context, config: Path | None, as_json: bool) -> None:
             ("", "what", "seen", "do"), [(f.verdict.value, f.subject, f.seen, f.do) for f in findings]
         )
     verdicts = {finding.verdict for finding in findings}
-    context.exit(UNREACHABLE if Verdict.AWAY in verdicts else NO if Verdict.BAD in verdicts else 0)
+    context.exit(
+        UNREACHABLE if DoctorVerdict.AWAY in verdicts else NO if DoctorVerdict.BAD in verdicts else 0
+    )
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: ControllerSettings) -> list[DoctorFinding]:
     """Look at everything, whatever is away."""
     place = settings.config_path or "built-in features, no file"
     return [

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
-from controller.decision.codec import from_plain
+from controller.decision.codec import decode
 from controller.decision.model import REASONS, Finding, Kind, Reason, State
 from controller.decision.record import state_from_dict, verify
 from controller.decision.words import count_text, duration_text, finding_text
@@ -51,7 +51,7 @@ def explain(decision_id: str, again: bool, journal: Path | None, config: Path | 
     raise SystemExit(NO if differences else DONE)
 
 
-def _found(settings: Settings, decision_id: str, journal: Path | None) -> Record:
+def _found(settings: ControllerSettings, decision_id: str, journal: Path | None) -> Record:
     file = settings.journal if settings.journal is not None and settings.journal.exists() else None
     if journal is not None:
         record = _in_file(journal, decision_id)
@@ -64,7 +64,7 @@ def _found(settings: Settings, decision_id: str, journal: Path | None) -> Record
     return record
 
 
-def _in_store(settings: Settings, decision_id: str, *, required: bool) -> Record | None:
+def _in_store(settings: ControllerSettings, decision_id: str, *, required: bool) -> Record | None:
     try:
         return find_record(open_store(settings), settings.features, decision_id)
     except StoreError as error:
@@ -140,7 +140,7 @@ def _why(record: Record) -> list[str]:
         if age is not None
     ]
     said = [f"{measured}; {', '.join(ages)}." if ages else f"{measured}."]
-    return said + [_finding(from_plain(Finding, plain)) for plain in record["findings"]]
+    return said + [_finding(decode(Finding, plain)) for plain in record["findings"]]
 
 
 def _finding(finding: Finding) -> str:

@@ -10,7 +10,7 @@ import click
 
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.journal.sinks import read_file, rotated_files
 from controller.shared.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
@@ -71,7 +71,7 @@ def history(
     )
 
 
-def _from_redis(settings: Settings, feature: str, start: float) -> list[dict[str, Any]]:
+def _from_redis(settings: ControllerSettings, feature: str, start: float) -> list[dict[str, Any]]:
     feature_named(settings, feature)
     try:
         return list(open_store(settings).history(feature, since_ms=int(start * 1000)))
@@ -79,7 +79,9 @@ def _from_redis(settings: Settings, feature: str, start: float) -> list[dict[str
         return _from_files(settings, feature, start, error)
 
 
-def _from_files(settings: Settings, feature: str, since: float, error: StoreError) -> list[dict[str, Any]]:
+def _from_files(
+    settings: ControllerSettings, feature: str, since: float, error: StoreError
+) -> list[dict[str, Any]]:
     """Read the journal's files where Redis is away, and say so."""
     if settings.journal is None:
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)

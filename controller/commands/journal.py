@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, features_named, settings_from
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.decision.record import changed_flags, flags_to_dict
 from controller.decision.record import verify as recompute
 from controller.journal.sinks import read_file, rotated_files
-from controller.journal.verify import broken_links, differences
+from controller.journal.verify import differences, inconsistencies
 from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
 from controller.store.flag_store import Stored, StoreError
 from controller.store.opening import open_store
@@ -50,7 +50,7 @@ def verify(feature: str | None, config: Path | None, as_json: bool) -> None:
         fail(f"{len(rows)} problem(s); see above", NO)
 
 
-def _records_of_files(settings: Settings) -> dict[str, list[dict[str, Any]]]:
+def _records_of_files(settings: ControllerSettings) -> dict[str, list[dict[str, Any]]]:
     """Give the records of the journal's file and of those rotated away from it, by feature."""
     records: dict[str, list[dict[str, Any]]] = {}
     for path in rotated_files(settings.journal) if settings.journal else ():
@@ -62,7 +62,9 @@ def _records_of_files(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     return records
 
 
-def _problems(settings: Settings, name: str, in_file: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _problems(
+    settings: ControllerSettings, name: str, in_file: list[dict[str, Any]]
+) -> Iterator[tuple[str, str]]:
     try:
         store = open_store(settings)
         [stored] = store.read([name])
@@ -70,11 +72,11 @@ def _problems(settings: Settings, name: str, in_file: list[dict[str, Any]]) -> I
     except StoreError as error:
         yield "redis", str(error)
     else:
-        yield from (("stream", problem) for problem in broken_links(in_stream))
+        yield from (("stream", problem) for problem in inconsistencies(in_stream))
         yield from (("stream, file", problem) for problem in differences(in_stream, in_file))
         yield from (("flags", problem) for problem in _other_flags(stored, in_stream or in_file))
         yield from (("stream", problem) for problem in _decided_otherwise(in_stream))
-    yield from (("file", problem) for problem in broken_links([r for r in in_file if not r["dry_run"]]))
+    yield from (("file", problem) for problem in inconsistencies([r for r in in_file if not r["dry_run"]]))
 
 
 def _decided_otherwise(records: list[dict[str, Any]]) -> Iterator[str]:

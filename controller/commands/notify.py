@@ -10,7 +10,7 @@ import click
 
 from controller.commands.common import config_option, settings_from
 from controller.config.receivers import EVENTS, Receiver
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import Flags
 from controller.decision.byhand import by_hand
 from controller.decision.model import Kind, RolloutFeature, State
@@ -72,7 +72,7 @@ def test(receiver: str, event: str, only_print: bool, config: Path | None) -> No
     click.echo(f"{receiver} took a test notice of {event} ({notice.id}).")
 
 
-def _named(settings: Settings, name: str) -> Receiver:
+def _named(settings: ControllerSettings, name: str) -> Receiver:
     for receiver in settings.notify:
         if receiver.name == name:
             return receiver

@@ -13,7 +13,7 @@ import click
 
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.config.settings import Settings, load_settings
+from controller.config.settings import ControllerSettings, load_settings
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import Kind
 from controller.decision.record import snapshot_from
@@ -74,7 +74,7 @@ def _perform(
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
 
 
-def _settings_to_pause(config: Path | None, name: str) -> Settings:
+def _settings_to_pause(config: Path | None, name: str) -> ControllerSettings:
     """Load the settings; a mistake in them does not keep a pause from the Redis that is named beside them."""
     try:
         return load_settings(config)
@@ -90,7 +90,7 @@ def _settings_to_pause(config: Path | None, name: str) -> Settings:
         return replace(settings, features={**settings.features, **_as_recorded(settings, name)})
 
 
-def _as_recorded(settings: Settings, name: str) -> dict[str, RolloutFeature]:
+def _as_recorded(settings: ControllerSettings, name: str) -> dict[str, RolloutFeature]:
     """Give a feature as its newest record has it; nothing where none can be read."""
     try:
         *_, newest = open_store(settings).history(name, newest=10)

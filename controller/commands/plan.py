@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, feature_named, settings_from
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.model import RolloutFeature
 from controller.decision.words import duration_text, share_text
@@ -46,7 +46,7 @@ def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) ->
         _print(chosen, traffic, foretold)
 
 
-def _live(settings: Settings, feature: RolloutFeature) -> float:
+def _live(settings: ControllerSettings, feature: RolloutFeature) -> float:
     """Measure the traffic of all users, or end with exit code 1 or 3 and say what to give instead."""
     source = Recorded(settings.prometheus_url, headers=settings.headers_to_prometheus)
     try:

@@ -10,7 +10,7 @@ import click
 
 from controller.commands.common import config_option, feature_named, http_url, settings_from
 from controller.commands.history import Ago
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.decide import decide
 from controller.decision.model import Decision, Kind, RolloutFeature, Snapshot
@@ -22,7 +22,7 @@ from controller.loop.freezes import open_freeze
 from controller.shared.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table
 from controller.store.record_json import dump
 from controller.whatif.chart import Timeline, clock, page, ticks_a_bin
-from controller.whatif.outcome import Outcome
+from controller.whatif.outcome import RampOutcome
 from controller.whatif.playback import Tick, course
 from controller.whatif.recorded import Recorded, RecordedError
 from controller.whatif.trace import TraceError, read_trace
@@ -32,11 +32,11 @@ Decided = Iterable[tuple[Snapshot, Decision]]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PolicyRun:
     """One policy's way through the ticks."""
 
     policy: str
-    outcome: Outcome
+    outcome: RampOutcome
     timeline: Timeline
     took_s: float
 
@@ -112,7 +112,7 @@ def _from_file(path: Path) -> Sequence[Tick]:
 
 
 def _from_prometheus(
-    settings: Settings, feature: RolloutFeature, since_s: float, url: str | None
+    settings: ControllerSettings, feature: RolloutFeature, since_s: float, url: str | None
 ) -> Sequence[Tick]:
     source = Recorded(url or settings.prometheus_url, headers=settings.headers_to_prometheus)
     try:
@@ -128,10 +128,15 @@ def _from_prometheus(
 
 
 def _run(
-    feature: RolloutFeature, ticks: Sequence[Tick], settings: Settings, *, as_json: bool, drawn: bool
-) -> Run:
+    feature: RolloutFeature,
+    ticks: Sequence[Tick],
+    settings: ControllerSettings,
+    *,
+    as_json: bool,
+    drawn: bool,
+) -> PolicyRun:
     """Decide over all ticks with one policy. Words are made only where they are printed."""
-    run = Run(feature.policy, Outcome(), Timeline(feature, ticks_a_bin(len(ticks))), 0.0)
+    run = PolicyRun(feature.policy, RampOutcome(), Timeline(feature, ticks_a_bin(len(ticks))), 0.0)
     decided = course(
         feature,
         ticks,
@@ -191,7 +196,7 @@ def _print_changes(feature: RolloutFeature, changes: Decided) -> None:
     click.echo()
 
 
-def _print_outcomes(runs: Sequence[Run]) -> None:
+def _print_outcomes(runs: Sequence[PolicyRun]) -> None:
     print_table(
         (
             "policy",
@@ -210,7 +215,7 @@ def _print_outcomes(runs: Sequence[Run]) -> None:
         click.echo(f"{run.policy}: {run.outcome.ticks:,} ticks in {run.took_s:.2f} s ({rate})", err=True)
 
 
-def _outcome_row(run: Run) -> tuple[str, ...]:
+def _outcome_row(run: PolicyRun) -> tuple[str, ...]:
     told = run.outcome.as_dict()
     return (
         run.policy,

@@ -6,7 +6,7 @@ import click
 
 from controller.commands.common import config_option
 from controller.commands.scale import DEFAULT_FOLDER, find_folder, scale_options, settings_and_scale
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.rules.artifacts.dashboards import dashboards
 from controller.rules.artifacts.files import companion_texts
 from controller.rules.check import check_companions, check_folder, promtool_path
@@ -120,7 +120,7 @@ def _print(files: tuple[RuleFile, ...], problems: tuple[Problem, ...]) -> None:
         click.echo(f"{len(files)} files, {series} recorded series, {alerts} alerts: all sound")
 
 
-def _files(settings: Settings, scale: Scale) -> tuple[RuleFile, ...]:
+def _files(settings: ControllerSettings, scale: Scale) -> tuple[RuleFile, ...]:
     try:
         return rule_files(settings.features.values(), scale)
     except ValueError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.daemon.installation import foreign_claims
 from controller.daemon.process import Daemon, ListenError
 from controller.daemon.wiring import assemble
@@ -44,7 +44,7 @@ def run(config: Path | None, dry_run: bool, once: bool, no_adapter: bool, as_jso
         fail(str(error))
 
 
-def _tick_once(settings: Settings, *, dry_run: bool, as_json: bool) -> None:
+def _tick_once(settings: ControllerSettings, *, dry_run: bool, as_json: bool) -> None:
     controller = assemble(settings, dry_run=dry_run).controller
     report = controller.tick()
     if not dry_run:

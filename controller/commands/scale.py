@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from controller.commands.common import settings_from
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.rules.scale import Scale
 from controller.shared.console import fail
 
@@ -29,7 +29,7 @@ def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def settings_and_scale(
     config: Path | None, window_s: float | None, interval_s: float | None, scrape_s: float | None
-) -> tuple[Settings, Scale]:
+) -> tuple[ControllerSettings, Scale]:
     """Load the settings; lengths that are not given as options are theirs."""
     settings = settings_from(config)
     try:

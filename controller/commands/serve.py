@@ -16,12 +16,12 @@ from starlette.routing import Route
 
 from controller.commands.common import config_option, settings_from
 from controller.config.api_tokens import Tokens
-from controller.config.settings import Settings, read_address
+from controller.config.settings import ControllerSettings, read_address
 from controller.daemon.process import MOST_CONNECTIONS, ListenError, listen_on
 from controller.daemon.systemd import notify
 from controller.journal.sinks import set_up_logging
 from controller.shared.console import examples, fail
-from controller.web.middleware import Door
+from controller.web.middleware import RequestGuard
 
 _GRACE_S = 35
 """A send under way may take its whole deadline (ROLLOUT_SEND_DEADLINE_S, 30 s) before the process ends."""
@@ -64,7 +64,7 @@ def serve(config: Path | None, listen: str) -> None:
         fail(f"{listen}: {error}")
 
 
-def sender_app(settings: Settings) -> Starlette:
+def sender_app(settings: ControllerSettings) -> Starlette:
     """Give the application. Raises ValueError where the adapter's settings cannot be used."""
     from controller.cli import adapter_routes, start_adapter  # noqa: PLC0415 - as above
 
@@ -80,7 +80,7 @@ def sender_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[*own, *adapter_routes(tokens.caller)],
         lifespan=lifespan,
-        middleware=[Middleware(Door, per_s=settings.requests_per_s, tokens=tokens)],
+        middleware=[Middleware(RequestGuard, per_s=settings.requests_per_s, tokens=tokens)],
     )
 
 

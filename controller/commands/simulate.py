@@ -12,7 +12,7 @@ from controller.commands.common import config_option, feature_named, settings_fr
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
 from controller.decision.words import count_text, duration_text, share_text
 from controller.shared.console import examples, json_option, print_json, print_table
-from controller.whatif.outcome import Outcome
+from controller.whatif.outcome import RampOutcome
 from controller.whatif.simulate import Traffic, ramp
 
 SHARE = click.FloatRange(0, 1)
@@ -76,7 +76,7 @@ def simulate(
         _print(told)
 
 
-def _told(feature: RolloutFeature, traffic: Traffic, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _told(feature: RolloutFeature, traffic: Traffic, outcomes: Sequence[RampOutcome]) -> dict[str, Any]:
     breached = traffic.error_rate > feature.slo_error_rate_threshold or traffic.slow_share > SLOW_SHARE_LIMIT
     each = [outcome.as_dict() for outcome in outcomes]
     completed = [one["complete_after_s"] for one in each if one["completed"]]

@@ -10,9 +10,9 @@ import click
 
 from controller.commands.common import config_option, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
-from controller.loop.feature_status import standing
+from controller.loop.feature_status import feature_status
 from controller.shared.console import (
     UNREACHABLE,
     examples,
@@ -61,9 +61,9 @@ def status(config: Path | None, server: str | None, watch: bool, as_json: bool) 
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
 
 
-def _standings(store: FlagStore, settings: Settings) -> list[dict[str, Any]]:
+def _standings(store: FlagStore, settings: ControllerSettings) -> list[dict[str, Any]]:
     return [
-        standing(
+        feature_status(
             settings.features[stored.feature],
             stored,
             next(iter(store.history(stored.feature, newest=1)), {}),

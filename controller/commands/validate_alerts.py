@@ -15,7 +15,7 @@ from controller.alertcheck.result import Result, failures, write_junit
 from controller.alertcheck.setting import Setting
 from controller.commands.common import config_option, http_url
 from controller.commands.scale import find_folder, scale_options, settings_and_scale
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.rules.check import promtool_path
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
@@ -99,7 +99,7 @@ def validate_alerts(
     _report(results, time.monotonic() - started, junit, as_json)
 
 
-def _offline(settings: Settings, scale: Scale, folder: Path) -> list[Result]:
+def _offline(settings: ControllerSettings, scale: Scale, folder: Path) -> list[Result]:
     promtool = promtool_path()
     if promtool is None:
         fail("promtool is not on PATH; install prometheus (apt-get install prometheus)", UNREACHABLE)
@@ -111,7 +111,7 @@ def _offline(settings: Settings, scale: Scale, folder: Path) -> list[Result]:
     return [*as_rendered(folder, files), *run_all(setting, _progress)]
 
 
-def _installed(settings: Settings, scale: Scale, url: str) -> list[Result]:
+def _installed(settings: ControllerSettings, scale: Scale, url: str) -> list[Result]:
 
     try:
         return look_at(
@@ -121,7 +121,7 @@ def _installed(settings: Settings, scale: Scale, url: str) -> list[Result]:
         fail(str(error), UNREACHABLE)
 
 
-def _live(settings: Settings, backend: str, evidence: Path | None) -> list[Result]:
+def _live(settings: ControllerSettings, backend: str, evidence: Path | None) -> list[Result]:
     features = list(settings.features.values())
     drawn = settings.features.get("microsoft", features[0]) if evidence else None
     started = time.monotonic()

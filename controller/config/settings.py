@@ -18,13 +18,13 @@ from controller.features import (
     parse_features,
     read_toml,
 )
-from controller.shared.redis_url import SCHEMES, read_home
+from controller.shared.redis_url import SCHEMES, parse_target
 
 DEFAULT_INTERVAL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ControllerSettings:
     """How one controller runs. Lengths of time are seconds; one not given follows from the tick."""
 
     features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
@@ -87,7 +87,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 SECRETS = {"redis_url", "prometheus_token", "prometheus_headers", "api_token"}
 
 
-def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load_settings(config: Path | None = None, environ: Mapping[str, str] | None = None) -> ControllerSettings:
     """Read the file of `--config` or ROLLOUT_CONFIG, then the ROLLOUT_* variables that override it.
 
     Raises ConfigError with the place of the first mistake.
@@ -107,7 +107,7 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] | None 
     for one, other, reason in _wrong_lengths(lengths):
         place = _place(one if one in given else other, env, text, path)
         raise ConfigError(f"{place}: {one} = {lengths[one]:g} is {reason} {other} = {lengths[other]:g}")
-    return Settings(features=features, config_path=path, **lengths)
+    return ControllerSettings(features=features, config_path=path, **lengths)
 
 
 def _refuse_unknown_tables(document: Mapping[str, Any], text: str, path: Path) -> None:
@@ -254,7 +254,7 @@ read_http_url = _url("http", "https")
 
 
 def _redis_url(text: str) -> str:
-    return str(_url(*SCHEMES)(text)) if read_home(text) is None else text.rstrip("/")
+    return str(_url(*SCHEMES)(text)) if parse_target(text) is None else text.rstrip("/")
 
 
 def read_headers(text: str) -> dict[str, str]:
@@ -327,5 +327,5 @@ _READERS: dict[str, Any] = {
     "log_unchanged_holds": _boolean,
 }
 
-if set(_READERS) | {"features", "config_path", "notify"} != {f.name for f in fields(Settings)}:
+if set(_READERS) | {"features", "config_path", "notify"} != {f.name for f in fields(ControllerSettings)}:
     raise TypeError("every setting needs a reader")

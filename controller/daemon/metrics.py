@@ -10,14 +10,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from controller import contract
 from controller.contract import METRIC_LABELS
 from controller.decision.model import Kind
-from controller.loop.tick import Report, Seen
+from controller.loop.tick import FeatureReport, Report
 
 OUTCOMES = ("ok", "standby", "error", "skipped")
 NEIGHBOURS = ("redis", "prometheus", "journal")
 RELOADS = ("ok", "refused")
 
 
-class Telemetry:
+class DaemonMetrics:
     """Gauges and counters of one controller; every child that can be known exists from the start."""
 
     def __init__(
@@ -127,7 +127,7 @@ class Telemetry:
     def clock_stepped(self) -> None:
         self._clock.inc()
 
-    def _note_feature(self, name: str, seen: Seen) -> None:
+    def _note_feature(self, name: str, seen: FeatureReport) -> None:
         self._percent.labels(name).set(seen.flags.rollout_percent)
         self._paused.labels(name).set(seen.flags.paused)
         self._enabled.labels(name).set(seen.flags.enabled)

@@ -19,19 +19,19 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import REGISTRY
 from starlette.routing import BaseRoute
 
-from controller.config.settings import Settings, load_settings
-from controller.daemon.metrics import Telemetry
+from controller.config.settings import ControllerSettings, load_settings
+from controller.daemon.metrics import DaemonMetrics
 from controller.daemon.systemd import notify
 from controller.daemon.wiring import Parts, assemble
 from controller.decision.model import Kind
 from controller.features import ConfigError
 from controller.loop.tick import Report
-from controller.shared.log_on_change import ClockWatch, Troubles
+from controller.shared.log_on_change import ClockWatch, OutageLog
 from controller.store.opening import open_store
 
 if TYPE_CHECKING:
     from controller.notify.delivery import Mailer
-    from controller.web.context import Gate
+    from controller.web.context import EvaluatesGate
 
 _STOP_WITHIN_S = 4.5
 """From the signal to the end, whatever hangs. Ending in the midst of a tick is as safe as being killed."""
@@ -46,7 +46,7 @@ class ListenError(Exception):
 
 
 @dataclass(slots=True)
-class Health:
+class DaemonHealth:
     """What /readyz tells, kept from the last tick."""
 
     interval_s: float
@@ -69,16 +69,16 @@ class Health:
 class Daemon:
     """Ticks in the background until it is told to stop."""
 
-    def __init__(self, settings: Settings, *, dry_run: bool) -> None:
+    def __init__(self, settings: ControllerSettings, *, dry_run: bool) -> None:
         self.settings = settings
-        self.health = Health(settings.interval_s)
+        self.health = DaemonHealth(settings.interval_s)
         self._dry_run = dry_run
         self._parts: Parts = assemble(settings, dry_run=dry_run)
-        self._telemetry = Telemetry(settings.features, REGISTRY)
+        self._telemetry = DaemonMetrics(settings.features, REGISTRY)
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._ticking = threading.Lock()
         self._stopping = threading.Event()
-        self._troubles = Troubles()
+        self._troubles = OutageLog()
         self._log = structlog.get_logger("daemon")
         self._notified = False
         self._reload_asked = False
@@ -101,7 +101,7 @@ class Daemon:
     def run(
         self,
         routes: Sequence[BaseRoute] = (),
-        gate: "Gate | None" = None,
+        gate: "EvaluatesGate | None" = None,
         mailer: "Mailer | None" = None,
         start_adapter: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -167,12 +167,15 @@ class Daemon:
                 self._telemetry.clock_stepped()
                 self._scheduler.modify_job("tick", next_run_time=_now())
 
-    def _server(self, routes: Sequence[BaseRoute], gate: "Gate | None", mailer: "Mailer | None") -> "_Server":
+    def _server(
+        self, routes: Sequence[BaseRoute], gate: "EvaluatesGate | None", mailer: "Mailer | None"
+    ) -> "_Server":
         """Make the HTTP server; open event streams end when it is told to stop, so they do not hold it up."""
-        from controller.web.context import Face  # noqa: PLC0415 - what is served is not needed for a single tick
+        # What is served is not needed for a single tick.
+        from controller.web.context import ServerContext  # noqa: PLC0415
         from controller.web.server import build_app  # noqa: PLC0415
 
-        face = Face(
+        context = ServerContext(
             health=self.health,
             settings=lambda: self.settings,
             store=open_store(self.settings),
@@ -185,7 +188,7 @@ class Daemon:
             on_start=self._on_start,
         )
         config = uvicorn.Config(
-            build_app(face, routes),
+            build_app(context, routes),
             log_config=None,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_graceful_shutdown=1,
@@ -268,9 +271,9 @@ def _troubles(report: Report) -> dict[str, str]:
     return {"redis": report.store_problem, "prometheus": report.source_problem}
 
 
-def _differing(old: Settings, new: Settings) -> list[str]:
+def _differing(old: ControllerSettings, new: ControllerSettings) -> list[str]:
     """Name the settings that a reload leaves as they were."""
-    names = [f.name for f in fields(Settings) if f.name not in {"features", "config_path"}]
+    names = [f.name for f in fields(ControllerSettings) if f.name not in {"features", "config_path"}]
     return [name for name in names if getattr(old, name) != getattr(new, name)]
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.evidence.progress import Lengths
 from controller.evidence.prometheus import PrometheusSource
 from controller.journal.reconcile import Reconciler
@@ -26,7 +26,7 @@ class Parts:
     disagreements: Callable[[], Mapping[str, int]]
 
 
-def open_source(settings: Settings) -> PrometheusSource:
+def open_source(settings: ControllerSettings) -> PrometheusSource:
     return PrometheusSource(
         settings.prometheus_url,
         Lengths(settings.window_s, settings.scrape_s),
@@ -36,7 +36,7 @@ def open_source(settings: Settings) -> PrometheusSource:
     )
 
 
-def assemble(settings: Settings, *, dry_run: bool, log: bool = True) -> Parts:
+def assemble(settings: ControllerSettings, *, dry_run: bool, log: bool = True) -> Parts:
     """Open everything that a daemon needs; without `log` decisions go to the file alone, if there is one."""
     store = open_store(settings, dry_run=dry_run)
     logs: list[Journal] = [LogJournal(unchanged_holds=settings.log_unchanged_holds)] if log else []
@@ -51,13 +51,13 @@ def assemble(settings: Settings, *, dry_run: bool, log: bool = True) -> Parts:
     return Parts(controller, journal, lambda: file.trouble, lambda: reconciler.disagreements)
 
 
-def open_controller(settings: Settings, *, dry_run: bool, journal: Journal) -> Controller:
+def open_controller(settings: ControllerSettings, *, dry_run: bool, journal: Journal) -> Controller:
     """Open a controller that keeps its decisions where it is told, and compares nothing."""
     return _controller(settings, open_store(settings, dry_run=dry_run), journal, None, dry_run=dry_run)
 
 
 def _controller(
-    settings: Settings,
+    settings: ControllerSettings,
     store: FlagStore,
     journal: Journal,
     reconciler: Reconciler | None,
@@ -80,7 +80,7 @@ def _controller(
     )
 
 
-def _lease(settings: Settings, reconciler: Reconciler | None) -> Lease:
+def _lease(settings: ControllerSettings, reconciler: Reconciler | None) -> Lease:
     return RedisLease(
         connect(settings.redis_url, redis_timeout_s(settings)),
         lease_s=settings.lease_s,

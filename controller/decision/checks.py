@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controller.decision.judge import FeatureTests
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
-from controller.decision.ramp import baked_s, safer, same_flags, step_above, step_below
+from controller.decision.ramp import baked_s, most_restrictive, same_flags, step_above, step_below
 
 OUTAGE_SENDS = 20
 OUTAGE_SHARE = 0.5
@@ -17,7 +17,7 @@ CAUSES = {Slo.ERROR_RATE: Reason.SLO_ERROR_RATE, Slo.LATENCY: Reason.SLO_LATENCY
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Assessment:
     """What the checks look at: the snapshot, what its windows added up to, and what that says."""
 
     snapshot: Snapshot
@@ -34,46 +34,46 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class Proposal:
     """What one check decided."""
 
     kind: Kind
     reason: Reason
 
 
-Check = Callable[[Case], Move | None]
+Check = Callable[[Assessment], Proposal | None]
 
 
-def _hold(reason: Reason) -> Move:
-    return Move(Kind.HOLD, reason)
+def _hold(reason: Reason) -> Proposal:
+    return Proposal(Kind.HOLD, reason)
 
 
-def _gone_back(case: Case) -> Move | None:
+def _gone_back(case: Assessment) -> Proposal | None:
     """Pause on flags that went back in time: what was lost may have been a pause. Only a person confirms."""
     flags, newer = case.snapshot.flags, case.snapshot.newer
-    if newer is None or same_flags(flags, safer(flags, newer)):
+    if newer is None or same_flags(flags, most_restrictive(flags, newer)):
         return None
-    return Move(Kind.PAUSE, Reason.CONFLICT)
+    return Proposal(Kind.PAUSE, Reason.CONFLICT)
 
 
-def _flags_unreadable(case: Case) -> Move | None:
+def _flags_unreadable(case: Assessment) -> Proposal | None:
     """Hold on text that cannot be understood, and on a lost key that would otherwise read as 0 % or less."""
     flags = case.snapshot.flags
     lost = flags.missing and flags.enabled and not flags.paused
     return _hold(Reason.FLAGS_UNREADABLE) if flags.unreadable or lost else None
 
 
-def _disabled(case: Case) -> Move | None:
+def _disabled(case: Assessment) -> Proposal | None:
     """Hold while nobody is to be in."""
     return None if case.snapshot.flags.enabled else _hold(Reason.DISABLED)
 
 
-def _paused(case: Case) -> Move | None:
+def _paused(case: Assessment) -> Proposal | None:
     """Hold until a person resumes."""
     return _hold(Reason.PAUSED) if case.snapshot.flags.paused else None
 
 
-def _outage(case: Case) -> Move | None:
+def _outage(case: Assessment) -> Proposal | None:
     """Stop at once when one window shows half of many sends failed."""
     for window in case.windows:
         if window.sends >= OUTAGE_SENDS and window.errors >= OUTAGE_SHARE * window.sends:
@@ -81,7 +81,7 @@ def _outage(case: Case) -> Move | None:
     return None
 
 
-def _breach(case: Case) -> Move | None:
+def _breach(case: Assessment) -> Proposal | None:
     """Stop on what is proven, also by windows of senders that lag behind or of metrics with a problem."""
     breached = [finding for finding in case.findings if finding.verdict is Verdict.BREACHED]
     if not breached:
@@ -90,22 +90,22 @@ def _breach(case: Case) -> Move | None:
     return _stop(case, CAUSES[cause.slo])
 
 
-def _harm_budget(case: Case) -> Move | None:
+def _harm_budget(case: Assessment) -> Proposal | None:
     """Pause when more sends failed at this step than the feature may cost; a person decides on more."""
     budget = case.snapshot.feature.max_failed_sends_per_step
     over = budget is not None and case.state.step_errors > budget and not case.at_zero
-    return Move(Kind.PAUSE, Reason.HARM_BUDGET) if over else None
+    return Proposal(Kind.PAUSE, Reason.HARM_BUDGET) if over else None
 
 
-def _stop(case: Case, reason: Reason) -> Move:
+def _stop(case: Assessment, reason: Reason) -> Proposal:
     """Pause, or step back where the feature asks for it and the plan has a step below."""
     feature = case.snapshot.feature
     back = step_below(feature.steps, case.snapshot.flags.rollout_percent)
     steps_back = feature.on_breach == "step_back" and back is not None
-    return Move(Kind.STEP_BACK if steps_back else Kind.PAUSE, reason)
+    return Proposal(Kind.STEP_BACK if steps_back else Kind.PAUSE, reason)
 
 
-def _metrics(case: Case) -> Move | None:
+def _metrics(case: Assessment) -> Proposal | None:
     """Hold on unusable metrics. At 0 % nothing is measured: only Prometheus and its rules must be there."""
     evidence = case.snapshot.evidence
     if evidence.problem is None:
@@ -114,26 +114,26 @@ def _metrics(case: Case) -> Move | None:
     return None if case.at_zero and not blocks else _hold(evidence.problem)
 
 
-def _complete(case: Case) -> Move | None:
+def _complete(case: Assessment) -> Proposal | None:
     """Hold at the end of the plan, where only harm is still asked about."""
     snapshot = case.snapshot
     at_the_end = snapshot.flags.rollout_percent >= snapshot.feature.steps[-1]
     return _hold(Reason.COMPLETE) if at_the_end else None
 
 
-def _gate_not_converged(case: Case) -> Move | None:
+def _gate_not_converged(case: Assessment) -> Proposal | None:
     """Hold until every sender obeys the flags that were written last."""
     obeyed = case.snapshot.evidence.gate_revision
     lags = obeyed is not None and obeyed < case.snapshot.flags.revision and not case.at_zero
     return _hold(Reason.GATE_NOT_CONVERGED) if lags else None
 
 
-def _frozen(case: Case) -> Move | None:
+def _frozen(case: Assessment) -> Proposal | None:
     """Hold while a freeze window is open."""
     return _hold(Reason.FROZEN) if case.snapshot.frozen else None
 
 
-def _awaiting_approval(case: Case) -> Move | None:
+def _awaiting_approval(case: Assessment) -> Proposal | None:
     """Hold before a step that a person has to approve."""
     feature = case.snapshot.feature
     if not feature.approval_steps:
@@ -143,18 +143,18 @@ def _awaiting_approval(case: Case) -> Move | None:
     return _hold(Reason.AWAITING_APPROVAL) if waits else None
 
 
-def _alert_firing(case: Case) -> Move | None:
+def _alert_firing(case: Assessment) -> Proposal | None:
     """Hold while an alert of this feature is pending or firing."""
     fires = case.snapshot.feature.hold_on_alert and case.snapshot.evidence.alerts
     return _hold(Reason.ALERT_FIRING) if fires else None
 
 
-def _first_step(case: Case) -> Move | None:
+def _first_step(case: Assessment) -> Proposal | None:
     """Leave 0 %, where nothing can be measured and nobody can be harmed."""
-    return Move(Kind.STEP_UP, Reason.FIRST_STEP) if case.at_zero else None
+    return Proposal(Kind.STEP_UP, Reason.FIRST_STEP) if case.at_zero else None
 
 
-def _unproven(case: Case) -> Move | None:
+def _unproven(case: Assessment) -> Proposal | None:
     """Hold while any SLO is not proven met; say whether it is silence or only too little so far."""
     if all(finding.verdict is Verdict.MET for finding in case.findings):
         return None
@@ -163,7 +163,7 @@ def _unproven(case: Case) -> Move | None:
     return _hold(Reason.NO_TRAFFIC if silent else Reason.GATHERING_EVIDENCE)
 
 
-def _baking(case: Case) -> Move | None:
+def _baking(case: Assessment) -> Proposal | None:
     """Hold until the step has lasted its bake time."""
     early = baked_s(case.snapshot.evidence, case.state) < case.snapshot.feature.bake_s
     return _hold(Reason.BAKING) if early else None

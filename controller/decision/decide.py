@@ -8,18 +8,18 @@ never step past the plan, up without fresh evidence, or up at all against a pers
 from dataclasses import replace
 
 from controller.contract import Flags
-from controller.decision.checks import CHECKS, Case, Move
-from controller.decision.judge import feature_tests, weigh, with_needed
+from controller.decision.checks import CHECKS, Assessment, Proposal
+from controller.decision.judge import add_windows, feature_tests, with_needed
 from controller.decision.model import Decision, Kind, Reason, Snapshot, State
 from controller.decision.policies import POLICIES
 from controller.decision.ramp import (
-    begin_anew,
+    anchor_to_source_clock,
+    apply_flag_changes,
     begin_ramp,
     begin_step,
-    followed,
     is_open,
-    placed,
-    safer,
+    most_restrictive,
+    reset_tests,
     step_above,
     step_below,
 )
@@ -28,31 +28,31 @@ from controller.decision.words import in_words
 
 def decide(snapshot: Snapshot) -> Decision:
     """Decide one feature, with the reason in words and what is still needed."""
-    case = case_of(snapshot)
+    case = assess(snapshot)
     findings = with_needed(case.findings, case.tests, case.state)
-    return in_words(snapshot, settle(case), findings, case.state)
+    return in_words(snapshot, decide_bare(case), findings, case.state)
 
 
-def case_of(snapshot: Snapshot) -> Case:
+def assess(snapshot: Snapshot) -> Assessment:
     """Follow the flags, weigh the windows that still count, and let the policy judge."""
     tests = feature_tests(snapshot.feature, snapshot.window_s)
-    state, counts = followed(snapshot)
+    state, counts = apply_flag_changes(snapshot)
     windows = snapshot.evidence.windows if counts and is_open(snapshot.flags) else ()
-    state = weigh(tests, state, windows, snapshot.evidence)
+    state = add_windows(tests, state, windows, snapshot.evidence)
     findings = POLICIES[snapshot.feature.policy](tests, state, windows)
-    return Case(snapshot, state, windows, findings, tests)
+    return Assessment(snapshot, state, windows, findings, tests)
 
 
-def settle(case: Case) -> Decision:
+def decide_bare(case: Assessment) -> Decision:
     """Decide without words: the first check that has an answer."""
     for check in CHECKS:
         move = check(case)
         if move is not None:
             return _carried_out(case, move)
-    return _carried_out(case, Move(Kind.STEP_UP, Reason.HEALTHY))
+    return _carried_out(case, Proposal(Kind.STEP_UP, Reason.HEALTHY))
 
 
-def overruled(snapshot: Snapshot, decision: Decision, reason: Reason) -> Decision:
+def rejected_write(snapshot: Snapshot, decision: Decision, reason: Reason) -> Decision:
     """Give what stands when a decision could not be written: a hold that changes nothing."""
     return Decision(
         kind=Kind.HOLD,
@@ -64,7 +64,7 @@ def overruled(snapshot: Snapshot, decision: Decision, reason: Reason) -> Decisio
     )
 
 
-def _carried_out(case: Case, move: Move) -> Decision:
+def _carried_out(case: Assessment, move: Proposal) -> Decision:
     """Clamp the move to one step on the plan, and keep the books of what begins anew."""
     snapshot = case.snapshot
     flags = _flags_after(case, move)
@@ -75,10 +75,10 @@ def _carried_out(case: Case, move: Move) -> Decision:
     return Decision(kind=move.kind, reason=move.reason, flags=flags, state=state, findings=case.findings)
 
 
-def _flags_after(case: Case, move: Move) -> Flags:
+def _flags_after(case: Assessment, move: Proposal) -> Flags:
     flags, steps = case.snapshot.flags, case.snapshot.feature.steps
     if move.kind is Kind.PAUSE and case.snapshot.newer is not None:
-        return safer(flags, case.snapshot.newer)
+        return most_restrictive(flags, case.snapshot.newer)
     if move.kind is Kind.PAUSE:
         return replace(flags, paused=True)
     if move.kind is Kind.STEP_UP:
@@ -90,20 +90,20 @@ def _flags_after(case: Case, move: Move) -> Flags:
     return flags
 
 
-def _state_after(case: Case, move: Move, flags: Flags) -> State:
+def _state_after(case: Assessment, move: Proposal, flags: Flags) -> State:
     snapshot, state = case.snapshot, case.state
     if move.kind is Kind.STEP_UP and case.at_zero:
         begun = begin_ramp(state, snapshot.feature, flags, snapshot.now, snapshot.config_hash)
     elif move.kind is Kind.STEP_UP:
         begun = begin_step(state, snapshot.feature, flags, snapshot.now)
     elif move.kind is Kind.STEP_BACK:
-        begun = begin_anew(state, snapshot.feature, flags, snapshot.now)
+        begun = reset_tests(state, snapshot.feature, flags, snapshot.now)
     else:
         return state if state.flags == flags else replace(state, flags=flags)
-    return placed(begun, snapshot.evidence)
+    return anchor_to_source_clock(begun, snapshot.evidence)
 
 
-def _held_since(snapshot: Snapshot, move: Move) -> float:
+def _held_since(snapshot: Snapshot, move: Proposal) -> float:
     """Since when nothing was done; 0 when something is done now."""
     if move.kind is not Kind.HOLD:
         return 0.0

@@ -60,7 +60,7 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
     return tests
 
 
-def weigh(tests: FeatureTests, state: State, windows: tuple[Window, ...], evidence: Evidence) -> State:
+def add_windows(tests: FeatureTests, state: State, windows: tuple[Window, ...], evidence: Evidence) -> State:
     """Add windows to the tests and the counts, and say up to when all is judged.
 
     Only a converged window of metrics without a problem proves health.

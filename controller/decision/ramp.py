@@ -31,7 +31,7 @@ def same_flags(one: Flags, other: Flags) -> bool:
     )
 
 
-def safer(one: Flags, other: Flags) -> Flags:
+def most_restrictive(one: Flags, other: Flags) -> Flags:
     """Give flags that let nobody in whom either of the two keeps out, paused; with the first's revision."""
     return replace(
         one,
@@ -42,7 +42,7 @@ def safer(one: Flags, other: Flags) -> Flags:
     )
 
 
-def followed(snapshot: Snapshot) -> tuple[State, bool]:
+def apply_flag_changes(snapshot: Snapshot) -> tuple[State, bool]:
     """Give the state after what happened outside since it was written, and whether these windows count.
 
     Tests that began anew are placed on the source's clock as soon as that is known. What this snapshot
@@ -55,7 +55,7 @@ def followed(snapshot: Snapshot) -> tuple[State, bool]:
     else:
         state = with_flags(state, snapshot.feature, snapshot.flags, snapshot.now)
     if state.unplaced:
-        return placed(state, snapshot.evidence), False
+        return anchor_to_source_clock(state, snapshot.evidence), False
     unmeasured_s = snapshot.evidence.unmeasured_s
     if unmeasured_s:
         state = replace(state, counted_from=state.counted_from + unmeasured_s)
@@ -73,7 +73,7 @@ def with_flags(state: State, feature: RolloutFeature, flags: Flags, now: float) 
         return begin_ramp(state, feature, flags, now, state.config_hash)
     reopened = old.paused and not flags.paused
     if reopened or old.enabled != flags.enabled or old.internal_only != flags.internal_only:
-        return begin_anew(state, feature, flags, now)
+        return reset_tests(state, feature, flags, now)
     if old.rollout_percent != flags.rollout_percent:
         return begin_step(state, feature, flags, now)
     return replace(state, flags=flags)
@@ -90,10 +90,10 @@ def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, 
         held_since=state.held_since,
         approved_percent=0.0 if changed else state.approved_percent,
     )
-    return begin_anew(fresh, feature, flags, now)
+    return reset_tests(fresh, feature, flags, now)
 
 
-def begin_anew(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
+def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
     """Begin every test anew, the late-change test too; that spends its share of alpha again."""
     emptied = replace(state, error_rate=SloState(), latency=SloState())
     spent = LATE_SHARE * feature.alpha if is_open(flags) else 0.0
@@ -125,7 +125,7 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
     )
 
 
-def placed(state: State, evidence: Evidence) -> State:
+def anchor_to_source_clock(state: State, evidence: Evidence) -> State:
     """Place the tests' start on the source's clock: windows that began before this instant do not count."""
     if evidence.problem is Reason.METRICS_UNREACHABLE:
         return state

@@ -5,8 +5,8 @@ from typing import Any, TypeGuard
 
 from controller.contract import FLAG_NAMES, Flags
 from controller.decision.byhand import by_hand, external_change
-from controller.decision.codec import from_plain, to_plain
-from controller.decision.decide import decide, overruled
+from controller.decision.codec import decode, encode
+from controller.decision.decide import decide, rejected_write
 from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
@@ -48,10 +48,10 @@ def record_of(
         "detail": decision.detail,
         "from": flags_to_dict(before),
         "to": flags_to_dict(decision.flags),
-        "findings": list(to_plain(decision.findings)),
+        "findings": list(encode(decision.findings)),
         "more_sends": decision.more_sends,
         "more_s": decision.more_s,
-        "evidence": to_plain(snapshot.evidence),
+        "evidence": encode(snapshot.evidence),
         "state_before": state_to_dict(snapshot.state) if state_before is None else state_before,
         "approved_percent": decision.state.approved_percent,
         "actor": actor,
@@ -61,11 +61,11 @@ def record_of(
         "epoch": epoch,
         "revision": revision,
         "config_hash": snapshot.config_hash,
-        "config": to_plain(snapshot.feature) if config is None else config,
-        "flags_read": to_plain(snapshot.flags),
+        "config": encode(snapshot.feature) if config is None else config,
+        "flags_read": encode(snapshot.flags),
         "window_s": snapshot.window_s,
         "frozen": snapshot.frozen,
-        "newer": to_plain(snapshot.newer),
+        "newer": encode(snapshot.newer),
     }
 
 
@@ -117,14 +117,14 @@ def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
     evidence = record["evidence"]
     return Snapshot(
         now=float(record["at"]),
-        feature=from_plain(RolloutFeature, record["config"]),
-        flags=from_plain(Flags, record["flags_read"]),
-        evidence=Evidence(now=0.0) if evidence is None else from_plain(Evidence, evidence),
+        feature=decode(RolloutFeature, record["config"]),
+        flags=decode(Flags, record["flags_read"]),
+        evidence=Evidence(now=0.0) if evidence is None else decode(Evidence, evidence),
         state=state_from_dict(record["state_before"]),
         config_hash=record["config_hash"],
         window_s=float(record["window_s"] or 0.0),
         frozen=record["frozen"],
-        newer=from_plain(Flags, record["newer"]) if record.get("newer") else None,
+        newer=decode(Flags, record["newer"]) if record.get("newer") else None,
     )
 
 
@@ -142,7 +142,7 @@ def decided_again(record: Mapping[str, Any]) -> Decision:
     decision = decide(snapshot)
     reason = Reason(record["reason"])
     refused = reason in NOT_WRITTEN and kind is Kind.HOLD
-    return overruled(snapshot, decision, reason) if refused else decision
+    return rejected_write(snapshot, decision, reason) if refused else decision
 
 
 def _by_hand_again(kind: Kind, snapshot: Snapshot, record: Mapping[str, Any]) -> Decision:
@@ -163,7 +163,7 @@ def verify(record: Mapping[str, Any]) -> list[str]:
         "detail": again.detail,
         "more_sends": again.more_sends,
         "more_s": again.more_s,
-        "findings": list(to_plain(again.findings)),
+        "findings": list(encode(again.findings)),
         "approved_percent": again.state.approved_percent,
     }
     return [
@@ -209,10 +209,10 @@ def changed_flags(record: Mapping[str, Any]) -> bool:
 
 def state_to_dict(state: State) -> dict[str, Any]:
     """Give the state as plain JSON values."""
-    plain: dict[str, Any] = to_plain(state)
+    plain: dict[str, Any] = encode(state)
     return plain
 
 
 def state_from_dict(plain: Mapping[str, Any]) -> State:
     """Read the state again; what an older version did not write takes its default."""
-    return from_plain(State, plain)
+    return decode(State, plain)

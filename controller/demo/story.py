@@ -33,7 +33,7 @@ class StoryError(Exception):
 
 
 @dataclass(slots=True)
-class Seen:
+class StoryProgress:
     """What the demo has seen so far."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -127,7 +127,7 @@ def void(_: object) -> None:
     """Take a value and do nothing with it."""
 
 
-def look(world: World, seen: Seen) -> None:
+def look(world: World, seen: StoryProgress) -> None:
     """Take in the records written since the last look, and the figures as they stand."""
     known = {record["id"] for record in seen.records[-50:]}
     newest = world.store.history(_FEATURE, newest=20)
@@ -138,7 +138,7 @@ def look(world: World, seen: Seen) -> None:
         return
 
 
-def tell(world: World, seen: Seen, scenario: str) -> Iterator[str]:
+def tell(world: World, seen: StoryProgress, scenario: str) -> Iterator[str]:
     """Tell one story; each sentence is yielded when it happens, "" when nothing did.
 
     Raises StoryError when it does not end in time or not as it should.
@@ -155,13 +155,13 @@ def tell(world: World, seen: Seen, scenario: str) -> Iterator[str]:
     yield "every user is in"
 
 
-def _settled(seen: Seen) -> bool:
+def _settled(seen: StoryProgress) -> bool:
     """Whether evidence is being counted at this step, so that the story's fault meets a running test."""
     last = seen.last
     return last["kind"] == "hold" and any(finding["n"] > 0 for finding in last["findings"])
 
 
-def _go_wrong(world: World, seen: Seen, trouble: Trouble, by: float) -> Iterator[str]:
+def _go_wrong(world: World, seen: StoryProgress, trouble: Trouble, by: float) -> Iterator[str]:
     seen.fault_at, seen.failed_at_fault = time.time(), seen.measured.get("failed", 0.0)
     trouble.begin(world)
     yield f"FAULT: {trouble.says}"
@@ -181,7 +181,9 @@ def _go_wrong(world: World, seen: Seen, trouble: Trouble, by: float) -> Iterator
         yield f"{OPERATOR} resumes; this step is proven anew"
 
 
-def _climb(world: World, seen: Seen, come: Callable[[], bool], by: float, what: str) -> Iterator[str]:
+def _climb(
+    world: World, seen: StoryProgress, come: Callable[[], bool], by: float, what: str
+) -> Iterator[str]:
     """Wait for a step. A pause that is not in the story (by hand, or on a machine that is too busy) is
     answered by the demo's operator after a while, as a person would.
     """
@@ -201,7 +203,7 @@ def _past(until: float) -> bool:
     return time.monotonic() > until
 
 
-def _wait(seen: Seen, come: Callable[[], bool], by: float, what: str) -> Iterator[str]:
+def _wait(seen: StoryProgress, come: Callable[[], bool], by: float, what: str) -> Iterator[str]:
     while not (seen.records and come()):
         if time.monotonic() > by:
             raise StoryError(f"{what} did not come in {_LIMIT_S:g} s; last was {seen.reason or 'nothing'}")

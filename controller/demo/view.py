@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.contract import format_percent
-from controller.demo.story import Seen
+from controller.demo.story import StoryProgress
 
 _LINES = 14
 _QUIET_S = 5.0
 
 
-class View:
+class StoryView:
     """Shows the newest state, and every decision and event once."""
 
     def __init__(self, console: Console) -> None:
@@ -53,7 +53,7 @@ class View:
         self._console.print(line, soft_wrap=True)
         self._quiet_since = time.monotonic()
 
-    def refresh(self, seen: Seen) -> None:
+    def refresh(self, seen: StoryProgress) -> None:
         """Show what is new: each change at once; on a terminal the panel, elsewhere a line now and then."""
         for record in seen.records[self._told :]:
             what = (record["kind"], record["reason"])
@@ -77,11 +77,11 @@ def _style(kind: str) -> str:
     return {"step_up": "green", "pause": "bold red", "hold": "default"}.get(kind, "yellow")
 
 
-def _numbers(seen: Seen) -> str:
+def _numbers(seen: StoryProgress) -> str:
     return f"{format_percent(seen.percent):>5} %  {_traffic(seen)}, {_evidence(seen)}"
 
 
-def _traffic(seen: Seen) -> str:
+def _traffic(seen: StoryProgress) -> str:
     m = seen.measured
     return (
         f"{m.get('rate', 0):.0f} sends/s, error rate {100 * m.get('error_ratio', 0):.1f} %, "
@@ -93,7 +93,7 @@ def _ms(seconds: float) -> str:
     return "unknown" if math.isnan(seconds) else f"{1000 * seconds:.0f} ms"
 
 
-def _evidence(seen: Seen) -> str:
+def _evidence(seen: StoryProgress) -> str:
     findings = seen.last.get("findings") or []
     shares = [f"{f['slo']} {_share(f['evidence_for_health'], f['health_needed'])}" for f in findings]
     return "proof of health: " + (", ".join(shares) or "none")
@@ -103,7 +103,7 @@ def _share(evidence: float, needed: float) -> str:
     return f"{100 * min(max(evidence / needed, 0), 1):.0f} %"
 
 
-def _panel(seen: Seen) -> Panel:
+def _panel(seen: StoryProgress) -> Panel:
     table = Table.grid(padding=(0, 2))
     table.add_row(
         "rollout_percent", ProgressBar(total=100, completed=seen.percent, width=40), f"{seen.percent:g} %"

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_api_client import PrometheusConnect
 from urllib3.util.retry import Retry
 
-from controller.config.settings import Settings, load_settings
+from controller.config.settings import ControllerSettings, load_settings
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
@@ -46,7 +46,7 @@ class World:
     """Everything that runs, and the few things that the story does to it."""
 
     processes: Processes
-    settings: Settings
+    settings: ControllerSettings
     store: RedisFlagStore
     graph_url: str
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class DoctorVerdict(StrEnum):
     """How one thing is."""
 
     OK = "ok"
@@ -17,11 +17,11 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One line."""
 
     subject: str
-    verdict: Verdict
+    verdict: DoctorVerdict
     seen: str
     do: str = ""
 
@@ -29,26 +29,26 @@ class Finding:
         return {"subject": self.subject, "verdict": self.verdict, "seen": self.seen, "do": self.do}
 
 
-def ok(subject: str, seen: str) -> Finding:
-    return Finding(subject, Verdict.OK, seen)
+def ok(subject: str, seen: str) -> DoctorFinding:
+    return DoctorFinding(subject, DoctorVerdict.OK, seen)
 
 
-def note(subject: str, seen: str, do: str = "") -> Finding:
-    return Finding(subject, Verdict.NOTE, seen, do)
+def note(subject: str, seen: str, do: str = "") -> DoctorFinding:
+    return DoctorFinding(subject, DoctorVerdict.NOTE, seen, do)
 
 
-def bad(subject: str, seen: str, do: str) -> Finding:
-    return Finding(subject, Verdict.BAD, seen, do)
+def bad(subject: str, seen: str, do: str) -> DoctorFinding:
+    return DoctorFinding(subject, DoctorVerdict.BAD, seen, do)
 
 
-def away(subject: str, seen: str, do: str) -> Finding:
-    return Finding(subject, Verdict.AWAY, seen, do)
+def away(subject: str, seen: str, do: str) -> DoctorFinding:
+    return DoctorFinding(subject, DoctorVerdict.AWAY, seen, do)
 
 
-def until_away(looks: Iterable[Callable[[], Iterator[Finding]]]) -> Iterator[Finding]:
+def until_away(looks: Iterable[Callable[[], Iterator[DoctorFinding]]]) -> Iterator[DoctorFinding]:
     """Look at one thing after the other, and at nothing more of a server that is away."""
     for look in looks:
         for finding in look():
             yield finding
-            if finding.verdict is Verdict.AWAY:
+            if finding.verdict is DoctorVerdict.AWAY:
                 return

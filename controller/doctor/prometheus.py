@@ -7,9 +7,9 @@ from typing import Any
 
 import requests
 
-from controller.config.settings import Settings, shown
+from controller.config.settings import ControllerSettings, shown
 from controller.contract import EVIDENCE_LATENCY_BUCKET, SENDER_JOB
-from controller.doctor.finding import Finding, away, bad, note, ok, until_away
+from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_away
 from controller.evidence.session import AnswerError, BoundedSession
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
@@ -20,7 +20,7 @@ _CLOCK_S = 2.0
 class Prometheus:
     """Asks Prometheus's API; raises OSError or ValueError for an answer that cannot be used."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ControllerSettings) -> None:
         self._settings = settings
         self._session = BoundedSession(settings.headers_to_prometheus)
 
@@ -45,7 +45,7 @@ class Prometheus:
         return found
 
 
-def look_at_prometheus(settings: Settings) -> Iterator[Finding]:
+def look_at_prometheus(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     """Give the findings about Prometheus and what it measures."""
     prometheus = Prometheus(settings)
     looks = [
@@ -60,7 +60,7 @@ def look_at_prometheus(settings: Settings) -> Iterator[Finding]:
         yield away("prometheus", f"{error}", "check prometheus_url")
 
 
-def _server(prometheus: Prometheus) -> Iterator[Finding]:
+def _server(prometheus: Prometheus) -> Iterator[DoctorFinding]:
     try:
         before = time.time()
         theirs = float(prometheus.get("query", query="time()")["result"][1])
@@ -81,7 +81,7 @@ def _server(prometheus: Prometheus) -> Iterator[Finding]:
         yield bad("prometheus clock", seen, "synchronise both machines' clocks (chrony)")
 
 
-def _rules(prometheus: Prometheus, settings: Settings) -> Iterator[Finding]:
+def _rules(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[DoctorFinding]:
     scale = Scale.of(settings.window_s, settings.window_s, settings.scrape_s)
     files = rule_files(settings.features.values(), scale)
     wanted = {rule.name for file in files for rule in file.recordings}
@@ -104,7 +104,7 @@ def _rules(prometheus: Prometheus, settings: Settings) -> Iterator[Finding]:
         yield ok("rules", f"{len(wanted)} recorded series are loaded")
 
 
-def _targets(prometheus: Prometheus) -> Iterator[Finding]:
+def _targets(prometheus: Prometheus) -> Iterator[DoctorFinding]:
     up = {
         entry["metric"].get("instance", "?"): entry["value"][1] == "1"
         for entry in prometheus.query(f'up{{job="{SENDER_JOB}"}}')
@@ -118,7 +118,7 @@ def _targets(prometheus: Prometheus) -> Iterator[Finding]:
         yield ok("senders", f"{len(up)} answer")
 
 
-def _buckets(prometheus: Prometheus, settings: Settings) -> Iterator[Finding]:
+def _buckets(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[DoctorFinding]:
     for feature in settings.features.values():
         selector = f'provider="{feature.provider}",action="{feature.action}"'
         edges = {

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import redis
 
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, applied_key, decisions_key
-from controller.doctor.finding import Finding, away, bad, note, ok, until_away
+from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_away
 from controller.shared.redis_pool import key_prefix
 from controller.store.flag_store import StoreError
 from controller.store.redis_store import RedisFlagStore, connect
@@ -20,7 +20,7 @@ _TIMEOUT_S = 2.0
 _TRIAL = "redis.call('SET', KEYS[1], '1') return redis.call('DEL', KEYS[1])"
 
 
-def look_at_redis(settings: Settings) -> Iterator[Finding]:
+def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     """Give the findings about Redis and the flags in it."""
     client = connect(settings.redis_url, _TIMEOUT_S)
     yield from until_away(
@@ -36,7 +36,7 @@ def look_at_redis(settings: Settings) -> Iterator[Finding]:
     )
 
 
-def _server(client: "redis.Redis") -> Iterator[Finding]:
+def _server(client: "redis.Redis") -> Iterator[DoctorFinding]:
     try:
         info = cast("Mapping[str, Any]", client.info())
     except (redis.RedisError, OSError) as error:
@@ -56,7 +56,7 @@ def _server(client: "redis.Redis") -> Iterator[Finding]:
         yield from _cluster(client)
 
 
-def _cluster(client: "redis.Redis") -> Iterator[Finding]:
+def _cluster(client: "redis.Redis") -> Iterator[DoctorFinding]:
     if not key_prefix(client):
         fix = "write redis_url as redis+cluster://HOST:PORT,HOST:PORT/NAME"
         yield away("redis cluster", "a node of a cluster, asked for keys without a hash tag", fix)
@@ -72,7 +72,7 @@ def _cluster(client: "redis.Redis") -> Iterator[Finding]:
         yield bad("redis cluster", "cluster_state is not ok", "ask CLUSTER INFO and CLUSTER NODES why")
 
 
-def _persistence(client: "redis.Redis") -> Iterator[Finding]:
+def _persistence(client: "redis.Redis") -> Iterator[DoctorFinding]:
     append, save = _configured(client, "appendonly"), _configured(client, "save")
     if append is None and save is None:
         yield note("redis persistence", "CONFIG is not allowed", "see to it that appendonly is yes")
@@ -86,7 +86,7 @@ def _persistence(client: "redis.Redis") -> Iterator[Finding]:
         yield bad("redis persistence", "none", "set appendonly yes: a restart closes every feature")
 
 
-def _memory(client: "redis.Redis") -> Iterator[Finding]:
+def _memory(client: "redis.Redis") -> Iterator[DoctorFinding]:
     policy, limit = _configured(client, "maxmemory-policy"), _configured(client, "maxmemory")
     if policy is None:
         yield note("redis eviction", "CONFIG is not allowed", "see to it that maxmemory-policy is noeviction")
@@ -97,7 +97,7 @@ def _memory(client: "redis.Redis") -> Iterator[Finding]:
         yield bad("redis eviction", seen, "set maxmemory-policy noeviction: an evicted flag closes a feature")
 
 
-def _clock(client: "redis.Redis") -> Iterator[Finding]:
+def _clock(client: "redis.Redis") -> Iterator[DoctorFinding]:
     before = time.time()
     seconds, micros = client.time()
     ahead_s = seconds + micros / 1e6 - (before + time.time()) / 2
@@ -108,7 +108,7 @@ def _clock(client: "redis.Redis") -> Iterator[Finding]:
         yield bad("redis clock", seen, "synchronise both machines' clocks (chrony)")
 
 
-def _writable(client: "redis.Redis") -> Iterator[Finding]:
+def _writable(client: "redis.Redis") -> Iterator[DoctorFinding]:
     """Try what the controller needs, on keys and a channel that nobody uses."""
     feature = "rollout-doctor"
     try:
@@ -121,7 +121,7 @@ def _writable(client: "redis.Redis") -> Iterator[Finding]:
     yield ok("redis rights", "may read, write, run scripts and publish")
 
 
-def _epoch(client: "redis.Redis") -> Iterator[Finding]:
+def _epoch(client: "redis.Redis") -> Iterator[DoctorFinding]:
     try:
         epoch = client.get(key_prefix(client) + EPOCH_KEY)
     except redis.RedisError as error:
@@ -133,7 +133,7 @@ def _epoch(client: "redis.Redis") -> Iterator[Finding]:
         yield ok("leader epoch", str(epoch))
 
 
-def _features(client: "redis.Redis", settings: Settings) -> Iterator[Finding]:
+def _features(client: "redis.Redis", settings: ControllerSettings) -> Iterator[DoctorFinding]:
     try:
         stored = RedisFlagStore(client).read(list(settings.features))
     except StoreError as error:

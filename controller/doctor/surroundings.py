@@ -9,15 +9,15 @@ from pathlib import Path
 
 import httpx
 
-from controller.config.settings import Settings
-from controller.doctor.finding import Finding, away, bad, note, ok
+from controller.config.settings import ControllerSettings
+from controller.doctor.finding import DoctorFinding, away, bad, note, ok
 
 _TIMEOUT_S = 5.0
 UNITS = ("rollout-controller.service", "rollout-sender.service")
 _SYSTEMD_RUNS = Path("/run/systemd/system")
 
 
-def look_at_journal(settings: Settings) -> Iterator[Finding]:
+def look_at_journal(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     path = settings.journal
     if path is None:
         yield note("journal file", "none is configured", "set journal: then a lost Redis loses no decision")
@@ -33,7 +33,7 @@ def look_at_journal(settings: Settings) -> Iterator[Finding]:
         yield ok("journal file", f"{path}, {free >> 30} GiB free")
 
 
-def look_at_daemon(settings: Settings) -> Iterator[Finding]:
+def look_at_daemon(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     try:
         told = httpx.get(f"http://{settings.listen}/readyz", timeout=_TIMEOUT_S, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
@@ -47,7 +47,7 @@ def look_at_daemon(settings: Settings) -> Iterator[Finding]:
         yield bad("daemon's configuration", f"the last reload was refused: {error}", "mend it and reload")
 
 
-def look_at_units() -> Iterator[Finding]:
+def look_at_units() -> Iterator[DoctorFinding]:
     if not _SYSTEMD_RUNS.is_dir() or shutil.which("systemctl") is None:
         yield note("systemd", "does not run here")
         return
@@ -68,7 +68,7 @@ def look_at_units() -> Iterator[Finding]:
             yield bad(unit, str(shown.get("ActiveState")), f"journalctl -u {unit}")
 
 
-def look_at_microsoft(environ: Mapping[str, str]) -> Iterator[Finding]:
+def look_at_microsoft(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
     """Ask Graph and the sign-in server for anything at all: any answer shows that they can be reached."""
     if environ.get("PROVIDER_MICROSOFT_ENABLED", "false") != "true":
         yield note("microsoft", "PROVIDER_MICROSOFT_ENABLED is not true, so nothing is sent from here")

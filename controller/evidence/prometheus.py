@@ -29,9 +29,9 @@ from controller.decision.model import Evidence
 from controller.evidence.progress import Lengths, was_set_back
 from controller.evidence.session import AnswerError, BoundedSession
 from controller.evidence.windows import (
-    Measured,
+    EvidenceRequest,
     Pair,
-    Question,
+    PrometheusReading,
     Series,
     Target,
     evidence_of,
@@ -94,7 +94,9 @@ class PrometheusSource:
         self._connect()
         self._lengths = lengths
 
-    def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
+    def read(
+        self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
+    ) -> dict[str, Evidence]:
         self._session.deadline = time.monotonic() + deadline_s
         try:
             return _in_time(lambda: self._read(questions, now), deadline_s)
@@ -108,7 +110,7 @@ class PrometheusSource:
         self._session.request_timeout_s = self._request_timeout_s
         self._api = PrometheusConnect(self._url, session=self._session, retry=Retry(total=0))
 
-    def _read(self, questions: Sequence[Question], now: float) -> dict[str, Evidence]:
+    def _read(self, questions: Sequence[EvidenceRequest], now: float) -> dict[str, Evidence]:
         try:
             measured = self._measure(questions)
         except (OSError, PrometheusApiClientException, AnswerError) as error:
@@ -122,7 +124,7 @@ class PrometheusSource:
     def close(self) -> None:
         self._session.close()
 
-    def _measure(self, questions: Sequence[Question]) -> Measured:
+    def _measure(self, questions: Sequence[EvidenceRequest]) -> PrometheusReading:
         present = _read_present(self._query(_NOW))
         judged = [q.state.judged_to for q in questions if q.state.judged_to > 0]
         recorded = self._query(self._selector(questions, judged, present.now), at=present.now)
@@ -139,7 +141,7 @@ class PrometheusSource:
             raise AnswerError("the answer is not a list")
         return cast("list[_Entry]", answer)
 
-    def _selector(self, questions: Sequence[Question], judged: Sequence[float], now: float) -> str:
+    def _selector(self, questions: Sequence[EvidenceRequest], judged: Sequence[float], now: float) -> str:
         """Ask for the recorded samples themselves: only a range selector gives their own timestamps."""
         limits_s = {q.feature.latency_limit_s for q in questions}
         edges = {text for limit_s in limits_s for text in _spellings(limit_s)}
@@ -192,7 +194,7 @@ def _loaded_rules(response: requests.Response) -> set[str]:
 
 def _measured(
     present: _Present, recorded: Iterable[_Entry], rules_missing: tuple[str, ...], judged_to: float
-) -> Measured:
+) -> PrometheusReading:
     """Understand an answer; of counts, all that is newer than `judged_to`, and the two newest."""
     counts: dict[str, dict[Pair, Series]] = {EVIDENCE_SENDS: {}, EVIDENCE_ERRORS: {}}
     buckets: dict[Pair, dict[float, Series]] = defaultdict(dict)
@@ -212,7 +214,7 @@ def _measured(
         if key in home:
             doubled.add(pair)
         home[key] = series
-    return Measured(
+    return PrometheusReading(
         now=present.now,
         sends=counts[EVIDENCE_SENDS],
         errors=counts[EVIDENCE_ERRORS],

@@ -20,7 +20,7 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EvidenceRequest:
     """For which feature evidence is wanted, and what of it has been judged already."""
 
     feature: RolloutFeature
@@ -31,7 +31,9 @@ class Question:
 class MetricSource(Protocol):
     """Where evidence comes from; every implementation passes tests/controller/test_sources.py."""
 
-    def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
+    def read(
+        self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
+    ) -> dict[str, Evidence]:
         """Give the evidence of every feature asked for, by its name, within the deadline; never raises."""
 
 
@@ -44,7 +46,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class PrometheusReading:
     """Everything that one reading gave, for all features."""
 
     now: float
@@ -83,7 +85,7 @@ class Measured:
         return f"senders do not answer: {', '.join(self.down)}" if self.down else ""
 
 
-def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[str, Evidence]:
+def unreachable(questions: Sequence[EvidenceRequest], now: float, detail: str) -> dict[str, Evidence]:
     """Say for every feature that nothing could be read."""
     return {
         question.feature.name: Evidence(
@@ -96,7 +98,7 @@ def unreachable(questions: Sequence[Question], now: float, detail: str) -> dict[
     }
 
 
-def evidence_of(question: Question, measured: Measured, lengths: Lengths) -> Evidence:
+def evidence_of(question: EvidenceRequest, measured: PrometheusReading, lengths: Lengths) -> Evidence:
     """Cut one feature's evidence out of a reading."""
     pair = (question.feature.provider, question.feature.action)
     found = _found(question, measured, pair)
@@ -150,7 +152,7 @@ _MOST = 1e30
 """More than anybody sends: sums of what is below stay finite for as long as a rollout may last."""
 
 
-def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
+def _found(question: EvidenceRequest, measured: PrometheusReading, pair: Pair) -> _Found:
     buckets = measured.buckets.get(pair, {})
     return _Found(
         measured.sends.get(pair, _NONE),
@@ -162,7 +164,7 @@ def _found(question: Question, measured: Measured, pair: Pair) -> _Found:
 
 
 def _problem(
-    question: Question, measured: Measured, pair: Pair, found: _Found, *, sound: bool
+    question: EvidenceRequest, measured: PrometheusReading, pair: Pair, found: _Found, *, sound: bool
 ) -> tuple[Reason, str] | None:
     """Name what is missing for this feature, the general first."""
     if measured.trouble:
@@ -234,7 +236,9 @@ def _stamps(found: _Found) -> list[float]:
     return [at for at in found.sends if at in errors and at in timed and at in fast]
 
 
-def _windows(question: Question, found: _Found, lengths: Lengths, stamps: Sequence[float]) -> list[Window]:
+def _windows(
+    question: EvidenceRequest, found: _Found, lengths: Lengths, stamps: Sequence[float]
+) -> list[Window]:
     """Join the series at these moments, which must be whole."""
     return [
         Window(
@@ -257,7 +261,9 @@ def _converged(revisions: Series, begun: float, revision: int) -> bool:
     return before is not None and revisions[before] >= revision
 
 
-def _clock_went_back(state: State, measured: Measured, lengths: Lengths) -> tuple[Reason, str] | None:
+def _clock_went_back(
+    state: State, measured: PrometheusReading, lengths: Lengths
+) -> tuple[Reason, str] | None:
     """Say that the source only repeats what was judged before, until its clock has caught up."""
     if not (measured.ahead and was_set_back(state, measured.now, lengths)):
         return None

@@ -14,7 +14,7 @@ from controller.contract import Flags
 from controller.decision.ramp import same_flags
 from controller.decision.record import changed_flags, flags_from_record
 from controller.journal.sinks import FileJournal
-from controller.shared.log_on_change import Said
+from controller.shared.log_on_change import LogOnChange
 from controller.store.flag_store import FlagStore, Stored, StoreError
 from controller.store.record_json import dump
 
@@ -35,7 +35,7 @@ class Reconciler:
     def __init__(self, store: FlagStore, file: FileJournal) -> None:
         self._store = store
         self._file = file
-        self._said = Said()
+        self._said = LogOnChange()
         self._log = structlog.get_logger("reconcile")
         self.known: dict[str, Flags] = {}
         """Each feature's flags, with their revision, as the file's newest record left them."""
@@ -113,7 +113,7 @@ class Reconciler:
         met = (at for at, record in enumerate(tail) if record["id"] == common)
         begin = next(met, 0) if len(newest) >= _FIRST_LOOK else 0
         changes = {record["id"]: dump(record) for record in tail[begin:] if changed_flags(record)}
-        return self._store.give_back(stored.feature, changes)
+        return self._store.restore_records(stored.feature, changes)
 
     def _went_back(self, stored: Stored) -> bool:
         """Whether the flags are older than known, or others of the same revision: given again, or by hand."""

@@ -9,7 +9,7 @@ from controller.decision.record import changed_flags
 Record = Mapping[str, Any]
 
 
-def broken_links(records: Sequence[Record]) -> Iterator[str]:
+def inconsistencies(records: Sequence[Record]) -> Iterator[str]:
     """Give every place at which a record does not follow from the one before, oldest first.
 
     A change from outside has no revision of its own: it only says where the next one begins.

@@ -10,7 +10,7 @@ from controller.store.flag_store import Stored, read_state
 _OF_DECISION = ("kind", "reason", "detail", "at", "id", "actor", "note", "more_sends", "more_s", "findings")
 
 
-def standing(feature: RolloutFeature, stored: Stored, last: Mapping[str, Any]) -> dict[str, Any]:
+def feature_status(feature: RolloutFeature, stored: Stored, last: Mapping[str, Any]) -> dict[str, Any]:
     """Give where a feature stands. `last` is its newest record, empty before the first one.
 
     Times are unix seconds, rates are shares of 1.

@@ -10,16 +10,16 @@ from controller.features import config_hash
 from controller.journal.sinks import Journal
 from controller.store.flag_store import (
     FlagStore,
-    Outcome,
     Stored,
     StoreError,
     Write,
+    WriteOutcome,
+    existed_before,
     first_flags,
     new_decision_id,
     read_state,
     state_text,
-    was_there,
-    write_surely,
+    write_with_retry,
 )
 from controller.store.record_json import dump
 
@@ -45,14 +45,14 @@ def operate(
     for _ in range(_TRIES):
         [stored] = store.read([feature.name])
         if stored.flags.missing and kind is not Kind.PAUSE:
-            store.create_missing(feature.name, first_flags(feature, paused=was_there(store, stored)))
+            store.create_missing(feature.name, first_flags(feature, paused=existed_before(store, stored)))
             [stored] = store.read([feature.name])
         write, records = _write(stored, feature, kind, actor=actor, note=note, now=now, percent=percent)
-        [outcome] = write_surely(store, [write])
-        if outcome is Outcome.APPLIED:
+        [outcome] = write_with_retry(store, [write])
+        if outcome is WriteOutcome.APPLIED:
             journal.keep(*records)
             return records[-1]
-        if outcome is Outcome.FAILED:
+        if outcome is WriteOutcome.FAILED:
             raise StoreError(f"Redis refused to write the flags of {feature.name}; rollout doctor says why")
     raise StoreError(f"the flags of {feature.name} changed {_TRIES} times meanwhile; try again")
 

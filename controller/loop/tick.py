@@ -16,24 +16,24 @@ from controller.contract import Flags
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
 from controller.decision.model import Evidence, Reason, RolloutFeature, Snapshot, State
-from controller.decision.ramp import safer, same_flags
+from controller.decision.ramp import most_restrictive, same_flags
 from controller.decision.record import changed_flags, flags_from_record
-from controller.evidence.windows import MetricSource, Question
+from controller.evidence.windows import EvidenceRequest, MetricSource
 from controller.features import config_hash
 from controller.journal.sinks import Journal
 from controller.loop.freezes import open_freeze
-from controller.loop.writes import Act, Acts, Case, needs_no_lease, refusal
-from controller.shared.log_on_change import Said
+from controller.loop.writes import FeatureTick, PendingWrite, WriteBuilder, needs_no_lease, refusal
+from controller.shared.log_on_change import LogOnChange
 from controller.store.flag_store import (
     FlagStore,
-    Outcome,
     Stored,
     StoreError,
+    WriteOutcome,
+    existed_before,
     first_flags,
-    noted,
     read_state,
-    was_there,
-    write_surely,
+    tee,
+    write_with_retry,
 )
 from controller.store.lease import Leadership, Lease
 from controller.store.record_json import dump
@@ -59,12 +59,12 @@ class Report:
     source_problem: str = ""
     store_problem: str = ""
     """What the store refused although the tick went on, in words."""
-    seen: Mapping[str, "Seen"] = field(default_factory=dict)
+    seen: Mapping[str, "FeatureReport"] = field(default_factory=dict)
     """Each feature as this tick left it; on a standby too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FeatureReport:
     """One feature at the end of a tick."""
 
     flags: Flags
@@ -116,8 +116,8 @@ class Controller:
         self._dry_run = dry_run
         self._known = dict(known or {})
         self._catch_up = catch_up
-        self._acts = Acts(dry_run=dry_run, deadline_s=deadline_s)
-        self._said = Said()
+        self._acts = WriteBuilder(dry_run=dry_run, deadline_s=deadline_s)
+        self._said = LogOnChange()
         self._searched_at = monotonic()
         self._log = structlog.get_logger("tick")
         self.use(features)
@@ -168,7 +168,7 @@ class Controller:
         stored = self._read_flags(create=leadership is not None)
         states = [self._state(one) for one in stored]
         questions = [
-            Question(self._features[one.feature], one.flags.revision, state)
+            EvidenceRequest(self._features[one.feature], one.flags.revision, state)
             for one, state in zip(stored, states, strict=True)
         ]
         left_s = self._deadline_s - (self._monotonic() - started)
@@ -187,8 +187,8 @@ class Controller:
             leader=leadership is not None,
             leader_until=leadership.until if leadership else 0.0,
             source_problem=next(iter(problems), ""),
-            store_problem=_REFUSED if Outcome.FAILED in outcomes else "",
-            seen={name: Seen(flags, evidence[name]) for name, flags in left.items()},
+            store_problem=_REFUSED if WriteOutcome.FAILED in outcomes else "",
+            seen={name: FeatureReport(flags, evidence[name]) for name, flags in left.items()},
         )
 
     def _read_flags(self, *, create: bool) -> list[Stored]:
@@ -214,7 +214,7 @@ class Controller:
         A lost key, whoever lost it, may have held a person's pause.
         """
         known = self._known.get(stored.feature)
-        lost = known is not None or was_there(self._store, stored)
+        lost = known is not None or existed_before(self._store, stored)
         first = first_flags(
             self._features[stored.feature], paused=lost, revision=known.revision if known else 0
         )
@@ -240,7 +240,7 @@ class Controller:
         evidence: Mapping[str, Evidence],
         now: float,
         leadership: Leadership | None,
-    ) -> Act | None:
+    ) -> PendingWrite | None:
         """Decide one feature, and give what is to be done; a standby only pauses.
 
         What goes wrong in a feature must not keep another from being paused.
@@ -264,7 +264,7 @@ class Controller:
             with suppress(OSError):
                 self._log.error(event, feature=feature, error=error)
 
-    def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> Case:
+    def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> FeatureTick:
         feature = self._features[stored.feature]
         snapshot = Snapshot(
             now=now,
@@ -277,17 +277,17 @@ class Controller:
             frozen=open_freeze(feature, now, evidence.now),
             newer=self._newer(stored),
         )
-        return Case(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
+        return FeatureTick(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
 
     def _newer(self, stored: Stored) -> Flags | None:
         """Give the flags as they were last known, where those read are of an earlier revision."""
         known = self._known.get(stored.feature)
         return known if known is not None and stored.flags.revision < known.revision else None
 
-    def _act(self, acts: Iterable[Act]) -> tuple[list[dict[str, Any]], list[Outcome]]:
+    def _act(self, acts: Iterable[PendingWrite]) -> tuple[list[dict[str, Any]], list[WriteOutcome]]:
         """Write all decisions in one round trip and give their records, and what became of each write."""
-        made: list[Act] = []
-        outcomes = write_surely(self._store, (act.write for act in noted(acts, made)))
+        made: list[PendingWrite] = []
+        outcomes = write_with_retry(self._store, (act.write for act in tee(acts, made)))
         told: list[dict[str, Any]] = []
         for act, outcome in zip(made, outcomes, strict=True):
             refused = refusal(act, outcome)
@@ -313,7 +313,9 @@ class Controller:
         """
         known = self._known.get(stored.feature)
         back = (
-            known is not None and left.revision < known.revision and not same_flags(left, safer(left, known))
+            known is not None
+            and left.revision < known.revision
+            and not same_flags(left, most_restrictive(left, known))
         )
         if not back and not stored.flags.missing:
             self._known[stored.feature] = left

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from controller.decision.byhand import OUTSIDE
-from controller.decision.codec import to_plain
-from controller.decision.decide import overruled
+from controller.decision.codec import encode
+from controller.decision.decide import rejected_write
 from controller.decision.model import Decision, Kind, Reason, RolloutFeature, Snapshot, State
 from controller.decision.record import record_of, state_to_dict
-from controller.store.flag_store import Outcome, Stored, Write, new_decision_id, state_text
+from controller.store.flag_store import Stored, Write, WriteOutcome, new_decision_id, state_text
 from controller.store.lease import Leadership
 from controller.store.record_json import dump
 
@@ -17,20 +17,20 @@ CONTROLLER = "controller"
 """The actor where this daemon decided."""
 
 _APPLIED = {
-    Outcome.APPLIED: "applied",
-    Outcome.SKIPPED: "skipped",
-    Outcome.CONFLICT: "conflict",
-    Outcome.FENCED: "failed",
-    Outcome.FAILED: "failed",
+    WriteOutcome.APPLIED: "applied",
+    WriteOutcome.SKIPPED: "skipped",
+    WriteOutcome.CONFLICT: "conflict",
+    WriteOutcome.FENCED: "failed",
+    WriteOutcome.FAILED: "failed",
 }
 _REFUSALS = {
-    Outcome.CONFLICT: Reason.CONFLICT,
-    Outcome.FENCED: Reason.NOT_LEADER,
-    Outcome.FAILED: Reason.CONFLICT,
+    WriteOutcome.CONFLICT: Reason.CONFLICT,
+    WriteOutcome.FENCED: Reason.NOT_LEADER,
+    WriteOutcome.FAILED: Reason.CONFLICT,
 }
 
 
-class Left(NamedTuple):
+class LastWritten(NamedTuple):
     """The state of a feature that this controller wrote last: as the store holds it, and as it was."""
 
     text: str
@@ -40,7 +40,7 @@ class Left(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class FeatureTick:
     """One feature's way through a tick."""
 
     stored: Stored
@@ -50,16 +50,16 @@ class Case:
     """The change that somebody made without this product, if there was one."""
 
 
-class Act(NamedTuple):
+class PendingWrite(NamedTuple):
     """What is to be written of a case, and what of it is told."""
 
-    case: Case
+    case: FeatureTick
     records: Sequence[dict[str, Any]]
     state: Mapping[str, Any]
     write: Write
 
 
-class Acts:
+class WriteBuilder:
     """Makes the acts of one controller's decisions.
 
     Between two ticks it keeps the states that the acts left, to notice when another wrote.
@@ -68,33 +68,33 @@ class Acts:
     def __init__(self, *, dry_run: bool, deadline_s: float) -> None:
         self._dry_run = dry_run
         self._deadline_s = deadline_s
-        self._left: dict[str, Left] = {}
+        self._left: dict[str, LastWritten] = {}
         self._configs: dict[str, Any] = {}
 
     def use(self, features: Mapping[str, RolloutFeature]) -> None:
-        self._configs = {name: to_plain(feature) for name, feature in features.items()}
+        self._configs = {name: encode(feature) for name, feature in features.items()}
 
     def our_state(self, stored: Stored) -> State | None:
         """Give the state that was read where it is the one left here, which then need not be read anew."""
         left = self._left.get(stored.feature)
         return left.state if left is not None and left.text == stored.state else None
 
-    def of(self, case: Case, leadership: Leadership | None) -> Act:
+    def of(self, case: FeatureTick, leadership: Leadership | None) -> PendingWrite:
         """Make what is to be written of a case."""
         records = self._records(case, leadership.epoch if leadership else 0)
         state = state_to_dict(case.decision.state)
         text = state_text(state, records[-1]["id"])
-        return Act(case, records, state, self._write(case, records, text, leadership))
+        return PendingWrite(case, records, state, self._write(case, records, text, leadership))
 
-    def note(self, act: Act, outcome: Outcome) -> None:
+    def note(self, act: PendingWrite, outcome: WriteOutcome) -> None:
         """Keep the state that was left, so that another's shows."""
         feature = act.write.stored.feature
-        if outcome is Outcome.APPLIED:
-            self._left[feature] = Left(act.write.state, act.case.decision.state, act.state)
+        if outcome is WriteOutcome.APPLIED:
+            self._left[feature] = LastWritten(act.write.state, act.case.decision.state, act.state)
         else:
             self._left.pop(feature, None)
 
-    def _records(self, case: Case, epoch: int) -> list[dict[str, Any]]:
+    def _records(self, case: FeatureTick, epoch: int) -> list[dict[str, Any]]:
         """Give the record of a change from outside, if there was one, and the decision's."""
         revision = case.stored.flags.revision
         left = max(revision, newer.revision) + 1 if (newer := case.snapshot.newer) else revision + 1
@@ -106,7 +106,7 @@ class Acts:
         return [self._record(case, case.outside, OUTSIDE, epoch, revision), decided]
 
     def _record(
-        self, case: Case, decision: Decision, actor: str, epoch: int, revision: int
+        self, case: FeatureTick, decision: Decision, actor: str, epoch: int, revision: int
     ) -> dict[str, Any]:
         left = self._left.get(case.stored.feature)
         return record_of(
@@ -115,7 +115,7 @@ class Acts:
             decision_id=new_decision_id(case.stored.feature, case.snapshot.now),
             actor=actor,
             dry_run=self._dry_run,
-            applied=_APPLIED[Outcome.SKIPPED if self._dry_run else Outcome.APPLIED],
+            applied=_APPLIED[WriteOutcome.SKIPPED if self._dry_run else WriteOutcome.APPLIED],
             epoch=epoch,
             revision=case.stored.flags.revision if self._dry_run else revision,
             config=self._configs[case.stored.feature],
@@ -123,7 +123,7 @@ class Acts:
         )
 
     def _write(
-        self, case: Case, records: Sequence[dict[str, Any]], state: str, leadership: Leadership | None
+        self, case: FeatureTick, records: Sequence[dict[str, Any]], state: str, leadership: Leadership | None
     ) -> Write:
         granted_ms = leadership.granted_ms if leadership else None
         until_ms = None if granted_ms is None else granted_ms + int(self._deadline_s * 1000)
@@ -139,14 +139,14 @@ class Acts:
         )
 
 
-def refusal(act: Act, outcome: Outcome) -> dict[str, Any] | None:
+def refusal(act: PendingWrite, outcome: WriteOutcome) -> dict[str, Any] | None:
     """Give the record that stands in the place of an act's where its write was refused."""
     if outcome not in _REFUSALS:
         return None
     case, refused = act.case, act.records[-1]
     return record_of(
         case.snapshot,
-        overruled(case.snapshot, case.decision, _REFUSALS[outcome]),
+        rejected_write(case.snapshot, case.decision, _REFUSALS[outcome]),
         decision_id=refused["id"],
         actor=CONTROLLER,
         dry_run=False,

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.rules.artifacts.alertmanager import Notices as Routing
+from controller.rules.artifacts.alertmanager import NoticeTiming as Routing
 from controller.rules.artifacts.alertmanager import alertmanager_text
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale, duration

@@ -10,7 +10,7 @@ AlertKey = tuple[str, str]
 """(alert name, feature label or nothing)."""
 
 
-class Notices:
+class ReceivedNotices:
     """The statuses that were told of each alert."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Notices:
 
 
 @contextmanager
-def receiving(notices: Notices) -> Iterator[int]:
+def receiving(notices: ReceivedNotices) -> Iterator[int]:
     """Listen on a free port while the context lasts; gives the port."""
 
     class Handler(BaseHTTPRequestHandler):

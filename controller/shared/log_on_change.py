@@ -6,7 +6,7 @@ _STEP_S = 1.0
 """A clock that is only being drawn straight moves less than this between two looks."""
 
 
-class Troubles:
+class OutageLog:
     """Logs each neighbour's loss once, and its return once with how long it took."""
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Troubles:
             )
 
 
-class Said:
+class LogOnChange:
     """Remembers what was said of something, so that what stays wrong is said once and not at every tick."""
 
     def __init__(self) -> None:

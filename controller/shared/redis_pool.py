@@ -14,7 +14,7 @@ import redis.asyncio as aioredis
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, TryAgainError
 
-from controller.shared.redis_url import CLUSTER, Address, Home, read_home
+from controller.shared.redis_url import CLUSTER, Address, RedisTarget, parse_target
 
 PATIENCE_S = 0.5
 """For the answer of one that is asked."""
@@ -27,20 +27,22 @@ Pool = TypeVar("Pool", redis.ConnectionPool, aioredis.ConnectionPool, aioredis.B
 
 def open_pool(kind: type[Pool], url: str, **options: Any) -> Pool:
     """Open a pool of one Redis, or of a master that moves; raises ValueError."""
-    home = read_home(url)
+    home = parse_target(url)
     if home is None:
         return kind.from_url(url, **options)
-    connection: Any = AsyncFollowing if kind.__module__.startswith(aioredis.__name__) else Following
+    connection: Any = (
+        AsyncFollowing if kind.__module__.startswith(aioredis.__name__) else MasterFollowingConnection
+    )
     return kind(connection_class=connection, home=home, **home.login, **options)
 
 
 def key_prefix(client: "redis.Redis | aioredis.Redis") -> str:
     """Give what every key behind this client begins with: the hash tag in a cluster, else nothing."""
-    home: Home | None = client.connection_pool.connection_kwargs.get("home")
+    home: RedisTarget | None = client.connection_pool.connection_kwargs.get("home")
     return home.prefix if home else ""
 
 
-def place_of(home: Home) -> Address:
+def place_of(home: RedisTarget) -> Address:
     """Ask where the master is; the first answer counts. Raises redis.ConnectionError."""
     why: Exception | None = None
     for host, port in _in_any_order(home.asked):
@@ -56,7 +58,7 @@ def place_of(home: Home) -> Address:
     raise _unknown(home, why)
 
 
-async def aplace_of(home: Home) -> Address:
+async def aplace_of(home: RedisTarget) -> Address:
     """Do the same without waiting in a thread."""
     why: Exception | None = None
     for host, port in _in_any_order(home.asked):
@@ -72,10 +74,10 @@ async def aplace_of(home: Home) -> Address:
     raise _unknown(home, why)
 
 
-class Following(redis.Connection):
+class MasterFollowingConnection(redis.Connection):
     """A connection that goes where the master is when it connects."""
 
-    def __init__(self, *, home: Home, **options: Any) -> None:
+    def __init__(self, *, home: RedisTarget, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self._home = home
 
@@ -102,7 +104,7 @@ class Following(redis.Connection):
 class AsyncFollowing(aioredis.Connection):
     """The same for an event loop."""
 
-    def __init__(self, *, home: Home, **options: Any) -> None:
+    def __init__(self, *, home: RedisTarget, **options: Any) -> None:
         super().__init__(**options)
         self._home = home
 
@@ -131,19 +133,19 @@ def _in_any_order(asked: tuple[Address, ...]) -> list[Address]:
     return random.sample(asked, len(asked))
 
 
-def _quick(home: Home, host: str, port: int) -> dict[str, Any]:
+def _quick(home: RedisTarget, host: str, port: int) -> dict[str, Any]:
     options = dict(home.login) if home.kind == CLUSTER else {}
     patience = {"socket_timeout": PATIENCE_S, "socket_connect_timeout": PATIENCE_S, "retry": None}
     return options | patience | {"host": host, "port": port, "protocol": 2, "decode_responses": True}
 
 
-def _question(home: Home) -> tuple[str, ...]:
+def _question(home: RedisTarget) -> tuple[str, ...]:
     if home.kind == CLUSTER:
         return ("CLUSTER", "SLOTS")
     return ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", home.name)
 
 
-def _found(home: Home, answer: Any, host: str) -> Address | None:
+def _found(home: RedisTarget, answer: Any, host: str) -> Address | None:
     """Read the answer of `host`; a node that tells a port alone means its own host."""
     if home.kind == CLUSTER:
         slot = key_slot(home.prefix.encode())
@@ -161,7 +163,7 @@ def _given_up(host: str, error: Exception | None = None) -> redis.ConnectionErro
     return redis.ConnectionError(f"{host} is not the master any more{why}")
 
 
-def _unknown(home: Home, why: Exception | None) -> redis.ConnectionError:
+def _unknown(home: RedisTarget, why: Exception | None) -> redis.ConnectionError:
     if home.kind == CLUSTER:
         asked = f"no node of the cluster tells who serves the keys {home.prefix}*"
     else:

@@ -23,7 +23,7 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class RedisTarget:
     """A master that moves, and whom to ask where it is."""
 
     kind: str
@@ -40,7 +40,7 @@ class Home:
         return f"{{{self.name}}}" if self.kind == CLUSTER else ""
 
 
-def read_home(url: str) -> Home | None:
+def parse_target(url: str) -> RedisTarget | None:
     """Read `redis+sentinel://` and `redis+cluster://`, None for any other.
 
     Raises ValueError for what no connection can be made from; it shows nothing of the URL.
@@ -63,7 +63,7 @@ def read_home(url: str) -> Home | None:
         )
     asked = tuple(_address(host, kind) for host in hosts.split(","))
     user = {name: text for name, text in {"username": username, "password": password}.items() if text}
-    return Home(kind, name, asked, user | ({"db": int(number or 0)} if kind == SENTINEL else {}))
+    return RedisTarget(kind, name, asked, user | ({"db": int(number or 0)} if kind == SENTINEL else {}))
 
 
 def _check(kind: str, url: str) -> None:

@@ -29,7 +29,7 @@ class StoreError(Exception):
         return cls(f"Redis: {type(error).__name__}: {error}".removesuffix("."))
 
 
-class Outcome(StrEnum):
+class WriteOutcome(StrEnum):
     """What became of a write."""
 
     APPLIED = "applied"
@@ -83,7 +83,7 @@ class FlagStore(Protocol):
     def create_missing(self, feature: str, flags: Flags) -> None:
         """Set those flags that have no key, and so the revision; never touches one that is there."""
 
-    def write(self, writes: Iterable[Write]) -> list[Outcome]:
+    def write(self, writes: Iterable[Write]) -> list[WriteOutcome]:
         """Write all decisions in one round trip, each wholly or not at all; harmless when sent twice.
 
         The first may be written while the last are still being made.
@@ -92,7 +92,7 @@ class FlagStore(Protocol):
     def append(self, feature: str, record: str) -> None:
         """Keep a record of something that changed nothing here (a conflict)."""
 
-    def give_back(self, feature: str, records: Mapping[str, str]) -> int:
+    def restore_records(self, feature: str, records: Mapping[str, str]) -> int:
         """Append those records, by their ids, that the history lost, and give their number."""
 
     def history(
@@ -117,19 +117,19 @@ class DryRunStore:
     def create_missing(self, feature: str, flags: Flags) -> None:
         """Leave missing keys missing."""
 
-    def write(self, writes: Iterable[Write]) -> list[Outcome]:
+    def write(self, writes: Iterable[Write]) -> list[WriteOutcome]:
         came: list[Write] = []
-        for write in noted(writes, came):
+        for write in tee(writes, came):
             if write.flags is None:
                 held = self._states.get(write.stored.feature)
                 seen = held[1] if held and held[2] == write.stored.state else write.stored.state
                 self._states[write.stored.feature] = (write.stored.texts, seen, write.state)
-        return [Outcome.SKIPPED for _ in came]
+        return [WriteOutcome.SKIPPED for _ in came]
 
     def append(self, feature: str, record: str) -> None:
         """Keep nothing."""
 
-    def give_back(self, feature: str, records: Mapping[str, str]) -> int:  # noqa: ARG002
+    def restore_records(self, feature: str, records: Mapping[str, str]) -> int:  # noqa: ARG002
         """Keep nothing."""
         return 0
 
@@ -144,10 +144,10 @@ class DryRunStore:
         return replace(stored, state=own) if unchanged else stored
 
 
-def write_surely(store: FlagStore, writes: Iterable[Write]) -> list[Outcome]:
+def write_with_retry(store: FlagStore, writes: Iterable[Write]) -> list[WriteOutcome]:
     """Write, and once more where the answer was lost: a decision id is written at most once."""
     begun: list[Write] = []
-    coming = noted(writes, begun)
+    coming = tee(writes, begun)
     try:
         return store.write(coming)
     except StoreError as error:
@@ -157,7 +157,7 @@ def write_surely(store: FlagStore, writes: Iterable[Write]) -> list[Outcome]:
         return store.write(chain(tuple(begun), coming))
 
 
-def noted(items: Iterable[T], into: list[T]) -> Iterator[T]:
+def tee(items: Iterable[T], into: list[T]) -> Iterator[T]:
     """Pass on items, and keep each in a list."""
     for item in items:
         into.append(item)
@@ -185,7 +185,7 @@ def read_state(stored: Stored) -> tuple[State, str]:
         return State(flags=stored.flags), str(error)
 
 
-def was_there(store: FlagStore, stored: Stored) -> bool:
+def existed_before(store: FlagStore, stored: Stored) -> bool:
     """Whether this product has written this feature before, by whatever is left of it."""
     if stored.state is not None or stored.flags.revision > 0:
         return True

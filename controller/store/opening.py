@@ -1,18 +1,18 @@
 """Opens the flag store that the settings name; commands that need nothing else load nothing else."""
 
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.store.flag_store import DryRunStore, FlagStore
 from controller.store.redis_store import RedisFlagStore, connect
 
 _REDIS_TIMEOUT_S = 2.0
 
 
-def redis_timeout_s(settings: Settings) -> float:
+def redis_timeout_s(settings: ControllerSettings) -> float:
     """Give how long one answer of Redis is waited for; a tick waits for several."""
     return min(_REDIS_TIMEOUT_S, settings.tick_deadline_s / 3)
 
 
-def open_store(settings: Settings, *, dry_run: bool = False) -> FlagStore:
+def open_store(settings: ControllerSettings, *, dry_run: bool = False) -> FlagStore:
     """Open the flag store of the settings; a dry run's changes nothing."""
     client = connect(settings.redis_url, redis_timeout_s(settings))
     store = RedisFlagStore(client, decisions_kept=settings.decisions_kept)

@@ -22,7 +22,7 @@ from controller.contract import (
     state_key,
 )
 from controller.shared.redis_pool import key_prefix, open_pool
-from controller.store.flag_store import Outcome, Stored, StoreError, Texts, Write, noted
+from controller.store.flag_store import Stored, StoreError, Texts, Write, WriteOutcome, tee
 from controller.store.record_json import read_record
 
 _READ = 6
@@ -141,9 +141,9 @@ class RedisFlagStore:
             pipe.publish(FLAGS_CHANNEL, feature)
             pipe.execute()
 
-    def write(self, writes: Iterable[Write]) -> list[Outcome]:
+    def write(self, writes: Iterable[Write]) -> list[WriteOutcome]:
         sent: list[Write] = []
-        answers = self._send(noted(writes, sent))
+        answers = self._send(tee(writes, sent))
         if any(isinstance(answer, NoScriptError) for answer in answers):
             self._sha = ""
             answers = self._send(sent)
@@ -154,7 +154,7 @@ class RedisFlagStore:
             key = self._prefix + decisions_key(feature)
             self._redis.xadd(key, {"record": record}, maxlen=self._kept, approximate=True)
 
-    def give_back(self, feature: str, records: Mapping[str, str]) -> int:
+    def restore_records(self, feature: str, records: Mapping[str, str]) -> int:
         if not records:
             return 0
         pairs = [text for pair in records.items() for text in pair]
@@ -217,7 +217,7 @@ class RedisFlagStore:
         keys = self._keys(write.stored.feature)
         return ("EVALSHA", sha, str(len(keys)), *keys, *self._arguments(write))
 
-    def _outcomes(self, answers: Sequence[Any]) -> list[Outcome]:
+    def _outcomes(self, answers: Sequence[Any]) -> list[WriteOutcome]:
         """Read the answers; what Redis refuses for one write (as a full one does) is logged when new."""
         errors = [answer for answer in answers if isinstance(answer, Exception)]
         refusal = str(errors[0]) if errors else ""
@@ -226,7 +226,9 @@ class RedisFlagStore:
 
             structlog.get_logger("flagstore").error("write_refused", error=refusal)
         self._refusal = refusal
-        return [Outcome.FAILED if isinstance(one, Exception) else Outcome(one[0]) for one in answers]
+        return [
+            WriteOutcome.FAILED if isinstance(one, Exception) else WriteOutcome(one[0]) for one in answers
+        ]
 
     def _arguments(self, write: Write) -> list[str]:
         stored = write.stored

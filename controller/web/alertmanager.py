@@ -11,11 +11,11 @@ from starlette.responses import JSONResponse, Response
 
 from controller.decision.model import Kind, RolloutFeature
 from controller.loop.manual import operate
-from controller.web.context import Face
+from controller.web.context import ServerContext
 from controller.web.idempotency import Call, Replies
 from controller.web.json_io import read_object
 from controller.web.problems import ProblemError
-from controller.web.routes import Answer, Operation
+from controller.web.routes import Operation, ResponseSpec
 from controller.web.schemas import TEXT, TRUTH, listed, record_like
 
 LARGEST_BODY_BYTES = 1024 * 1024
@@ -26,13 +26,13 @@ _SEVERITY = "critical"
 class Alerts:
     """Takes what Alertmanager sends. One firing of one alert pauses once, however often it is repeated."""
 
-    def __init__(self, face: Face, replies: Replies) -> None:
-        self._face = face
+    def __init__(self, context: ServerContext, replies: Replies) -> None:
+        self._context = context
         self._replies = replies
         self._log = structlog.get_logger("alerts")
 
     async def take(self, request: Request) -> Response:
-        self._face.caller(request)
+        self._context.caller(request)
         told = await read_object(request, largest_bytes=LARGEST_BODY_BYTES)
         alerts = told.get("alerts")
         if not isinstance(alerts, list) or not all(isinstance(one, Mapping) for one in alerts):
@@ -40,7 +40,7 @@ class Alerts:
         firing = [(one, feature) for one in alerts for feature in self._features_of(one) if _critical(one)]
         paused = [feature.name for one, feature in firing if await self._pause(one, feature)]
         if firing:
-            self._face.tick_soon()
+            self._context.tick_soon()
         concerned = sorted({feature.name for _, feature in firing})
         self._log.info("alerts_taken", alerts=len(alerts), features=concerned, paused=paused)
         return JSONResponse({"ticked": bool(firing), "features": concerned, "paused": sorted(set(paused))})
@@ -50,13 +50,13 @@ class Alerts:
         pair = (labels.get("provider"), labels.get("action"))
         return [
             feature
-            for feature in self._face.features.values()
+            for feature in self._context.features.values()
             if labels.get("feature") == feature.name or pair == (feature.provider, feature.action)
         ]
 
     async def _pause(self, alert: Mapping[str, Any], feature: RolloutFeature) -> bool:
         """Pause where the feature asks for it, and not again for a firing that has paused it before."""
-        if not feature.pause_on_alert or self._face.dry_run:
+        if not feature.pause_on_alert or self._context.dry_run:
             return False
         labels = _texts(alert.get("labels"))
         firing = {"labels": labels, "startsAt": str(alert.get("startsAt")), "feature": feature.name}
@@ -70,8 +70,8 @@ class Alerts:
         try:
             record = await asyncio.to_thread(
                 operate,
-                self._face.store,
-                self._face.journal,
+                self._context.store,
+                self._context.journal,
                 feature,
                 Kind.PAUSE,
                 actor=ACTOR,
@@ -92,7 +92,7 @@ class Alerts:
                 self.take,
                 "Take Alertmanager's webhook: tick at once, and pause where the feature says so.",
                 "by machine",
-                {200: Answer("which features it concerns, and which it paused", answer)},
+                {200: ResponseSpec("which features it concerns, and which it paused", answer)},
                 body=record_like({"alerts": listed({"type": "object"})}),
                 secured=True,
                 problems={

@@ -12,14 +12,14 @@ from starlette.responses import JSONResponse, Response
 from controller.contract import parse_percent
 from controller.decision.model import Kind, RolloutFeature
 from controller.journal.stream import Streams, is_entry_id
-from controller.loop.feature_status import standing
+from controller.loop.feature_status import feature_status
 from controller.loop.manual import operate
 from controller.store.flag_store import find_record
-from controller.web.context import Face
+from controller.web.context import ServerContext
 from controller.web.idempotency import Call, Replies
 from controller.web.json_io import answer, read_object
 from controller.web.problems import ProblemError
-from controller.web.routes import Answer, Operation, Parameter, Schema
+from controller.web.routes import Operation, Parameter, ResponseSpec, Schema
 from controller.web.schemas import ACT, APPROVE, SET, TEXT, TRUTH, listed, maybe, record_like, ref
 
 ACTS = (Kind.PAUSE, Kind.RESUME, Kind.SET, Kind.ENABLE, Kind.DISABLE, Kind.APPROVE)
@@ -31,30 +31,30 @@ _LONGEST_REASON = 500
 class Api:
     """Answers for one daemon; reads are open, what changes asks for a bearer token."""
 
-    def __init__(self, face: Face, streams: Streams, replies: Replies) -> None:
-        self._face = face
+    def __init__(self, context: ServerContext, streams: Streams, replies: Replies) -> None:
+        self._context = context
         self._streams = streams
         self._replies = replies
 
     async def standings(self, names: list[str] | None = None) -> list[dict[str, Any]]:
         """Give where these features stand, all of them without names; raises StoreError."""
-        features = self._face.features
+        features = self._context.features
         wanted = [name for name in features if names is None or name in names]
         stored, last = await asyncio.gather(
-            asyncio.to_thread(self._face.store.read, wanted), self._streams.last(wanted)
+            asyncio.to_thread(self._context.store.read, wanted), self._streams.last(wanted)
         )
-        return [standing(features[one.feature], one, last[one.feature]) for one in stored]
+        return [feature_status(features[one.feature], one, last[one.feature]) for one in stored]
 
     async def features(self, request: Request) -> Response:
         told, leader = await asyncio.gather(self.standings(), self._streams.leader())
         return answer(request, {"features": told, "leader": leader})
 
     async def feature(self, request: Request) -> Response:
-        name = self._face.feature(request.path_params["name"]).name
+        name = self._context.feature(request.path_params["name"]).name
         return answer(request, (await self.standings([name]))[0])
 
     async def decisions(self, request: Request) -> Response:
-        name = self._face.feature(request.path_params["name"]).name
+        name = self._context.feature(request.path_params["name"]).name
         limit, before = _limit(request.query_params), _before(request.query_params)
         changes = _truth(request.query_params, "changes")
         page = await self._streams.page(name, before=before, limit=limit, changes=changes)
@@ -65,21 +65,21 @@ class Api:
         return answer(request, told, {"Link": f'<{following}>; rel="next"'} if following else None)
 
     async def decision(self, request: Request) -> Response:
-        name = self._face.feature(request.path_params["name"]).name
+        name = self._context.feature(request.path_params["name"]).name
         decision_id = request.path_params["id"]
-        record = await asyncio.to_thread(find_record, self._face.store, [name], decision_id)
+        record = await asyncio.to_thread(find_record, self._context.store, [name], decision_id)
         if record is None:
             raise ProblemError(404, f"{name} has no decision {decision_id!r}; it may have been trimmed away")
         return answer(request, record)
 
     async def act(self, request: Request) -> Response:
         """Do what a person asks for; the same Idempotency-Key does it once."""
-        actor = self._face.caller(request)
-        feature = self._face.feature(request.path_params["name"])
+        actor = self._context.caller(request)
+        feature = self._context.feature(request.path_params["name"])
         kind = Kind(request.url.path.rpartition("/")[2])
         body = await read_object(request)
         reason, percent = _asked(kind, body)
-        if self._face.dry_run:
+        if self._context.dry_run:
             raise ProblemError(409, "this daemon is a dry run and changes nothing; ask the real one")
         key = request.headers.get("idempotency-key")
         if key is None:
@@ -101,8 +101,8 @@ class Api:
         try:
             return await asyncio.to_thread(
                 operate,
-                self._face.store,
-                self._face.journal,
+                self._context.store,
+                self._context.journal,
                 feature,
                 kind,
                 actor=actor,
@@ -170,7 +170,7 @@ class Api:
             self.act,
             _SUMMARIES[kind],
             "by hand",
-            {200: Answer("done; the record of it", ref("Record"))},
+            {200: ResponseSpec("done; the record of it", ref("Record"))},
             parameters=[_IDEMPOTENCY_KEY],
             body=_BODIES.get(kind, ACT),
             secured=True,
@@ -212,8 +212,8 @@ _ACT_PROBLEMS = {
 }
 
 
-def _answers(description: str, schema: Schema) -> dict[int, Answer]:
-    return {200: Answer(description, schema), 304: Answer("as the ETag in If-None-Match says")}
+def _answers(description: str, schema: Schema) -> dict[int, ResponseSpec]:
+    return {200: ResponseSpec(description, schema), 304: ResponseSpec("as the ETag in If-None-Match says")}
 
 
 def _asked(kind: Kind, body: Mapping[str, Any]) -> tuple[str, float | None]:

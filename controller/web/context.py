@@ -1,4 +1,4 @@
-"""Face: what the HTTP side needs of the daemon, so that it can be served, and tested, without one."""
+"""What the HTTP side needs of the daemon, so that it can be served, and tested, without one."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Protocol
 from starlette.requests import Request
 
 from controller.config.api_tokens import Denied, Tokens
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.features import RolloutFeature, no_feature
 from controller.journal.sinks import Journal, Journals
 from controller.loop.tick import Report
@@ -16,7 +16,7 @@ from controller.store.flag_store import FlagStore
 from controller.web.problems import ProblemError
 
 
-class Health(Protocol):
+class TickHealth(Protocol):
     """What is known of the ticks."""
 
     report: Report
@@ -28,7 +28,7 @@ class Health(Protocol):
         """Whether the last tick is recent."""
 
 
-class GateAnswer(Protocol):
+class EvaluatedGate(Protocol):
     """Whether one send may go ahead, and why."""
 
     @property
@@ -39,10 +39,10 @@ class GateAnswer(Protocol):
     def bucket(self) -> int: ...
 
 
-class Gate(Protocol):
+class EvaluatesGate(Protocol):
     """Answers for one user from memory; the adapter's RolloutGate is one."""
 
-    def check(self, feature: str, user_id: str, recipients: Iterable[str] = ()) -> GateAnswer: ...
+    def check(self, feature: str, user_id: str, recipients: Iterable[str] = ()) -> EvaluatedGate: ...
 
     def revision(self, feature: str) -> int: ...
 
@@ -62,15 +62,15 @@ async def _at_once() -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class ServerContext:
     """The daemon as its HTTP side sees it."""
 
-    health: Health
-    settings: Callable[[], Settings]
+    health: TickHealth
+    settings: Callable[[], ControllerSettings]
     """The settings as they are now: a reload may change the features."""
     store: FlagStore
     journal: Journal = field(default_factory=Journals)
-    gate: Gate | None = None
+    gate: EvaluatesGate | None = None
     mailer: Mailer | None = None
     """Sends notices by email; the adapter's."""
     dry_run: bool = False

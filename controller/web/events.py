@@ -17,10 +17,10 @@ from starlette.responses import Response, StreamingResponse
 
 from controller.journal.stream import Entry, Streams, is_entry_id, place
 from controller.store.flag_store import StoreError
-from controller.web.context import Face
+from controller.web.context import ServerContext
 from controller.web.problems import ProblemError
 from controller.web.readiness import Readiness
-from controller.web.routes import Answer, Operation, Parameter
+from controller.web.routes import Operation, Parameter, ResponseSpec
 from controller.web.schemas import TEXT
 
 MOST_STREAMS = 1000
@@ -63,8 +63,8 @@ class Subscriber:
 class Hub:
     """Reads the decisions once and gives each to every open stream."""
 
-    def __init__(self, face: Face, streams: Streams, readiness: Readiness) -> None:
-        self._face = face
+    def __init__(self, context: ServerContext, streams: Streams, readiness: Readiness) -> None:
+        self._context = context
         self._streams = streams
         self._readiness = readiness
         self._subscribers: set[Subscriber] = set()
@@ -76,7 +76,7 @@ class Hub:
     async def run(self) -> None:
         """Follow the streams until the server stops; a lost Redis is waited for, and nothing is skipped."""
         lost = False
-        while not self._face.stopping():
+        while not self._context.stopping():
             try:
                 await self._tell_health()
                 await self._follow()
@@ -98,7 +98,7 @@ class Hub:
             subscriber.give()
 
     async def _follow(self) -> None:
-        names = list(self._face.features)
+        names = list(self._context.features)
         new = [name for name in names if name not in self._after]
         self._after = {name: self._after[name] for name in names if name in self._after}
         if new:
@@ -130,12 +130,12 @@ class Hub:
             raise ProblemError(503, f"{MOST_STREAMS} streams are open already; come back later")
         feature = request.query_params.get("feature", "")
         if feature:
-            self._face.feature(feature)
+            self._context.feature(feature)
         from_id = request.headers.get("last-event-id", request.query_params.get("last_event_id", ""))
         if from_id and not is_entry_id(from_id):
             raise ProblemError(400, "Last-Event-ID must be the id of an event: 1700000000000-0")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        names = [feature] if feature else list(self._face.features)
+        names = [feature] if feature else list(self._context.features)
         return StreamingResponse(self._stream(names, from_id), 200, headers, "text/event-stream")
 
     async def _stream(self, names: list[str], from_id: str) -> AsyncIterator[bytes]:
@@ -177,7 +177,7 @@ class Hub:
             Parameter("Last-Event-ID", "Tell first what came after this event.", TEXT, "header"),
         ]
         answers = {
-            200: Answer(
+            200: ResponseSpec(
                 "a stream of `decision` (a record, with the event's id), `health` (as /readyz) "
                 "and `gap` (too much was missed: read the decisions)",
                 TEXT,

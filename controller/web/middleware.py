@@ -48,7 +48,7 @@ class Rates:
         return wait_s
 
 
-class Door:
+class RequestGuard:
     """An ASGI middleware; refuses with 429 and Retry-After, or with 408."""
 
     def __init__(

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from controller.features import no_feature
-from controller.web.context import Face, Gate, GateAnswer
+from controller.web.context import EvaluatedGate, EvaluatesGate, ServerContext
 from controller.web.json_io import answer, read_object
 from controller.web.problems import ProblemError
-from controller.web.routes import Answer, Operation
+from controller.web.routes import Operation, ResponseSpec
 from controller.web.schemas import OFREP_REQUEST, listed, record_like, ref
 
 _REASONS = {
@@ -40,8 +40,8 @@ class EvaluationError(Exception):
 class Ofrep:
     """Evaluates flags; the key is the feature's name, the targeting key the user's id."""
 
-    def __init__(self, face: Face, gate: Gate) -> None:
-        self._face = face
+    def __init__(self, context: ServerContext, gate: EvaluatesGate) -> None:
+        self._context = context
         self._gate = gate
 
     async def one(self, request: Request) -> Response:
@@ -56,14 +56,14 @@ class Ofrep:
     async def every(self, request: Request) -> Response:
         try:
             user_id, recipients = await _context(request)
-            flags = [self._evaluated(key, user_id, recipients) for key in sorted(self._face.features)]
+            flags = [self._evaluated(key, user_id, recipients) for key in sorted(self._context.features)]
         except EvaluationError as error:
             return _error(error, {})
         return answer(request, {"flags": flags})
 
     def _evaluated(self, key: str, user_id: str, recipients: tuple[str, ...]) -> dict[str, Any]:
-        if key not in self._face.features:
-            raise EvaluationError(404, "FLAG_NOT_FOUND", no_feature(key, self._face.features))
+        if key not in self._context.features:
+            raise EvaluationError(404, "FLAG_NOT_FOUND", no_feature(key, self._context.features))
         gate_answer = self._gate.check(key, user_id, recipients)
         if gate_answer.reason == "unusable_user_id":
             raise EvaluationError(400, "INVALID_CONTEXT", "targetingKey is a text that cannot be hashed")
@@ -72,8 +72,8 @@ class Ofrep:
     @property
     def operations(self) -> list[Operation]:
         base = "/ofrep/v1/evaluate/flags"
-        wrong = {400: Answer("the body or the context cannot be used", ref("FlagError"))}
-        unknown = {404: Answer("no such feature", ref("FlagError"))}
+        wrong = {400: ResponseSpec("the body or the context cannot be used", ref("FlagError"))}
+        unknown = {404: ResponseSpec("no such feature", ref("FlagError"))}
         every = record_like({"flags": listed(ref("FlagAnswer"))})
         return [
             Operation(
@@ -83,7 +83,7 @@ class Ofrep:
                 "Whether a user is in one feature.",
                 "openfeature",
                 {
-                    200: Answer("the evaluation; a closed gate is false", ref("FlagAnswer")),
+                    200: ResponseSpec("the evaluation; a closed gate is false", ref("FlagAnswer")),
                     **wrong,
                     **unknown,
                 },
@@ -96,8 +96,8 @@ class Ofrep:
                 "Which features a user is in.",
                 "openfeature",
                 {
-                    200: Answer("all evaluations", every),
-                    304: Answer("as the ETag in If-None-Match says"),
+                    200: ResponseSpec("all evaluations", every),
+                    304: ResponseSpec("as the ETag in If-None-Match says"),
                     **wrong,
                 },
                 body=OFREP_REQUEST,
@@ -105,7 +105,7 @@ class Ofrep:
         ]
 
 
-def _evaluation(key: str, gate_answer: GateAnswer, revision: int) -> dict[str, Any]:
+def _evaluation(key: str, gate_answer: EvaluatedGate, revision: int) -> dict[str, Any]:
     return {
         "key": key,
         "value": gate_answer.open,

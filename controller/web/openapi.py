@@ -8,7 +8,7 @@ from starlette.routing import BaseRoute, Route
 
 from controller import __version__
 from controller.web.problems import MEDIA_TYPE
-from controller.web.routes import Answer, Operation
+from controller.web.routes import Operation, ResponseSpec
 from controller.web.schemas import COMPONENTS, TEXT, ref
 
 _SECURED = {
@@ -79,12 +79,12 @@ def _asked(operation: Operation) -> list[dict[str, Any]]:
 def _responses(operation: Operation) -> dict[str, Any]:
     slow = {408: "the body did not come in time"} if operation.body else {}
     problems = dict(operation.problems) | (_SECURED if operation.secured else {}) | slow | _EVERY
-    wrong = {status: Answer(text, ref("Problem"), MEDIA_TYPE) for status, text in problems.items()}
+    wrong = {status: ResponseSpec(text, ref("Problem"), MEDIA_TYPE) for status, text in problems.items()}
     every = {**wrong, **operation.answers}
     return {str(status): _response(every[status]) for status in sorted(every)}
 
 
-def _response(answer: Answer) -> dict[str, Any]:
+def _response(answer: ResponseSpec) -> dict[str, Any]:
     told: dict[str, Any] = {"description": answer.description}
     if answer.schema is not None:
         told["content"] = {answer.media_type: {"schema": answer.schema}}

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 from controller.config.settings import shown
 from controller.journal.stream import Streams
 from controller.store.flag_store import StoreError
-from controller.web.context import Face
-from controller.web.routes import Answer, Operation
+from controller.web.context import ServerContext
+from controller.web.routes import Operation, ResponseSpec
 from controller.web.schemas import ref
 
 _KEPT_S = 1.0
@@ -22,8 +22,8 @@ _PATIENCE_S = 2.0
 class Readiness:
     """Asks Redis and Prometheus at most once a second, however many ask here."""
 
-    def __init__(self, face: Face, streams: Streams) -> None:
-        self._face = face
+    def __init__(self, context: ServerContext, streams: Streams) -> None:
+        self._context = context
         self._streams = streams
         self._http = httpx.AsyncClient(timeout=_PATIENCE_S, follow_redirects=False)
         self._lock = asyncio.Lock()
@@ -43,7 +43,7 @@ class Readiness:
 
     async def _ask(self) -> dict[str, Any]:
         redis_trouble, prometheus_trouble = await asyncio.gather(self._redis(), self._prometheus())
-        report, fresh = self._face.health.report, self._face.health.fresh(time.monotonic())
+        report, fresh = self._context.health.report, self._context.health.fresh(time.monotonic())
         ticks = fresh and not report.error
         late = "" if fresh else "the last tick is too long ago"
         return {
@@ -52,10 +52,10 @@ class Readiness:
             "tick_fresh": ticks,
             "redis": not redis_trouble,
             "prometheus": not prometheus_trouble,
-            "dry_run": self._face.dry_run,
-            "pid": self._face.health.pid,
-            "reloads": self._face.health.reloads,
-            "config_error": self._face.health.config_error,
+            "dry_run": self._context.dry_run,
+            "pid": self._context.health.pid,
+            "reloads": self._context.health.reloads,
+            "config_error": self._context.health.config_error,
             "detail": redis_trouble or prometheus_trouble or report.error or late or report.source_problem,
         }
 
@@ -67,7 +67,7 @@ class Readiness:
         return ""
 
     async def _prometheus(self) -> str:
-        settings = self._face.settings()
+        settings = self._context.settings()
         headers, asked = settings.headers_to_prometheus, shown(settings.prometheus_url)
         try:
             answer = await self._http.get(
@@ -84,7 +84,9 @@ class Readiness:
     @property
     def operations(self) -> list[Operation]:
         answers = {
-            200: Answer("ticking, and its neighbours answer; a standby is ready, too", ref("Readiness")),
-            503: Answer("not ready; `detail` says why", ref("Readiness")),
+            200: ResponseSpec(
+                "ticking, and its neighbours answer; a standby is ready, too", ref("Readiness")
+            ),
+            503: ResponseSpec("not ready; `detail` says why", ref("Readiness")),
         }
         return [Operation("GET", "/readyz", self.readyz, "Whether it can do its work.", "health", answers)]

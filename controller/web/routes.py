@@ -13,7 +13,7 @@ Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseSpec:
     """One answer that an operation gives."""
 
     description: str
@@ -40,7 +40,7 @@ class Operation:
     handler: Handler
     summary: str
     tag: str
-    answers: Mapping[int, Answer]
+    answers: Mapping[int, ResponseSpec]
     parameters: Sequence[Parameter] = ()
     body: Schema | None = None
     secured: bool = False

@@ -19,50 +19,50 @@ from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
 from controller.web.alertmanager import Alerts
 from controller.web.api import Api
-from controller.web.context import Face
+from controller.web.context import ServerContext
 from controller.web.events import Hub
 from controller.web.idempotency import Replies
 from controller.web.json_io import answer
-from controller.web.middleware import Door
+from controller.web.middleware import RequestGuard
 from controller.web.ofrep import Ofrep
 from controller.web.openapi import document
 from controller.web.page.routes import StatusPage
 from controller.web.problems import ProblemError, on_crash, on_http_exception, on_problem, on_store_error
 from controller.web.readiness import Readiness
-from controller.web.routes import Answer, Operation
+from controller.web.routes import Operation, ResponseSpec
 from controller.web.schemas import TEXT
 
 _REDIS_TIMEOUT_S = 2.0
 
 
-def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
+def build_app(context: ServerContext, routes: Sequence[BaseRoute] = ()) -> Starlette:
     """Give the application that the daemon serves.
 
     `routes` are embedded as they are, and stand in the document as they describe themselves.
     """
-    settings = face.settings()
+    settings = context.settings()
     tokens = Tokens.parse(settings.api_token)
     client = aconnect(settings.redis_url, _REDIS_TIMEOUT_S)
     streams = Streams(client)
-    readiness = Readiness(face, streams)
-    hub = Hub(face, streams, readiness)
+    readiness = Readiness(context, streams)
+    hub = Hub(context, streams, readiness)
     replies = Replies(client)
-    api = Api(face, streams, replies)
-    receivers = () if face.dry_run else settings.notify
-    notifiers = [Notifier(one, client, lambda: face.features, face.mailer) for one in receivers]
-    shown = StatusPage(face, streams, api, readiness)
+    api = Api(context, streams, replies)
+    receivers = () if context.dry_run else settings.notify
+    notifiers = [Notifier(one, client, lambda: context.features, context.mailer) for one in receivers]
+    shown = StatusPage(context, streams, api, readiness)
     operations = [
         *_basics(),
         *readiness.operations,
         *api.operations,
-        *Alerts(face, replies).operations,
+        *Alerts(context, replies).operations,
         *hub.operations,
-        *(Ofrep(face, face.gate).operations if face.gate else ()),
+        *(Ofrep(context, context.gate).operations if context.gate else ()),
     ]
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await face.on_start()
+        await context.on_start()
         running = [asyncio.create_task(work) for work in (hub.run(), *(one.run() for one in notifiers))]
         try:
             yield
@@ -76,7 +76,7 @@ def build_app(face: Face, routes: Sequence[BaseRoute] = ()) -> Starlette:
     app = Starlette(
         routes=[*(operation.route for operation in described), *shown.routes, *routes],
         lifespan=lifespan,
-        middleware=[Middleware(Door, per_s=settings.requests_per_s, tokens=tokens)],
+        middleware=[Middleware(RequestGuard, per_s=settings.requests_per_s, tokens=tokens)],
         exception_handlers={
             ProblemError: on_problem,
             StoreError: on_store_error,
@@ -94,7 +94,7 @@ def _with_document(operations: list[Operation], embedded: Sequence[BaseRoute]) -
     async def openapi(request: Request) -> Response:
         return answer(request, described)
 
-    json_document = {200: Answer("this document", {"type": "object"})}
+    json_document = {200: ResponseSpec("this document", {"type": "object"})}
     about = Operation(
         "GET", "/openapi.json", openapi, "What is served, as OpenAPI 3.1.", "health", json_document
     )
@@ -103,8 +103,8 @@ def _with_document(operations: list[Operation], embedded: Sequence[BaseRoute]) -
 
 
 def _basics() -> list[Operation]:
-    alive = {200: Answer("`ok`", TEXT, "text/plain")}
-    exposition = {200: Answer("Prometheus's text format", TEXT, "text/plain")}
+    alive = {200: ResponseSpec("`ok`", TEXT, "text/plain")}
+    exposition = {200: ResponseSpec("Prometheus's text format", TEXT, "text/plain")}
     return [
         Operation("GET", "/healthz", _healthz, "Whether the process is alive.", "health", alive),
         Operation("GET", "/metrics", _metrics, "The daemon's own metrics.", "health", exposition),

@@ -9,7 +9,7 @@ from controller.contract import format_percent
 from controller.decision.decide import decide
 from controller.decision.model import SLOW_SHARE_LIMIT, Decision, Finding, Kind, RolloutFeature, Snapshot
 from controller.decision.sequential import log_mean
-from controller.whatif.svg import Line, Mark, Panel, Point, document, figure
+from controller.whatif.svg import ChartPanel, Line, Mark, Point, document, figure
 
 BINS = 800
 """A picture is about as many points wide; more ticks than that are gathered into bins."""
@@ -95,7 +95,7 @@ def _pictures(timeline: Timeline) -> list[str]:
     return [figure(panel, 0.0, (end - start) / unit_s, unit) for panel in panels]
 
 
-def _percentage(timeline: Timeline, start: float, unit_s: float) -> Panel:
+def _percentage(timeline: Timeline, start: float, unit_s: float) -> ChartPanel:
     points = [((b.at - start) / unit_s, b.percent) for b in timeline.bins]
     marks = [
         Mark(
@@ -107,10 +107,10 @@ def _percentage(timeline: Timeline, start: float, unit_s: float) -> Panel:
         for at, told in timeline.told
     ]
     line = Line("users who are in", points, stairs=True)
-    return Panel("Percentage", [line], 100.0, " %", marks)
+    return ChartPanel("Percentage", [line], 100.0, " %", marks)
 
 
-def _rates(timeline: Timeline, start: float, unit_s: float) -> Panel:
+def _rates(timeline: Timeline, start: float, unit_s: float) -> ChartPanel:
     seen = [b for b in timeline.bins if b.sends > 0]
     errors = [((b.at - start) / unit_s, 100 * b.errors / b.sends) for b in seen]
     slow = [((b.at - start) / unit_s, 100 * b.slow / b.sends) for b in seen]
@@ -122,7 +122,7 @@ def _rates(timeline: Timeline, start: float, unit_s: float) -> Panel:
         Line("too slow", slow, "three"),
         Line(f"limit {slow_limit:g} %", [(0, slow_limit), (width, slow_limit)], "three", dashed=True),
     ]
-    return Panel("Rates", lines, _top([*errors, *slow], 1.6 * max(limit, slow_limit)), " %")
+    return ChartPanel("Rates", lines, _top([*errors, *slow], 1.6 * max(limit, slow_limit)), " %")
 
 
 def _top(points: Sequence[Point], least: float) -> float:
@@ -131,7 +131,7 @@ def _top(points: Sequence[Point], least: float) -> float:
     return max(least, min(100.0, 1.2 * values[int(0.98 * (len(values) - 1))])) if values else least
 
 
-def _evidence(timeline: Timeline, start: float, unit_s: float) -> Panel:
+def _evidence(timeline: Timeline, start: float, unit_s: float) -> ChartPanel:
     def points(name: str) -> list[Point]:
         return [((b.at - start) / unit_s, 100 * max(getattr(b, name), 0.0)) for b in timeline.bins]
 
@@ -141,7 +141,7 @@ def _evidence(timeline: Timeline, start: float, unit_s: float) -> Panel:
         Line("late change", points("late"), "three"),
         Line("enough", [(0, 100.0), ((timeline.bins[-1].at - start) / unit_s, 100.0)], "one", dashed=True),
     ]
-    return Panel("Evidence, as a share of what is enough (ln)", lines, 100 * _EVIDENCE_TOP, " %")
+    return ChartPanel("Evidence, as a share of what is enough (ln)", lines, 100 * _EVIDENCE_TOP, " %")
 
 
 def _table(timeline: Timeline) -> str:

@@ -9,7 +9,7 @@ from controller.decision.model import Decision, Kind, Reason, Snapshot
 
 
 @dataclass(slots=True)
-class Outcome:
+class RampOutcome:
     """Adds up a course, tick by tick; times are unix seconds."""
 
     began_at: float = 0.0
@@ -76,9 +76,9 @@ def _after(at: float | None, began_at: float) -> float | None:
     return None if at is None else at - began_at
 
 
-def outcome_of(decided: Iterable[tuple[Snapshot, Decision]], *, until_settled: bool = False) -> Outcome:
+def outcome_of(decided: Iterable[tuple[Snapshot, Decision]], *, until_settled: bool = False) -> RampOutcome:
     """Add up a course; with `until_settled` only until it is paused or complete."""
-    outcome = Outcome()
+    outcome = RampOutcome()
     for snapshot, decision in decided:
         outcome.add(snapshot, decision)
         if until_settled and (outcome.paused_at is not None or decision.reason is Reason.COMPLETE):

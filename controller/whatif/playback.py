@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from controller.contract import Flags
-from controller.decision.decide import case_of, settle
+from controller.decision.decide import assess, decide_bare
 from controller.decision.model import Decision, Evidence, Reason, RolloutFeature, Snapshot, State, Window
 
 NO_DATA = "there is no data for this tick"
@@ -30,7 +30,7 @@ def begun(feature: RolloutFeature, config_hash: str, at: float, window_s: float)
     """Give the state of a feature whose ramp begins at its first tick, so that this tick's counts weigh."""
     before = Evidence(now=at, judged_to=at - window_s)
     first = Snapshot(at, feature, opened(feature), before, State(), config_hash, window_s)
-    return case_of(first).state
+    return assess(first).state
 
 
 def course(
@@ -63,7 +63,7 @@ def course(
             window_s=window_s,
             frozen=freeze_at(tick.at) if freeze_at else "",
         )
-        decision = decide(snapshot) if decide else settle(case_of(snapshot))
+        decision = decide(snapshot) if decide else decide_bare(assess(snapshot))
         yield snapshot, decision
         state = decision.state
         if decision.flags is not flags:

@@ -7,7 +7,7 @@ from random import Random
 
 from controller.decision.model import Reason, RolloutFeature
 from controller.features import config_hash
-from controller.whatif.outcome import Outcome
+from controller.whatif.outcome import RampOutcome
 from controller.whatif.playback import Tick, course
 
 _SMALL_MEAN = 200.0
@@ -31,9 +31,11 @@ class Traffic:
         return self.sends_per_s if self.constant else self.sends_per_s * percent / 100
 
 
-def ramp(feature: RolloutFeature, traffic: Traffic, *, seed: str, hours: float, window_s: float) -> Outcome:
+def ramp(
+    feature: RolloutFeature, traffic: Traffic, *, seed: str, hours: float, window_s: float
+) -> RampOutcome:
     """Simulate one ramp from its start until it is paused or complete, or the hours are over."""
-    outcome = Outcome(percent=feature.initial_percent)
+    outcome = RampOutcome(percent=feature.initial_percent)
     decided = course(
         feature,
         _ticks(outcome, traffic, Random(seed), hours, window_s),  # noqa: S311  (nothing here is secret)
@@ -47,7 +49,9 @@ def ramp(feature: RolloutFeature, traffic: Traffic, *, seed: str, hours: float, 
     return outcome
 
 
-def _ticks(outcome: Outcome, traffic: Traffic, rng: Random, hours: float, window_s: float) -> Iterator[Tick]:
+def _ticks(
+    outcome: RampOutcome, traffic: Traffic, rng: Random, hours: float, window_s: float
+) -> Iterator[Tick]:
     """Give tick after tick; each has the traffic of the percentage that the one before led to."""
     for number in range(int(hours * 3600 / window_s) + 1):
         sends = poisson(rng, traffic.at(outcome.percent) * window_s)

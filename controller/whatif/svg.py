@@ -53,7 +53,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class ChartPanel:
     """One picture: lines over a shared x."""
 
     title: str
@@ -64,7 +64,7 @@ class Panel:
     height: int = 170
 
 
-def figure(panel: Panel, start: float, end: float, x_label: str = "") -> str:
+def figure(panel: ChartPanel, start: float, end: float, x_label: str = "") -> str:
     """Draw a panel from x = start to x = end, y = 0 to top."""
     scale = _Scale(start, max(end, start + 1e-9), max(panel.top, 1e-9), panel.height)
     parts = [*_axes(scale, panel, x_label)]
@@ -112,7 +112,7 @@ class _Scale:
         return 6 + (1 - min(max(value / self.top, 0.0), 1.0)) * (self.height - 6)
 
 
-def _axes(scale: _Scale, panel: Panel, x_label: str) -> list[str]:
+def _axes(scale: _Scale, panel: ChartPanel, x_label: str) -> list[str]:
     parts = []
     for value in ticks(scale.top):
         y = scale.y(value)

@@ -12,10 +12,10 @@ from adapter.providers.outlook_errors import (
     map_graph_error,
     retry_after_s,
 )
-from adapter.providers.provider import Reply, Then
+from adapter.providers.provider import Reply, RetryAction
 
 
-def refusal(status: int, error: Any, headers: dict[str, str] | None = None) -> tuple[str, Then]:
+def refusal(status: int, error: Any, headers: dict[str, str] | None = None) -> tuple[str, RetryAction]:
     body = json.dumps({"error": error}).encode()
     refused = interpret_refusal(Reply(status, headers or {}, body), now=0.0)
     return refused.code, refused.then
@@ -26,9 +26,9 @@ def test_the_most_specific_known_code_wins(inner: str) -> None:
     nested = {"code": "AccessDenied", inner: {"code": "New", inner: {"code": "ErrorSendAsDenied"}}}
     unknown_within = {"code": "ErrorAccessDenied", inner: {"code": "NeverHeardOf"}}
     without_code = {"code": "ErrorQuotaExceeded", inner: {"date": "2026", "request-id": "1"}}
-    assert refusal(403, nested) == ("MS_SEND_AS_DENIED", Then.FAIL)
-    assert refusal(400, unknown_within) == ("MS_AUTH_INSUFFICIENT_PERMS", Then.FAIL)
-    assert refusal(400, without_code) == ("MS_MAILBOX_FULL", Then.FAIL)
+    assert refusal(403, nested) == ("MS_SEND_AS_DENIED", RetryAction.FAIL)
+    assert refusal(400, unknown_within) == ("MS_AUTH_INSUFFICIENT_PERMS", RetryAction.FAIL)
+    assert refusal(400, without_code) == ("MS_MAILBOX_FULL", RetryAction.FAIL)
 
 
 def test_an_endless_nest_is_left_where_it_is() -> None:
@@ -67,13 +67,13 @@ def test_the_names_of_the_plan_and_of_graph_have_their_codes(name: str, code: st
     "name", ["ApplicationThrottled", "TooManyRequests", "activityLimitReached", "ErrorServerBusy", "", "New"]
 )
 def test_whatever_the_spelling_429_is_waited_for(name: str) -> None:
-    assert refusal(429, {"code": name}) == ("MS_API_THROTTLED_429", Then.WAIT)
+    assert refusal(429, {"code": name}) == ("MS_API_THROTTLED_429", RetryAction.WAIT)
 
 
 @pytest.mark.parametrize("name", ["ErrorExceededMessageLimit", "ErrorSubmissionQuotaExceeded"])
 @pytest.mark.parametrize("status", [400, 403, 429])
 def test_a_daily_quota_is_not_waited_for(name: str, status: int) -> None:
-    assert refusal(status, {"code": name}) == ("MS_QUOTA_EXCEEDED", Then.FAIL)
+    assert refusal(status, {"code": name}) == ("MS_QUOTA_EXCEEDED", RetryAction.FAIL)
 
 
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])

@@ -16,7 +16,7 @@ from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError, Source
 from adapter.message import Attachment, OutgoingMessage, SendIds
 from adapter.providers.outlook import Outlook
-from adapter.providers.provider import Accepted, Limits, Provider, Refused, Reply, Then
+from adapter.providers.provider import Accepted, Limits, Provider, Refused, Reply, RetryAction
 from adapter.providers.registry import PROVIDERS
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
@@ -46,7 +46,7 @@ def test_every_status_means_something_and_no_5xx_is_tried_again(provider: Provid
             continue
         assert outcome.code
         assert outcome.detail
-        assert status < 500 or outcome.then in {Then.UNKNOWN, Then.FAIL}
+        assert status < 500 or outcome.then in {RetryAction.UNKNOWN, RetryAction.FAIL}
 
 
 @every_provider

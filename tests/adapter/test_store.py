@@ -1,4 +1,4 @@
-"""Commands that go to Redis together: each has its own answer, whatever happens to the connection."""
+"""Commands that go to Redis connection: each has its own answer, whatever happens to the connection."""
 
 import asyncio
 import random
@@ -7,7 +7,7 @@ import pytest
 import redis
 from kit.servers import Proxy, RedisServer
 
-from adapter.sending.redis_client import REDIS_ERRORS, Together, open_redis
+from adapter.sending.redis_client import REDIS_ERRORS, BatchingConnection, open_redis
 
 pytestmark = pytest.mark.servers
 
@@ -18,51 +18,51 @@ async def test_each_gets_its_own_answer_while_others_ask_give_up_and_are_cut_off
     chance = random.Random(3)
     wrong: list[str] = []
 
-    async def ask(together: Together, proxy: Proxy, number: int) -> None:
+    async def ask(connection: BatchingConnection, proxy: Proxy, number: int) -> None:
         await asyncio.sleep(chance.random() / 2)
         if number % 40 == 0:
             proxy.cut()
         try:
             async with asyncio.timeout(0.001 if number % 7 == 0 else None):
-                answer = await together.ask("ECHO", str(number))
+                answer = await connection.execute("ECHO", str(number))
         except REDIS_ERRORS:
             return
         if answer != str(number):
             wrong.append(f"{number}: {answer}")
 
     with Proxy(redis_server.port) as proxy:
-        together = Together(open_redis(proxy.redis_url))
-        await asyncio.gather(*(ask(together, proxy, number) for number in range(1000)))
+        connection = BatchingConnection(open_redis(proxy.redis_url))
+        await asyncio.gather(*(ask(connection, proxy, number) for number in range(1000)))
         assert wrong == []
-        assert await together.ask("ECHO", "after all") == "after all"
-        await together.aclose()
+        assert await connection.execute("ECHO", "after all") == "after all"
+        await connection.aclose()
 
 
 async def test_a_question_that_was_cancelled_before_it_left_takes_nobodys_answer(
     redis_server: RedisServer,
 ) -> None:
     """As at Ctrl-C: all tasks are cancelled, also those that have not begun, and places are given back."""
-    together = Together(open_redis(redis_server.url))
-    await together.ask("ECHO", "before")
-    lost = asyncio.create_task(together.ask("ECHO", "lost"))
+    connection = BatchingConnection(open_redis(redis_server.url))
+    await connection.execute("ECHO", "before")
+    lost = asyncio.create_task(connection.execute("ECHO", "lost"))
     before = asyncio.all_tasks()
     await asyncio.sleep(0)
     [not_begun] = asyncio.all_tasks() - before
     not_begun.cancel()
-    answers = await asyncio.gather(*(together.ask("ECHO", str(number)) for number in range(3)))
+    answers = await asyncio.gather(*(connection.execute("ECHO", str(number)) for number in range(3)))
     assert answers == ["0", "1", "2"]
     assert await lost == "lost"
-    await together.aclose()
+    await connection.aclose()
 
 
 async def test_an_error_of_one_command_is_its_own(redis_server: RedisServer) -> None:
-    together = Together(open_redis(redis_server.url))
+    connection = BatchingConnection(open_redis(redis_server.url))
     answers = await asyncio.gather(
-        together.ask("ECHO", "before"),
-        together.ask("NONSENSE"),
-        together.ask("ECHO", "after"),
+        connection.execute("ECHO", "before"),
+        connection.execute("NONSENSE"),
+        connection.execute("ECHO", "after"),
         return_exceptions=True,
     )
     assert isinstance(answers[1], redis.ResponseError)
     assert [answers[0], answers[2]] == ["before", "after"]
-    await together.aclose()
+    await connection.aclose()

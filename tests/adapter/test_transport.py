@@ -18,7 +18,7 @@ from adapter.providers.provider import Request
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.transport.post import MAX_REPLY_BYTES, Attempt, NotSentError, OutcomeUnknownError, Transport
-from adapter.transport.wire import Wires
+from adapter.transport.wire import AsyncioBackend
 
 BODY = b'{"message":{"toRecipients":[{"emailAddress":{"address":"a@b.com"}}],"subject":"Hi"}}'
 REQUEST = Request("/me/sendMail", {"Content-Type": "application/json"}, Body.of(BODY))
@@ -189,7 +189,7 @@ async def test_what_came_before_tls_never_passes_for_an_answer_within_it() -> No
         await writer.drain()
 
     async with listening(forge) as port:
-        wire = await Wires().connect_tcp("127.0.0.1", port)
+        wire = await AsyncioBackend().connect_tcp("127.0.0.1", port)
         assert await wire.read(1)
         with pytest.raises(httpcore.ConnectError):
             await wire.start_tls(ssl.create_default_context(), "graph.example")
@@ -208,7 +208,7 @@ async def test_who_gives_up_just_when_a_connection_is_made_leaves_none_open(
 
     monkeypatch.setattr(loop, "sock_connect", connect_and_give_up)
     async with listening(relay) as port:
-        connecting = asyncio.create_task(Wires().connect_tcp("127.0.0.1", port))
+        connecting = asyncio.create_task(AsyncioBackend().connect_tcp("127.0.0.1", port))
         with pytest.raises(asyncio.CancelledError):
             await connecting
         await until(lambda: [sock.fileno() for sock in made] == [-1])
@@ -238,7 +238,7 @@ async def test_an_address_that_refuses_or_says_nothing_keeps_nobody_from_the_nex
 
         monkeypatch.setattr(loop, "sock_connect", hang_on_ipv6)
         monkeypatch.setattr(loop, "getaddrinfo", found)
-        wire = await Wires().connect_tcp("graph.example", port, timeout=10)
+        wire = await AsyncioBackend().connect_tcp("graph.example", port, timeout=10)
         assert wire.get_extra_info("peername") == ("127.0.0.1", port)
         assert [len(address) for address in asked] == [4, 2, 4, 2]
         await wire.aclose()
@@ -358,7 +358,7 @@ async def test_headers_that_come_twice_are_both_kept() -> None:
 async def test_small_blocks_leave_at_once_and_do_not_wait_for_an_answer_to_the_one_before(
     graph: Sandbox,
 ) -> None:
-    wire = await Wires().connect_tcp("127.0.0.1", int(graph.base.split(":")[2]))
+    wire = await AsyncioBackend().connect_tcp("127.0.0.1", int(graph.base.split(":")[2]))
     opened = wire.get_extra_info("socket")
     assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
     await wire.aclose()

@@ -33,7 +33,7 @@ from adapter.signin.store import TokenStore
 from adapter.signin.store import connect as connect_tokens
 from controller.cli import rollout
 from controller.config.receivers import Receiver
-from controller.config.settings import Settings, load_settings, shown
+from controller.config.settings import ControllerSettings, load_settings, shown
 from controller.contract import FLAG_NAMES
 from controller.decision.model import Kind
 from controller.doctor.redis import look_at_redis
@@ -41,7 +41,7 @@ from controller.features import ROLLOUT_FEATURES, ConfigError
 from controller.journal.stream import Streams, aconnect
 from controller.notify.delivery import Notifier
 from controller.shared.redis_pool import key_prefix
-from controller.shared.redis_url import read_home
+from controller.shared.redis_url import parse_target
 from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
 from controller.store.redis_store import RedisFlagStore, connect
@@ -303,7 +303,7 @@ def test_the_command_line_pauses_in_a_cluster(redis_cluster: RedisCluster) -> No
 
 
 def looked_at(url: str) -> dict[str, Any]:
-    return {finding.subject: finding for finding in look_at_redis(Settings(redis_url=url))}
+    return {finding.subject: finding for finding in look_at_redis(ControllerSettings(redis_url=url))}
 
 
 def test_doctor_tells_how_the_cluster_is_and_who_forgot_the_tag(redis_cluster: RedisCluster) -> None:
@@ -340,7 +340,7 @@ def test_a_cluster_url_without_a_tag_or_hosts_is_refused_by_all_who_read_one(url
 
 def test_a_cluster_url_names_nodes_tag_and_password() -> None:
     url = "redis+cluster://ann:s%40fe@one:1,two,[::1]:3/mail-eu"
-    home = read_home(url)
+    home = parse_target(url)
     assert home is not None
     assert home.asked == (("one", 1), ("two", 6379), ("::1", 3))
     assert (home.prefix, home.login) == ("{mail-eu}", {"username": "ann", "password": "s@fe"})

@@ -11,14 +11,14 @@ from kit.waiting import wait_until
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from controller.config.settings import Settings, load_settings
+from controller.config.settings import ControllerSettings, load_settings
 from controller.daemon import process as module
 from controller.daemon.process import Daemon
 from controller.loop.tick import Report
 
 
 @pytest.fixture
-def settings() -> Settings:
+def settings() -> ControllerSettings:
     """Settings whose servers are all away, so that a tick is a matter of milliseconds."""
     return load_settings(
         environ={
@@ -31,7 +31,7 @@ def settings() -> Settings:
 
 @pytest.mark.parametrize("step_s", [-7200.0, 7200.0])
 def test_ticks_go_on_when_the_wall_clock_is_set(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, step_s: float
+    settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch, step_s: float
 ) -> None:
     offset_s = [0.0]
 
@@ -62,7 +62,7 @@ def test_ticks_go_on_when_the_wall_clock_is_set(
 
 
 def test_a_mistake_of_ours_fails_a_tick_and_not_the_daemon(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REGISTRY", CollectorRegistry())
     daemon = Daemon(settings, dry_run=False)
@@ -76,7 +76,7 @@ def test_a_mistake_of_ours_fails_a_tick_and_not_the_daemon(
 
 
 def test_a_server_that_a_tick_did_not_come_to_ask_is_not_told_of_as_back(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: ControllerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "REGISTRY", CollectorRegistry())
     daemon = Daemon(settings, dry_run=False)

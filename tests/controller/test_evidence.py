@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from controller.decision.model import Reason, State
 from controller.evidence.progress import Lengths
-from controller.evidence.windows import Measured, Question, Target, evidence_of
+from controller.evidence.windows import EvidenceRequest, PrometheusReading, Target, evidence_of
 from controller.features import ROLLOUT_FEATURES
 
 PAIR = ("microsoft", "outlook.send")
@@ -21,17 +21,17 @@ STAMPS = tuple(NOW - 5 - 30 * n for n in range(5, -1, -1))
 """The times of six recorded samples, the newest 5 s old."""
 
 
-def question(judged_to: float = STAMPS[0], counted_from: float = 0.0, revision: int = 3) -> Question:
+def question(judged_to: float = STAMPS[0], counted_from: float = 0.0, revision: int = 3) -> EvidenceRequest:
     state = State(judged_to=judged_to, counted_from=counted_from)
-    return Question(ROLLOUT_FEATURES["microsoft"], revision, state)
+    return EvidenceRequest(ROLLOUT_FEATURES["microsoft"], revision, state)
 
 
 def constant(value: float) -> dict[float, float]:
     return dict.fromkeys(STAMPS, value)
 
 
-def measured(**changes: object) -> Measured:
-    healthy = Measured(
+def measured(**changes: object) -> PrometheusReading:
+    healthy = PrometheusReading(
         now=NOW,
         sends={PAIR: constant(100)},
         errors={PAIR: constant(2)},

@@ -16,7 +16,7 @@ from worlds.snapshots import at_step
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, Flags, decisions_key, flag_key, revision_key
 from controller.decision.decide import decide
 from controller.shared.redis_pool import key_prefix
-from controller.store.flag_store import DryRunStore, Outcome, Stored, StoreError, Write, find_record
+from controller.store.flag_store import DryRunStore, Stored, StoreError, Write, WriteOutcome, find_record
 from controller.store.record_json import dump
 from controller.store.redis_store import RedisFlagStore, connect
 
@@ -123,7 +123,7 @@ def test_flags_state_record_revision_and_hint_are_one_write(
     heard = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
     heard.subscribe(FLAGS_CHANNEL)
     heard.get_message(timeout=1)
-    assert store.write([write(one(store), OPEN)]) == [Outcome.APPLIED]
+    assert store.write([write(one(store), OPEN)]) == [WriteOutcome.APPLIED]
     after = one(store)
     assert after.texts == ("true", "false", "5", "false")
     assert after.flags.revision == 1
@@ -143,7 +143,7 @@ def test_a_stream_entry_has_the_whole_record_in_one_field(store: RedisFlagStore,
 
 def test_a_hold_changes_neither_flags_nor_revision(store: RedisFlagStore, client: redis.Redis) -> None:
     put(client, enabled="true")
-    assert store.write([write(one(store))]) == [Outcome.APPLIED]
+    assert store.write([write(one(store))]) == [WriteOutcome.APPLIED]
     assert one(store).texts == ("true", None, None, None)
     assert client.get(key_prefix(client) + revision_key("microsoft")) is None
 
@@ -156,7 +156,7 @@ def test_a_change_between_reading_and_writing_wins(
     stored = one(store)
     put(client, **{flag: "2" if flag == "rollout_percent" else "maybe"})
     before = one(store)
-    assert store.write([write(stored, OPEN)]) == [Outcome.CONFLICT]
+    assert store.write([write(stored, OPEN)]) == [WriteOutcome.CONFLICT]
     assert one(store) == before
     assert list(store.history("microsoft")) == []
 
@@ -164,12 +164,12 @@ def test_a_change_between_reading_and_writing_wins(
 def test_a_state_that_moved_on_is_a_conflict_too(store: RedisFlagStore) -> None:
     stored = one(store)
     store.write([write(stored, state='{"n": 1}')])
-    assert store.write([write(stored, OPEN, decision_id="microsoft-1001-bb")]) == [Outcome.CONFLICT]
+    assert store.write([write(stored, OPEN, decision_id="microsoft-1001-bb")]) == [WriteOutcome.CONFLICT]
 
 
 def test_a_decision_that_is_sent_again_is_written_once(store: RedisFlagStore) -> None:
     again = write(one(store), OPEN)
-    assert [store.write([again]) for _ in range(9)] == [[Outcome.APPLIED]] * 9
+    assert [store.write([again]) for _ in range(9)] == [[WriteOutcome.APPLIED]] * 9
     assert one(store).flags.revision == 1
     assert len(list(store.history("microsoft"))) == 1
 
@@ -180,24 +180,24 @@ def test_a_decision_sent_again_after_a_person_paused_says_applied_and_leaves_the
     late = write(one(store), OPEN)
     store.write([late])
     put(client, paused="true")
-    assert store.write([late]) == [Outcome.APPLIED]
+    assert store.write([late]) == [WriteOutcome.APPLIED]
     assert one(store).flags.paused
 
 
 def test_an_older_leader_is_fenced(store: RedisFlagStore, client: redis.Redis) -> None:
     client.set(key_prefix(client) + EPOCH_KEY, "7")
-    assert store.write([write(one(store), OPEN, epoch=6)]) == [Outcome.FENCED]
+    assert store.write([write(one(store), OPEN, epoch=6)]) == [WriteOutcome.FENCED]
     assert one(store).flags.missing
-    assert store.write([write(one(store), OPEN, epoch=7)]) == [Outcome.APPLIED]
+    assert store.write([write(one(store), OPEN, epoch=7)]) == [WriteOutcome.APPLIED]
 
 
 def test_a_lost_epoch_fences_everybody_who_had_one(store: RedisFlagStore) -> None:
-    assert store.write([write(one(store), OPEN, epoch=1)]) == [Outcome.FENCED]
+    assert store.write([write(one(store), OPEN, epoch=1)]) == [WriteOutcome.FENCED]
 
 
 def test_a_pause_needs_no_epoch(store: RedisFlagStore, client: redis.Redis) -> None:
     client.set(key_prefix(client) + EPOCH_KEY, "7")
-    assert store.write([write(one(store), Flags(paused=True))]) == [Outcome.APPLIED]
+    assert store.write([write(one(store), Flags(paused=True))]) == [WriteOutcome.APPLIED]
 
 
 def test_many_features_are_each_written_wholly_or_not_at_all(
@@ -206,7 +206,7 @@ def test_many_features_are_each_written_wholly_or_not_at_all(
     stored = store.read(["google", "microsoft"])
     put(client, enabled="true")
     writes = [write(s, OPEN, decision_id=f"{s.feature}-1-a") for s in stored]
-    assert store.write(writes) == [Outcome.APPLIED, Outcome.CONFLICT]
+    assert store.write(writes) == [WriteOutcome.APPLIED, WriteOutcome.CONFLICT]
 
 
 def test_the_first_decisions_are_written_while_the_last_are_still_made(
@@ -219,7 +219,7 @@ def test_the_first_decisions_are_written_while_the_last_are_still_made(
         wait_until(lambda: client.get(key_prefix(client) + revision_key("feature-0")) == "1")
         yield write(stored[-1], OPEN, decision_id="last-1-a")
 
-    assert store.write(coming()) == [Outcome.APPLIED] * 200
+    assert store.write(coming()) == [WriteOutcome.APPLIED] * 200
 
 
 def test_decisions_that_break_off_leave_no_answers_for_others_to_read(
@@ -235,7 +235,7 @@ def test_decisions_that_break_off_leave_no_answers_for_others_to_read(
         store.write(coming())
     assert [one.feature for one in store.read(["microsoft"])] == ["microsoft"]
     client.script_flush()
-    assert store.write([write(one(store), OPEN)]) == [Outcome.APPLIED]
+    assert store.write([write(one(store), OPEN)]) == [WriteOutcome.APPLIED]
 
 
 def test_what_goes_wrong_while_decisions_are_made_is_no_trouble_of_the_store(store: RedisFlagStore) -> None:
@@ -270,7 +270,7 @@ def test_a_record_is_found_by_its_id(store: RedisFlagStore) -> None:
 def test_a_script_that_redis_forgot_is_loaded_again(store: RedisFlagStore, client: redis.Redis) -> None:
     store.write([write(one(store))])
     client.script_flush()
-    assert store.write([write(one(store), decision_id="microsoft-2-a")]) == [Outcome.APPLIED]
+    assert store.write([write(one(store), decision_id="microsoft-2-a")]) == [WriteOutcome.APPLIED]
 
 
 def test_a_redis_that_is_away_is_one_named_error(redis_server: RedisServer) -> None:
@@ -288,7 +288,7 @@ class TestDryRun:
         put(client, enabled="true")
         dry.create_missing("microsoft", OPEN)
         dry.append("microsoft", "{}")
-        assert dry.write([write(one(dry), OPEN)]) == [Outcome.SKIPPED]
+        assert dry.write([write(one(dry), OPEN)]) == [WriteOutcome.SKIPPED]
         assert client.keys("*") == [key_prefix(client) + flag_key("microsoft", "enabled")]
 
     def test_what_its_holds_added_up_is_remembered(self, store: RedisFlagStore) -> None:

@@ -11,19 +11,19 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS, EVIDENCE_SERIES
 from controller.daemon.wiring import open_source
 from controller.decision.model import Evidence, Reason, State
 from controller.evidence import session
 from controller.evidence.progress import Lengths
 from controller.evidence.prometheus import PrometheusSource, _read_present, _samples
-from controller.evidence.windows import Question
+from controller.evidence.windows import EvidenceRequest
 from controller.features import ROLLOUT_FEATURES
 from controller.whatif.recorded import Recorded, RecordedError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
-QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
+QUESTIONS = [EvidenceRequest(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
 
 
 class Server:
@@ -169,7 +169,7 @@ def test_a_deadline_that_is_over_asks_nothing(server: Server) -> None:
 @pytest.mark.parametrize("count", [1, 10, 100])
 def test_three_requests_serve_any_number_of_features(server: Server, count: int) -> None:
     feature = ROLLOUT_FEATURES["microsoft"]
-    questions = [Question(feature, 0, State()) for _ in range(count)]
+    questions = [EvidenceRequest(feature, 0, State()) for _ in range(count)]
     source = PrometheusSource(server.url, Lengths(30, 10))
     source.read(questions, time.time(), 5)
     source.close()
@@ -185,9 +185,9 @@ def test_it_looks_back_to_what_was_judged_last_but_not_for_a_feature_that_was_si
 ) -> None:
     there, feature = 1.8e9, ROLLOUT_FEATURES["microsoft"]
     server.answer = partial(healthy, now=there)
-    questions = [Question(feature, 0, State(judged_to=there - ago)) for ago in judged_s_ago]
+    questions = [EvidenceRequest(feature, 0, State(judged_to=there - ago)) for ago in judged_s_ago]
     source = PrometheusSource(server.url, Lengths(30, 10))
-    source.read([Question(feature, 0, State()), *questions], time.time(), 5)
+    source.read([EvidenceRequest(feature, 0, State()), *questions], time.time(), 5)
     source.close()
     asked = [parse_qs(urlsplit(path).query).get("query", [""])[0] for path in server.asked]
     assert any(query.endswith(f"[{asked_s}000ms]") for query in asked)
@@ -213,7 +213,7 @@ def test_an_evaluation_that_is_half_stored_hides_no_moment_that_is_whole(
     server.answer = partial(healthy, now=there, recorded=recorded)
     state = State(judged_to=0.0 if judged_s_ago is None else there - judged_s_ago, counted_from=there - 600)
     source = PrometheusSource(server.url, Lengths(30, 10))
-    evidence = source.read([Question(feature, 0, state)], time.time(), 5)["microsoft"]
+    evidence = source.read([EvidenceRequest(feature, 0, state)], time.time(), 5)["microsoft"]
     source.close()
     assert evidence.sample_age_s == 30
     assert [window.at for window in evidence.windows] == ([there - 30] if judged_s_ago == 60 else [])
@@ -324,7 +324,7 @@ def test_every_request_carries_the_headers_of_a_backend_with_tenants(server: Ser
     server.answer = tenant_only
     told = {}
     for headers in ("X-Scope-OrgID=mail,THANOS-TENANT=mail", ""):
-        settings = Settings(
+        settings = ControllerSettings(
             prometheus_url=server.url, prometheus_token="s3cret", prometheus_headers=headers, interval_s=4
         )
         source = open_source(settings)

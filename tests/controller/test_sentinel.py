@@ -24,7 +24,7 @@ from controller.features import ROLLOUT_FEATURES
 from controller.journal.sinks import Journals
 from controller.journal.stream import Streams, aconnect
 from controller.loop.manual import operate
-from controller.shared.redis_url import read_home
+from controller.shared.redis_url import parse_target
 from controller.store.flag_store import StoreError
 from controller.store.lease import RedisLease
 from controller.store.redis_store import RedisFlagStore, connect
@@ -194,11 +194,11 @@ def test_a_user_of_the_docs_needs_role_besides(watch: Watch) -> None:
 )
 def test_a_sentinel_url_that_says_too_little_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"redis\+sentinel://|HOST:PORT"):
-        read_home(url)
+        parse_target(url)
 
 
 def test_a_sentinel_url_names_sentinels_master_database_and_password() -> None:
-    home = read_home("redis+sentinel://ann:s%40fe@one:1,two,[::1]:3/flags/5")
+    home = parse_target("redis+sentinel://ann:s%40fe@one:1,two,[::1]:3/flags/5")
     assert home is not None
     assert home.asked == (("one", 1), ("two", 26379), ("::1", 3))
     assert (home.name, home.login) == ("flags", {"db": 5, "username": "ann", "password": "s@fe"})

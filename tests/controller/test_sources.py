@@ -21,7 +21,7 @@ from controller.decision.model import METRICS_PROBLEMS, Decision, Evidence, Kind
 from controller.decision.sequential import with_window
 from controller.evidence.progress import Lengths
 from controller.evidence.prometheus import PrometheusSource
-from controller.evidence.windows import Question
+from controller.evidence.windows import EvidenceRequest
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.text import yaml_text
@@ -75,7 +75,7 @@ class World:
     def read(self) -> Evidence:
         """Read what lies behind the last reading, as one tick does after the other."""
         state = changed(at_step(), state={"judged_to": self.judged_to, "counted_from": 0.0}).state
-        evidence = self.source.read([Question(FEATURE, 0, state)], time.time(), 5.0)[FEATURE.name]
+        evidence = self.source.read([EvidenceRequest(FEATURE, 0, state)], time.time(), 5.0)[FEATURE.name]
         self.judged_to = evidence.judged_to
         return evidence
 
@@ -238,7 +238,7 @@ def test_a_prometheus_that_holds_samples_of_its_future_repeats_nothing(tmp_path:
     with PrometheusServer(tmp_path, "scrape_configs: []\n") as prometheus:
         source = PrometheusSource(prometheus.url, Lengths(30, 10))
         judged, judged_ahead = (
-            source.read([Question(FEATURE, 0, State(judged_to=at))], time.time(), 5.0)[FEATURE.name]
+            source.read([EvidenceRequest(FEATURE, 0, State(judged_to=at))], time.time(), 5.0)[FEATURE.name]
             for at in (now - 300, now + 1800)
         )
         source.close()

@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from controller.contract import METRIC_LABELS, Flags
-from controller.daemon.metrics import Telemetry
+from controller.daemon.metrics import DaemonMetrics
 from controller.decision.model import Evidence
-from controller.loop.tick import Report, Seen
+from controller.loop.tick import FeatureReport, Report
 
 FLAGS = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False, revision=7)
 
@@ -18,7 +18,7 @@ class Exported:
 
     def __init__(self, *features: str) -> None:
         self.registry, self.now = CollectorRegistry(), 100.0
-        self.telemetry = Telemetry(features, self.registry, lambda: self.now)
+        self.telemetry = DaemonMetrics(features, self.registry, lambda: self.now)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
@@ -50,7 +50,7 @@ def test_a_dry_run_is_never_the_leader() -> None:
 
 def test_a_standby_exports_the_flags_and_the_age_of_the_evidence_too() -> None:
     exported = Exported("microsoft")
-    seen = {"microsoft": Seen(FLAGS, Evidence(now=1.0, sample_age_s=12.5))}
+    seen = {"microsoft": FeatureReport(FLAGS, Evidence(now=1.0, sample_age_s=12.5))}
     exported.telemetry.note(Report(seen=seen), 1.0)
     assert exported.value("rollout_feature_percent", feature="microsoft") == 5
     assert exported.value("rollout_feature_enabled", feature="microsoft") == 1
@@ -61,7 +61,7 @@ def test_a_standby_exports_the_flags_and_the_age_of_the_evidence_too() -> None:
 
 def test_evidence_that_is_not_there_has_no_age() -> None:
     exported = Exported("microsoft")
-    exported.telemetry.note(Report(seen={"microsoft": Seen(FLAGS, Evidence(now=1.0))}), 1.0)
+    exported.telemetry.note(Report(seen={"microsoft": FeatureReport(FLAGS, Evidence(now=1.0))}), 1.0)
     assert math.isnan(exported.value("rollout_evidence_age_seconds", feature="microsoft") or 0.0)
 
 

@@ -17,12 +17,12 @@ from controller.contract import EPOCH_KEY, LEASE_KEY, flag_key
 from controller.decision.decide import decide
 from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Snapshot, Window
 from controller.decision.record import record_of, verify
-from controller.evidence.windows import Question
+from controller.evidence.windows import EvidenceRequest
 from controller.features import ROLLOUT_FEATURES, RolloutFeature
-from controller.journal.verify import broken_links
+from controller.journal.verify import inconsistencies
 from controller.loop.manual import operate
 from controller.loop.tick import Controller, Report
-from controller.store.flag_store import DryRunStore, FlagStore, Outcome, StoreError, Write
+from controller.store.flag_store import DryRunStore, FlagStore, StoreError, Write, WriteOutcome
 from controller.store.lease import Lease, NoLease, RedisLease
 from controller.store.record_json import dump
 from controller.store.redis_store import RedisFlagStore
@@ -52,11 +52,13 @@ class Weather:
     """How far its clock is ahead of the controller's."""
     meanwhile: Callable[[], object] = lambda: None
 
-    def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
+    def read(
+        self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
+    ) -> dict[str, Evidence]:
         self.meanwhile()
         return {question.feature.name: self._evidence(question, now + self.ahead_s) for question in questions}
 
-    def _evidence(self, question: Question, now: float) -> Evidence:
+    def _evidence(self, question: EvidenceRequest, now: float) -> Evidence:
         if self.problem is Reason.METRICS_UNREACHABLE:
             return Evidence(now=now, judged_to=question.state.judged_to, problem=self.problem, detail="away")
         window = Window(at=now, sends=self.sends, errors=self.errors, timed=self.sends, slow=0.0)
@@ -230,7 +232,7 @@ def test_a_hand_edit_that_a_person_undoes_before_a_tick_is_recorded_too(story: S
     ]
     assert [record["to"]["paused"] for record in (edited, resumed, hold)] == [True, False, False]
     assert [verify(record) for record in (edited, resumed)] == [[], []]
-    assert list(broken_links(story.history())) == []
+    assert list(inconsistencies(story.history())) == []
 
 
 def test_a_hand_edit_before_an_approval_is_recorded_once(story: Story) -> None:
@@ -243,7 +245,7 @@ def test_a_hand_edit_before_an_approval_is_recorded_once(story: Story) -> None:
     story.person(Kind.APPROVE, percent=25.0)
     story.ticks(controller, 2)
     assert [record["kind"] for record in story.history()].count("external_change") == 1
-    assert list(broken_links(story.history())) == []
+    assert list(inconsistencies(story.history())) == []
     assert story.history() == story.kept.records
 
 
@@ -291,7 +293,7 @@ def test_an_act_that_changes_nothing_breaks_no_chain_of_revisions(story: Story) 
         story.ticks(controller)
     by_hand = [record for record in story.history() if record["actor"] == "ann"]
     assert len(by_hand) == 6
-    assert list(broken_links(story.history())) == []
+    assert list(inconsistencies(story.history())) == []
 
 
 def test_unreachable_metrics_hold_and_forget_nothing(story: Story) -> None:
@@ -374,7 +376,7 @@ def test_an_answer_that_is_lost_is_asked_for_again_and_written_once(story: Story
     class Lossy(RedisFlagStore):
         lost = False
 
-        def write(self, writes: Iterable[Write]) -> list[Outcome]:
+        def write(self, writes: Iterable[Write]) -> list[WriteOutcome]:
             outcomes = super().write(writes)
             if not Lossy.lost:
                 Lossy.lost = True

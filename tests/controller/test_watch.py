@@ -3,11 +3,11 @@
 import pytest
 from structlog.testing import capture_logs
 
-from controller.shared.log_on_change import ClockWatch, Troubles
+from controller.shared.log_on_change import ClockWatch, OutageLog
 
 
 def test_each_loss_and_each_return_is_one_line() -> None:
-    troubles = Troubles()
+    troubles = OutageLog()
     with capture_logs() as logs:
         for second, trouble in enumerate(["", "away", "away", "other words", "", "", "away"]):
             troubles.note("redis", trouble, second)
@@ -19,7 +19,7 @@ def test_each_loss_and_each_return_is_one_line() -> None:
 
 
 def test_two_neighbours_are_told_apart() -> None:
-    troubles = Troubles()
+    troubles = OutageLog()
     with capture_logs() as logs:
         troubles.note("redis", "away", 1)
         troubles.note("prometheus", "away", 1)

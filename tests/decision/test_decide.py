@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from worlds.snapshots import FEATURE, NOW, STEPS, at_step, changed, proven_healthy, record, snapshots, window
 
 from controller.contract import CLOSED, FLAG_NAMES, Flags
-from controller.decision.decide import case_of, decide, overruled, settle
+from controller.decision.decide import assess, decide, decide_bare, rejected_write
 from controller.decision.model import (
     METRICS_PROBLEMS,
     REASONS,
@@ -207,7 +207,7 @@ def test_the_state_says_up_to_when_all_is_judged_and_keeps_it_without_an_answer(
 
 def test_a_decision_that_was_not_written_holds_and_changes_nothing() -> None:
     snapshot = proven_healthy()
-    refused = overruled(snapshot, decide(snapshot), Reason.CONFLICT)
+    refused = rejected_write(snapshot, decide(snapshot), Reason.CONFLICT)
     assert (refused.kind, refused.reason) == (Kind.HOLD, Reason.CONFLICT)
     assert (refused.flags, refused.state) == (snapshot.flags, snapshot.state)
 
@@ -268,7 +268,7 @@ def the_same_snapshot_gives_the_same_decision(snapshot: Snapshot, decision: Deci
 
 
 def words_change_no_decision(snapshot: Snapshot, decision: Decision) -> None:
-    settled = settle(case_of(snapshot))
+    settled = decide_bare(assess(snapshot))
     assert (settled.kind, settled.reason, settled.flags) == (decision.kind, decision.reason, decision.flags)
     assert settled.state == decision.state
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from worlds.snapshots import FEATURE, at_step, snapshots, window
 
-from controller.decision.decide import case_of, decide
+from controller.decision.decide import assess, decide
 from controller.decision.judge import feature_tests, with_needed
 from controller.decision.model import Kind, Reason, Snapshot, State, Verdict, Window
 from controller.decision.policies import POLICIES, sequential, threshold
@@ -77,6 +77,6 @@ def test_sequential_says_what_the_tests_say() -> None:
 
 @given(snapshots())
 def test_what_is_still_needed_is_all_that_is_added_to_a_finding(snapshot: Snapshot) -> None:
-    case = case_of(snapshot)
+    case = assess(snapshot)
     told = with_needed(case.findings, case.tests, case.state)
     assert told == tuple(replace(f, needed=t.needed) for f, t in zip(case.findings, told, strict=True))

@@ -13,7 +13,7 @@ from worlds.snapshots import FEATURE, HASH, NOW, STEPS, at_step, changed, proven
 from controller.contract import CLOSED, Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.decide import decide
-from controller.decision.judge import feature_tests, weigh
+from controller.decision.judge import add_windows, feature_tests
 from controller.decision.model import Evidence, Kind, Reason, SloState, Snapshot, State
 from controller.decision.ramp import step_above, step_below
 from controller.whatif.playback import Tick, course
@@ -138,7 +138,7 @@ def test_weighing_windows_loses_no_field_of_the_state() -> None:
         unplaced=True,
     )
     evidence = at_step().evidence
-    weighed = weigh(feature_tests(FEATURE, 30.0), kept, evidence.windows, evidence)
+    weighed = add_windows(feature_tests(FEATURE, 30.0), kept, evidence.windows, evidence)
     counted = {"judged_to", "error_rate", "latency", "step_sends", "step_errors", "ramp_sends", "ramp_errors"}
     for field in fields(State):
         assert (getattr(weighed, field.name) == getattr(kept, field.name)) is (

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from worlds.snapshots import FEATURE, HASH, NOW, at_step, changed, proven_healthy, record, window
 
 from controller.decision.byhand import by_hand, external_change
-from controller.decision.codec import from_plain, to_plain
-from controller.decision.decide import decide, overruled
+from controller.decision.codec import decode, encode
+from controller.decision.decide import decide, rejected_write
 from controller.decision.model import (
     DatedFreeze,
     Kind,
@@ -87,7 +87,7 @@ def test_a_state_whose_numbers_cannot_be_reckoned_with_is_refused(field: str, te
 
 def test_freezes_of_both_kinds_come_back() -> None:
     feature = replace(FEATURE, freezes=(WeeklyFreeze((4,), 0, 60), DatedFreeze(1.0, 2.0, "launch")))
-    assert from_plain(RolloutFeature, json.loads(json.dumps(to_plain(feature)))) == feature
+    assert decode(RolloutFeature, json.loads(json.dumps(encode(feature)))) == feature
 
 
 def test_a_state_of_an_older_version_is_still_read() -> None:
@@ -97,10 +97,10 @@ def test_a_state_of_an_older_version_is_still_read() -> None:
 
 
 def test_a_value_of_no_known_kind_is_refused() -> None:
-    plain = to_plain(replace(FEATURE, freezes=(DatedFreeze(1.0, 2.0),)))
+    plain = encode(replace(FEATURE, freezes=(DatedFreeze(1.0, 2.0),)))
     plain["freezes"][0]["moon"] = "full"
     with pytest.raises(ValueError, match="moon"):
-        from_plain(RolloutFeature, plain)
+        decode(RolloutFeature, plain)
 
 
 def test_each_decision_of_a_course_recomputes_from_its_record_alone() -> None:
@@ -140,7 +140,7 @@ def test_a_count_that_was_changed_is_found_out() -> None:
 @pytest.mark.parametrize("reason", [Reason.CONFLICT, Reason.NOT_LEADER])
 def test_a_decision_that_was_not_written_recomputes_too(reason: Reason) -> None:
     snapshot = proven_healthy()
-    refused = overruled(snapshot, decide(snapshot), reason)
+    refused = rejected_write(snapshot, decide(snapshot), reason)
     plain = through_json(record(snapshot, refused, applied="conflict"))
     assert verify(plain) == []
     assert plain["to"] == plain["from"]

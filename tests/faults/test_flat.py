@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from worlds.fault_rig import Rig
 
-from controller.daemon.metrics import Telemetry
+from controller.daemon.metrics import DaemonMetrics
 from controller.decision.model import Kind
 
 pytestmark = pytest.mark.servers
@@ -32,7 +32,7 @@ def objects() -> int:
 def test_neither_memory_nor_open_files_grow_with_the_ticks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controller.journal.sinks._IDS_KNOWN", 100)
     rig.person(Kind.ENABLE)
-    controller, telemetry = rig.controller(), Telemetry(["microsoft"], CollectorRegistry())
+    controller, telemetry = rig.controller(), DaemonMetrics(["microsoft"], CollectorRegistry())
 
     def ticks(count: int) -> None:
         for _ in range(count):

@@ -16,7 +16,7 @@ from controller.decision.model import Kind
 from controller.decision.record import verify
 from controller.journal import sinks as journal
 from controller.journal.sinks import read_file
-from controller.store.flag_store import Outcome, StoreError, Write
+from controller.store.flag_store import StoreError, Write, WriteOutcome
 from controller.store.redis_store import RedisFlagStore
 
 _FLAG_KEYS = [f"flags:microsoft:{name}" for name in ("enabled", "internal_only", "rollout_percent", "paused")]
@@ -298,7 +298,7 @@ def test_a_decision_whose_answer_was_lost_for_good_is_in_the_file_after_the_next
     class Deaf(RedisFlagStore):
         """Loses the answers to both tries of every write that changes flags."""
 
-        def write(self, writes: Iterable[Write]) -> list[Outcome]:
+        def write(self, writes: Iterable[Write]) -> list[WriteOutcome]:
             tried = list(writes)
             outcomes = super().write(tried)
             if any(write.flags for write in tried):

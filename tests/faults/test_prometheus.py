@@ -21,11 +21,11 @@ from kit.waiting import wait_until
 from controller.decision.model import Reason, State
 from controller.evidence.progress import Lengths
 from controller.evidence.prometheus import MOST_READINGS, PrometheusSource
-from controller.evidence.windows import Question
+from controller.evidence.windows import EvidenceRequest
 from controller.features import ROLLOUT_FEATURES
 from controller.whatif.recorded import Recorded, RecordedError
 
-QUESTIONS = [Question(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
+QUESTIONS = [EvidenceRequest(feature, 0, State()) for feature in ROLLOUT_FEATURES.values()]
 ENDING = [body_for_ever, cut_body, cut_chunk, no_gzip, no_http, nothing, deep_json]
 
 

@@ -12,7 +12,7 @@ from controller.contract import EPOCH_KEY, LEASE_KEY, decisions_key, flag_key, s
 from controller.decision.model import Kind
 from controller.decision.record import verify
 from controller.journal.sinks import read_file
-from controller.store.flag_store import Outcome, Write
+from controller.store.flag_store import Write, WriteOutcome
 
 
 def to_one_percent(rig: Rig) -> None:
@@ -30,8 +30,8 @@ def test_a_step_up_that_hung_in_redis_is_not_carried_out_when_it_wakes(rig: Rig)
     seconds, _ = rig.client.time()
     late = Write("id-1", stored, ("{}",), "{}", stored.flags, epoch=3, until_ms=int(seconds) * 1000 - 1)
     in_time = Write("id-2", stored, ("{}",), "{}", stored.flags, epoch=3, until_ms=int(seconds + 60) * 1000)
-    assert rig.store().write([late]) == [Outcome.FENCED]
-    assert rig.store().write([in_time]) == [Outcome.APPLIED]
+    assert rig.store().write([late]) == [WriteOutcome.FENCED]
+    assert rig.store().write([in_time]) == [WriteOutcome.APPLIED]
 
 
 def test_a_redis_that_freezes_during_a_tick_and_wakes_late_steps_nobody_up(

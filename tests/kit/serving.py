@@ -17,7 +17,7 @@ from kit.waiting import wait_until
 from starlette.routing import BaseRoute
 
 from adapter.gate.live import RolloutGate
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.contract import Flags, decisions_key
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES, RolloutFeature
@@ -25,7 +25,7 @@ from controller.journal.sinks import Journals
 from controller.loop.manual import operate
 from controller.loop.tick import Report
 from controller.store.redis_store import RedisFlagStore, connect
-from controller.web.context import Face
+from controller.web.context import ServerContext
 from controller.web.server import build_app
 
 TOKEN = "sandbox-token"
@@ -51,7 +51,7 @@ class Served:
     """The face under test, and what a test does behind its back."""
 
     http: httpx.Client
-    settings: Settings
+    settings: ControllerSettings
     store: RedisFlagStore
     ticks: Ticks
     asked_ticks: list[float]
@@ -92,7 +92,7 @@ def serving(
     requests_per_s: float = 1000.0,
 ) -> Iterator[Served]:
     """Serve until the block ends."""
-    settings = Settings(
+    settings = ControllerSettings(
         features=features or dict(ROLLOUT_FEATURES),
         config_path=config_path,
         redis_url=redis_url,
@@ -106,7 +106,7 @@ def serving(
         store.create_missing(feature.name, Flags(False, True, feature.initial_percent, False))
     asked: list[float] = []
     with RolloutGate.connect(redis_url, settings.features, []) as gate:
-        face = Face(
+        context = ServerContext(
             health=ticks,
             settings=lambda: settings,
             store=store,
@@ -117,7 +117,7 @@ def serving(
         )
         host, port = settings.listen_address
         config = uvicorn.Config(
-            build_app(face, routes), host=host, port=port, log_config=None, timeout_graceful_shutdown=1
+            build_app(context, routes), host=host, port=port, log_config=None, timeout_graceful_shutdown=1
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)

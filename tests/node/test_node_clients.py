@@ -49,8 +49,8 @@ def node_client(kind: str, url: str) -> Iterator[NodeClient]:
 
 @pytest.fixture
 def served(redis_server: RedisServer) -> Iterator[Served]:
-    with serving(redis_server.url) as face:
-        yield face
+    with serving(redis_server.url) as context:
+        yield context
 
 
 def gate_of(served: Served, users: list[str], folder: Path) -> dict[str, bool]:

@@ -16,7 +16,7 @@ from worlds.snapshots import FEATURE, NOW, at_step, changed, window
 from controller.contract import Flags, format_percent
 from controller.decision.byhand import BY_HAND, by_hand, external_change
 from controller.decision.checks import CHECKS, OUTAGE_SENDS, OUTAGE_SHARE
-from controller.decision.decide import decide, overruled
+from controller.decision.decide import decide, rejected_write
 from controller.decision.model import REASONS, Decision, Kind, Reason, Snapshot
 from controller.decision.record import NOT_WRITTEN
 from controller.decision.sequential import (
@@ -82,7 +82,7 @@ def decisions() -> Iterator[tuple[Snapshot, Decision]]:
     for percent, flags in product((0.0, 5.0, 100.0), FLAGS[:3]):
         snapshot = changed(at_step(percent), flags=flags)
         for reason in sorted(NOT_WRITTEN):
-            yield snapshot, overruled(snapshot, decide(snapshot), reason)
+            yield snapshot, rejected_write(snapshot, decide(snapshot), reason)
         for kind in sorted(BY_HAND):
             to = 25.0 if kind is Kind.SET else None
             feature = replace(FEATURE, approval_steps=(*FEATURE.steps, 101.0))

@@ -17,7 +17,7 @@ from kit.browsing import chromium
 from playwright.sync_api import Browser, Page
 
 from controller.decision.model import Kind
-from controller.demo.story import Seen, look, tell
+from controller.demo.story import StoryProgress, look, tell
 from controller.demo.world import World, build
 from controller.sandbox.processes import Processes
 
@@ -57,7 +57,7 @@ PHONE = View("page-phone", 390, 1130, "light")
 class Watched:
     """What was recorded of a told story, and when the page first showed it (unix seconds, by record)."""
 
-    seen: Seen = field(default_factory=Seen)
+    seen: StoryProgress = field(default_factory=StoryProgress)
     shown_at: dict[str, float] = field(default_factory=dict)
 
     @property

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from adapter import settings as adapter_settings
 from adapter.errors import FAILURES, REFUSALS
 from adapter.gate.rule import GATE_REASONS
-from adapter.sending.metrics import Telemetry as AdapterTelemetry
+from adapter.sending.metrics import SendMetrics as AdapterMetrics
 from adapter.signin import settings as signin_settings
 from adapter.signin.metrics import SignInMetrics
 from adapter.web.service import routes as actions
@@ -28,15 +28,15 @@ from adapter.web.signin_routes import routes as signin
 from controller.cli import COMMANDS, LazyGroup, rollout
 from controller.config import receivers
 from controller.config import settings as controller_settings
-from controller.config.settings import SECRETS, Settings
+from controller.config.settings import SECRETS, ControllerSettings
 from controller.contract import METRIC_LABELS
-from controller.daemon.metrics import Telemetry
+from controller.daemon.metrics import DaemonMetrics
 from controller.decision import model
 from controller.decision.model import REASONS, Kind
 from controller.features import ROLLOUT_FEATURES
 from controller.loop.tick import Report
 from controller.store.redis_store import RedisFlagStore, connect
-from controller.web.context import Face
+from controller.web.context import ServerContext
 from controller.web.routes import Operation
 from controller.web.server import build_app
 
@@ -124,15 +124,18 @@ def _command(command: click.Command, context: click.Context) -> list[tuple[str, 
 
 
 def _settings() -> list[str]:
-    known = _meanings(controller_settings, "Settings")
+    known = _meanings(controller_settings, "ControllerSettings")
     rows = []
-    for field in fields(Settings):
+    for field in fields(ControllerSettings):
         if field.name in {"features", "config_path", "notify"}:
             continue
         secret = " Also from a file or a systemd credential." if field.name in SECRETS else ""
         variable = f"`ROLLOUT_{field.name.upper()}`"
         rows.append((f"`{field.name}`", variable, _default(field), known.get(field.name, "") + secret))
-    adapters = {**_meanings(adapter_settings, "Settings"), **_meanings(signin_settings, "SignInSettings")}
+    adapters = {
+        **_meanings(adapter_settings, "Settings"),
+        **_meanings(signin_settings, "SignInSettings"),
+    }
     note = (
         "Keys of the table `[controller]`; the environment variable overrides the file that `--config` or "
         "`ROLLOUT_CONFIG` names. `ROLLOUT_..._FILE` names a file that holds a secret."
@@ -249,10 +252,10 @@ class _Gate:
 
 def operations() -> list[Operation]:
     """Give everything that a daemon serves and describes; nothing of it is called."""
-    settings = Settings()
+    settings = ControllerSettings()
     store = RedisFlagStore(connect(settings.redis_url, 1.0))
-    face = Face(health=_Health(), settings=lambda: settings, store=store, gate=_Gate())
-    described: list[Operation] = build_app(face).state.operations
+    context = ServerContext(health=_Health(), settings=lambda: settings, store=store, gate=_Gate())
+    described: list[Operation] = build_app(context).state.operations
     return described
 
 
@@ -287,8 +290,8 @@ def _routes() -> list[str]:
 
 def _metrics() -> list[str]:
     registry = CollectorRegistry()
-    Telemetry(ROLLOUT_FEATURES, registry)
-    AdapterTelemetry.of(ROLLOUT_FEATURES, registry)
+    DaemonMetrics(ROLLOUT_FEATURES, registry)
+    AdapterMetrics.of(ROLLOUT_FEATURES, registry)
     SignInMetrics.of(registry)
     told = {metric.name: metric for metric in registry.collect()}
     rows = []

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from adapter.errors import FAILURES, REFUSALS, Code
 from adapter.providers.outlook_errors import GRAPH_NAMES, GRAPH_STATUSES, MS_CODES
-from adapter.providers.provider import Then
+from adapter.providers.provider import RetryAction
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sending.md"
 
 FOLLOWS = {
-    Then.FAIL: "",
-    Then.REFRESH: "once more with a new token",
-    Then.WAIT: "once more after the wait",
-    Then.UNKNOWN: "",
+    RetryAction.FAIL: "",
+    RetryAction.REFRESH: "once more with a new token",
+    RetryAction.WAIT: "once more after the wait",
+    RetryAction.UNKNOWN: "",
 }
 
 

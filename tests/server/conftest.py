@@ -10,5 +10,5 @@ from kit.serving import Served, serving
 @pytest.fixture
 def served(redis_server: RedisServer) -> Iterator[Served]:
     """Serve the face with one named token, without a Prometheus."""
-    with serving(redis_server.url) as face:
-        yield face
+    with serving(redis_server.url) as context:
+        yield context

@@ -9,11 +9,11 @@ from kit.servers import Proxy, RedisServer
 from kit.signin import Browser, link_user, until
 from prometheus_client import CollectorRegistry
 
-from adapter.sandbox.issuer import CLAIMS_CHALLENGE, Fault
+from adapter.sandbox.issuer import CLAIMS_CHALLENGE, IssuerFault
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError, unavailable
 from adapter.signin.settings import SignInSettings
-from adapter.signin.store import Claim
+from adapter.signin.store import RefreshClaim
 from adapter.signin.tokens import MicrosoftTokenManager
 
 ACCESS = "oauth:microsoft:access_token:user-1"
@@ -143,7 +143,7 @@ async def test_a_lock_is_given_back_even_by_who_never_heard_that_he_has_it(
 ) -> None:
     claim = linked.store.claim
 
-    async def unheard(user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool) -> Claim:
+    async def unheard(user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool) -> RefreshClaim:
         await claim(user_id, owner, ttl_s, known, any_new=any_new)
         assert redis_client.get(LOCK) == owner
         raise unavailable("The answer was lost")
@@ -186,25 +186,25 @@ async def test_a_token_about_to_expire_bridges_a_failure_and_a_fresh_one_is_pref
     short = await linked.refresh_access_token("user-1")
     await asyncio.sleep(1.1)
     assert redis_client.exists(ACCESS) == 0
-    sandbox.issuer.fail(Fault.SERVER_ERROR)
+    sandbox.issuer.fail(IssuerFault.SERVER_ERROR)
     assert await linked.get_access_token("user-1") == short
     sandbox.issuer.fail(None)
     assert await linked.get_access_token("user-1") != short
 
 
 FAULTS = {
-    Fault.INVALID_GRANT: "MS_AUTH_EXPIRED",
-    Fault.INTERACTION_REQUIRED: "MS_AUTH_INTERACTION_REQUIRED",
-    Fault.CONSENT_REQUIRED: "MS_AUTH_INTERACTION_REQUIRED",
-    Fault.INVALID_CLIENT: "MS_AUTH_CLIENT_CONFIG",
-    Fault.THROTTLED: "MS_AUTH_UNAVAILABLE",
-    Fault.SERVER_ERROR: "MS_AUTH_UNAVAILABLE",
-    Fault.HTML: "MS_AUTH_UNAVAILABLE",
-    Fault.SLOW: "MS_AUTH_UNAVAILABLE",
-    Fault.WRONG_ISSUER: "MS_AUTH_CLIENT_CONFIG",
-    Fault.WRONG_AUDIENCE: "MS_AUTH_CLIENT_CONFIG",
-    Fault.WRONG_TENANT: "MS_AUTH_CLIENT_CONFIG",
-    Fault.NO_MAIL_SCOPE: "MS_AUTH_INSUFFICIENT_PERMS",
+    IssuerFault.INVALID_GRANT: "MS_AUTH_EXPIRED",
+    IssuerFault.INTERACTION_REQUIRED: "MS_AUTH_INTERACTION_REQUIRED",
+    IssuerFault.CONSENT_REQUIRED: "MS_AUTH_INTERACTION_REQUIRED",
+    IssuerFault.INVALID_CLIENT: "MS_AUTH_CLIENT_CONFIG",
+    IssuerFault.THROTTLED: "MS_AUTH_UNAVAILABLE",
+    IssuerFault.SERVER_ERROR: "MS_AUTH_UNAVAILABLE",
+    IssuerFault.HTML: "MS_AUTH_UNAVAILABLE",
+    IssuerFault.SLOW: "MS_AUTH_UNAVAILABLE",
+    IssuerFault.WRONG_ISSUER: "MS_AUTH_CLIENT_CONFIG",
+    IssuerFault.WRONG_AUDIENCE: "MS_AUTH_CLIENT_CONFIG",
+    IssuerFault.WRONG_TENANT: "MS_AUTH_CLIENT_CONFIG",
+    IssuerFault.NO_MAIL_SCOPE: "MS_AUTH_INSUFFICIENT_PERMS",
 }
 
 
@@ -214,7 +214,7 @@ async def test_a_fault_at_a_refresh_gives_its_code_changes_nothing_and_is_over_w
     sandbox: SandboxSignIn,
     redis_client: redis.Redis,
     registry: CollectorRegistry,
-    fault: Fault,
+    fault: IssuerFault,
 ) -> None:
     before = redis_client.get(REFRESH)
     redis_client.delete(ACCESS)
@@ -235,7 +235,7 @@ async def test_a_fault_at_a_refresh_gives_its_code_changes_nothing_and_is_over_w
 async def test_throttling_tells_how_long_to_wait(
     linked: MicrosoftTokenManager, sandbox: SandboxSignIn
 ) -> None:
-    sandbox.issuer.fail(Fault.THROTTLED)
+    sandbox.issuer.fail(IssuerFault.THROTTLED)
     with pytest.raises(SignInError) as error:
         await linked.refresh_access_token("user-1")
     assert error.value.retry_after_s == 3
@@ -244,7 +244,7 @@ async def test_throttling_tells_how_long_to_wait(
 async def test_an_interaction_hands_its_claims_on(
     linked: MicrosoftTokenManager, sandbox: SandboxSignIn
 ) -> None:
-    sandbox.issuer.fail(Fault.INTERACTION_REQUIRED)
+    sandbox.issuer.fail(IssuerFault.INTERACTION_REQUIRED)
     with pytest.raises(SignInError) as error:
         await linked.refresh_access_token("user-1")
     assert error.value.claims == CLAIMS_CHALLENGE

@@ -6,7 +6,7 @@ import pytest
 import redis
 from kit.signin import CALLBACK, Browser
 
-from adapter.sandbox.issuer import Fault
+from adapter.sandbox.issuer import IssuerFault
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError
 from adapter.signin.handshake import Handshake
@@ -124,27 +124,27 @@ async def test_a_cancelled_consent_says_so(
 
 
 FAULTS = {
-    Fault.INVALID_GRANT: ("MS_AUTH_EXPIRED", 400),
-    Fault.INTERACTION_REQUIRED: ("MS_AUTH_INTERACTION_REQUIRED", 400),
-    Fault.CONSENT_REQUIRED: ("MS_AUTH_INTERACTION_REQUIRED", 400),
-    Fault.INVALID_CLIENT: ("MS_AUTH_CLIENT_CONFIG", 400),
-    Fault.THROTTLED: ("MS_AUTH_UNAVAILABLE", 503),
-    Fault.SERVER_ERROR: ("MS_AUTH_UNAVAILABLE", 503),
-    Fault.HTML: ("MS_AUTH_UNAVAILABLE", 503),
-    Fault.SLOW: ("MS_AUTH_UNAVAILABLE", 503),
-    Fault.WRONG_ISSUER: ("MS_AUTH_CLIENT_CONFIG", 400),
-    Fault.WRONG_AUDIENCE: ("MS_AUTH_CLIENT_CONFIG", 400),
-    Fault.WRONG_TENANT: ("MS_AUTH_CLIENT_CONFIG", 400),
-    Fault.EXPIRED_ID_TOKEN: ("MS_AUTH_CLIENT_CONFIG", 400),
-    Fault.NO_ID_TOKEN: ("MS_AUTH_CLIENT_CONFIG", 400),
-    Fault.WRONG_NONCE: ("MS_AUTH_INTERACTION_REQUIRED", 400),
-    Fault.NO_MAIL_SCOPE: ("MS_AUTH_INSUFFICIENT_PERMS", 400),
-    Fault.NO_REFRESH_TOKEN: ("MS_AUTH_INSUFFICIENT_PERMS", 400),
+    IssuerFault.INVALID_GRANT: ("MS_AUTH_EXPIRED", 400),
+    IssuerFault.INTERACTION_REQUIRED: ("MS_AUTH_INTERACTION_REQUIRED", 400),
+    IssuerFault.CONSENT_REQUIRED: ("MS_AUTH_INTERACTION_REQUIRED", 400),
+    IssuerFault.INVALID_CLIENT: ("MS_AUTH_CLIENT_CONFIG", 400),
+    IssuerFault.THROTTLED: ("MS_AUTH_UNAVAILABLE", 503),
+    IssuerFault.SERVER_ERROR: ("MS_AUTH_UNAVAILABLE", 503),
+    IssuerFault.HTML: ("MS_AUTH_UNAVAILABLE", 503),
+    IssuerFault.SLOW: ("MS_AUTH_UNAVAILABLE", 503),
+    IssuerFault.WRONG_ISSUER: ("MS_AUTH_CLIENT_CONFIG", 400),
+    IssuerFault.WRONG_AUDIENCE: ("MS_AUTH_CLIENT_CONFIG", 400),
+    IssuerFault.WRONG_TENANT: ("MS_AUTH_CLIENT_CONFIG", 400),
+    IssuerFault.EXPIRED_ID_TOKEN: ("MS_AUTH_CLIENT_CONFIG", 400),
+    IssuerFault.NO_ID_TOKEN: ("MS_AUTH_CLIENT_CONFIG", 400),
+    IssuerFault.WRONG_NONCE: ("MS_AUTH_INTERACTION_REQUIRED", 400),
+    IssuerFault.NO_MAIL_SCOPE: ("MS_AUTH_INSUFFICIENT_PERMS", 400),
+    IssuerFault.NO_REFRESH_TOKEN: ("MS_AUTH_INSUFFICIENT_PERMS", 400),
 }
 
 
 def test_every_fault_of_the_sandbox_is_expected_here() -> None:
-    assert set(FAULTS) == set(Fault)
+    assert set(FAULTS) == set(IssuerFault)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -153,7 +153,7 @@ async def test_a_fault_at_the_exchange_gives_its_code_and_leaves_redis_clean(
     manager: MicrosoftTokenManager,
     sandbox: SandboxSignIn,
     redis_client: redis.Redis,
-    fault: Fault,
+    fault: IssuerFault,
 ) -> None:
     code, status = FAULTS[fault]
     told = await browser.answer_after_consent(await Handshake(manager).link_for("user-1"))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from adapter.errors import Code, MessageRefusedError, Source, code_table
 from adapter.message import OutgoingMessage, SendIds
 from adapter.providers.body import Body
-from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request, Then
+from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request, RetryAction
 
 
 class Example:
@@ -40,5 +40,5 @@ class Example:
         if reply.status == 202:
             return Accepted(reply.headers.get("request-id", ""))
         if reply.status >= 500:
-            return Refused(self.unknown_code, Then.UNKNOWN, "Nobody can say.")
-        return Refused("EXAMPLE_REFUSED", Then.FAIL, f"It said {reply.status}.")
+            return Refused(self.unknown_code, RetryAction.UNKNOWN, "Nobody can say.")
+        return Refused("EXAMPLE_REFUSED", RetryAction.FAIL, f"It said {reply.status}.")

@@ -10,7 +10,7 @@ from worlds.live import SCRAPE_S, TICK_S
 from controller.contract import Flags, format_flags
 from controller.decision.record import changed_flags, flags_from_record, flags_to_dict, verify
 from controller.evidence.progress import Lengths
-from controller.journal.verify import broken_links
+from controller.journal.verify import inconsistencies
 
 SAMPLE_S = 0.02
 Record = dict[str, Any]
@@ -46,7 +46,7 @@ class Course:
             *self._unpaused(),
             *self._unrecorded(every.values()),
             *self._leaps(),
-            *([] if self.emptied or self.went_back else broken_links(self.stream)),
+            *([] if self.emptied or self.went_back else inconsistencies(self.stream)),
         ]
 
     def _lost(self) -> Iterator[str]:

@@ -10,7 +10,7 @@ import redis
 
 from controller.contract import FLAG_NAMES, Flags, flag_key
 from controller.decision.model import Evidence, Kind, Window
-from controller.evidence.windows import Question
+from controller.evidence.windows import EvidenceRequest
 from controller.features import ROLLOUT_FEATURES
 from controller.journal.reconcile import Reconciler
 from controller.journal.sinks import FileJournal, Journal, Journals
@@ -35,11 +35,13 @@ class Weather:
     now: float = 1_000_000.0
     meanwhile: Callable[[], object] = lambda: None
 
-    def read(self, questions: Sequence[Question], now: float, deadline_s: float) -> dict[str, Evidence]:
+    def read(
+        self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
+    ) -> dict[str, Evidence]:
         self.meanwhile()
         return {question.feature.name: self._evidence(question) for question in questions}
 
-    def _evidence(self, question: Question) -> Evidence:
+    def _evidence(self, question: EvidenceRequest) -> Evidence:
         window = Window(at=self.now, sends=self.sends, errors=self.errors, timed=self.sends, slow=0.0)
         fresh = question.state.judged_to and self.now - TICK_S >= question.state.counted_from
         return Evidence(now=self.now, windows=(window,) if fresh else (), judged_to=self.now)

@@ -21,7 +21,7 @@ from kit.servers import PrometheusServer, RedisServer, free_port
 from redis.connection import AbstractConnection
 
 from controller import contract
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.daemon.wiring import assemble
 from controller.decision.model import Reason, RolloutFeature
 from controller.loop.tick import Controller, Report
@@ -47,7 +47,7 @@ class TickWorld:
 
     prometheus: PrometheusServer
     redis: RedisServer
-    settings: Settings
+    settings: ControllerSettings
 
     def ticking(self) -> Controller:
         """Give a controller that leads and has ticked until every feature is judged by new windows."""
@@ -92,7 +92,7 @@ def tick_world(
         server = stack.enter_context(RedisServer(folder))
         with server.client() as client:
             _open(client, features)
-        settings = Settings(
+        settings = ControllerSettings(
             features=features,
             redis_url=server.url,
             prometheus_url=prometheus.url,

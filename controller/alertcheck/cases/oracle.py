@@ -14,7 +14,7 @@ _EPSILON_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SampleView:
     """The samples as they can be seen at one moment.
 
     `closed` says that a range holds a sample right at its older end, as before Prometheus 3.
@@ -93,7 +93,7 @@ def _quantile(share: float, buckets: Sequence[tuple[float, float]]) -> float:
 
 Values = dict[tuple[tuple[str, str], ...], float]
 """A vector: values by their sorted labels."""
-Vector = Callable[[View], Values]
+Vector = Callable[[SampleView], Values]
 
 
 def grouped(

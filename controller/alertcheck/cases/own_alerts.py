@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from controller.alertcheck.cases.own_expected import MISSED
-from controller.alertcheck.cases.provider_alerts import ABOVE, BELOW, Case
+from controller.alertcheck.cases.provider_alerts import ABOVE, BELOW, AlertCase
 from controller.alertcheck.cases.synthetic_series import Samples, Series, counter, gauge, ticking
 from controller.contract import (
     ROLLOUT_FEATURE_PAUSED,
@@ -20,7 +20,7 @@ from controller.rules.scale import Scale
 LAST_TICK = ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS
 
 
-def own_cases(features: Iterable[RolloutFeature], scale: Scale) -> Iterator[Case]:
+def own_cases(features: Iterable[RolloutFeature], scale: Scale) -> Iterator[AlertCase]:
     """Give the cases; every number of steps is a number of windows."""
     listed = list(features)
     rows = (
@@ -29,7 +29,7 @@ def own_cases(features: Iterable[RolloutFeature], scale: Scale) -> Iterator[Case
         *(row for feature in listed for row in _feature(feature, listed)),
     )
     for alert, name, fires, series in rows:
-        yield Case(alert, name, fires, Samples(scale.window_s, tuple(series)))
+        yield AlertCase(alert, name, fires, Samples(scale.window_s, tuple(series)))
 
 
 _Row = tuple[str, str, bool, list[Series]]

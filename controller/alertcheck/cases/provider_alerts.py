@@ -24,7 +24,7 @@ WINDOWS_PER_EVALUATION = {"SlowErrorBudgetBurn": 10}
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class AlertCase:
     """One synthetic world, and whether the alert must fire in it at some time."""
 
     alert: str
@@ -35,7 +35,7 @@ class Case:
     """Windows from one evaluation to the next."""
 
 
-def feature_cases(feature: RolloutFeature, scale: Scale) -> Iterator[Case]:
+def feature_cases(feature: RolloutFeature, scale: Scale) -> Iterator[AlertCase]:
     """Give the cases of all alerts of a feature; strangers that fail all the time are in each of them."""
     noise = strangers(feature, scale)
     names = Names.of(feature)
@@ -43,7 +43,7 @@ def feature_cases(feature: RolloutFeature, scale: Scale) -> Iterator[Case]:
         own = traffic(feature, phases, scale)
         world = own + noise(max(len(one.values) for one in own.series))
         world = with_only(world, *LATENCIES) if "Latency" in alert else with_only(world, *COUNTS)
-        yield Case(names.alert(alert), name, fires, world, WINDOWS_PER_EVALUATION.get(alert, 2))
+        yield AlertCase(names.alert(alert), name, fires, world, WINDOWS_PER_EVALUATION.get(alert, 2))
 
 
 def with_only(samples: Samples, *names: str) -> Samples:

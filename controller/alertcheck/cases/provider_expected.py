@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from controller.alertcheck.cases.oracle import Values, Vector, View, grouped, scalar
+from controller.alertcheck.cases.oracle import SampleView, Values, Vector, grouped, scalar
 from controller.alertcheck.cases.synthetic_series import Series
 from controller.contract import (
     ACTION_ERROR_TOTAL,
@@ -55,35 +55,35 @@ class _Seen:
     def window_s(self, minutes: float) -> float:
         return self.scale.stretched_s(minutes * 60)
 
-    def series(self, view: View, name: str, **matchers: str) -> tuple[Series, ...]:
+    def series(self, view: SampleView, name: str, **matchers: str) -> tuple[Series, ...]:
         pair = {"provider": self.feature.provider, "action": self.feature.action}
         return view.samples.select(name, **pair, **matchers)
 
-    def buckets(self, view: View) -> tuple[Series, ...]:
+    def buckets(self, view: SampleView) -> tuple[Series, ...]:
         return self.series(view, f"{ACTION_LATENCY_SECONDS}_bucket")
 
-    def rate(self, view: View, name: str, minutes: float = 5) -> float | None:
+    def rate(self, view: SampleView, name: str, minutes: float = 5) -> float | None:
         return view.sum_rate(self.series(view, name), self.window_s(minutes))
 
-    def by(self, view: View, name: str, *labels: str) -> Values:
+    def by(self, view: SampleView, name: str, *labels: str) -> Values:
         window_s = self.window_s(5)
         return grouped(self.series(view, name), labels, lambda some: view.sum_rate(some, window_s))
 
-    def error_ratio(self, view: View, minutes: float) -> float | None:
+    def error_ratio(self, view: SampleView, minutes: float) -> float | None:
         errors, sends = self.series(view, ACTION_ERROR_TOTAL), self.series(view, ACTION_EXEC_TOTAL)
         return view.ratio(errors, sends, self.window_s(minutes))
 
-    def burn(self, view: View, minutes: float) -> float | None:
+    def burn(self, view: SampleView, minutes: float) -> float | None:
         ratio = self.error_ratio(view, minutes)
         return None if ratio is None else ratio / self.feature.slo_error_rate_threshold
 
-    def failed(self, view: View, minutes: float) -> float | None:
+    def failed(self, view: SampleView, minutes: float) -> float | None:
         return view.sum_increase(self.series(view, ACTION_ERROR_TOTAL), self.window_s(minutes))
 
-    def quantile(self, view: View, share: float) -> float | None:
+    def quantile(self, view: SampleView, share: float) -> float | None:
         return view.quantile(share, self.buckets(view), self.window_s(5))
 
-    def coded(self, view: View, fits: Callable[[str], bool]) -> float | None:
+    def coded(self, view: SampleView, fits: Callable[[str], bool]) -> float | None:
         all_codes = self.series(view, STRUCTURED_ERROR_TOTAL)
         return view.sum_rate([one for one in all_codes if fits(one.labels["code"])], self.window_s(5))
 
@@ -94,26 +94,26 @@ MINUTES = {"5m": 5, "30m": 30, "1h": 60, "6h": 360}
 def _recorded(seen: _Seen, names: Names) -> dict[str, Vector]:
     limit_s = seen.feature.latency_limit_s
 
-    def floored(view: View) -> Values:
+    def floored(view: SampleView) -> Values:
         errors, sends = seen.rate(view, ACTION_ERROR_TOTAL), seen.rate(view, ACTION_EXEC_TOTAL)
         return scalar(errors / max(sends, 1) if errors is not None and sends is not None else None)
 
-    def slow_ratio(view: View) -> Values:
+    def slow_ratio(view: SampleView) -> Values:
         fast = [one for one in seen.buckets(view) if float(one.labels["le"]) == limit_s]
         timed = seen.series(view, f"{ACTION_LATENCY_SECONDS}_count")
         ratio = view.ratio(fast, timed, seen.window_s(5))
         return scalar(None if ratio is None else 1 - ratio)
 
-    def p95_by_status(view: View) -> Values:
+    def p95_by_status(view: SampleView) -> Values:
         return grouped(
             seen.buckets(view), ["status"], lambda some: view.quantile(0.95, some, seen.window_s(5))
         )
 
-    def top_codes(view: View) -> Values:
+    def top_codes(view: SampleView) -> Values:
         codes = seen.by(view, STRUCTURED_ERROR_TOTAL, "code")
         return dict(sorted(codes.items(), key=lambda item: -item[1])[:TOP_CODES])
 
-    def gate(view: View) -> Values:
+    def gate(view: SampleView) -> Values:
         answers = view.samples.select(ROLLOUT_GATE_TOTAL, feature=seen.feature.name)
         return grouped(answers, ["outcome", "reason"], lambda some: view.sum_rate(some, seen.window_s(5)))
 
@@ -149,20 +149,20 @@ def _recorded(seen: _Seen, names: Names) -> dict[str, Vector]:
     return recorded | (_sign_in(seen, names) if names.provider == "microsoft" else {})
 
 
-def _of(measure: Callable[[View, float], float | None], minutes: float) -> Vector:
+def _of(measure: Callable[[SampleView, float], float | None], minutes: float) -> Vector:
     return lambda view: scalar(measure(view, minutes))
 
 
 def _sign_in(seen: _Seen, names: Names) -> dict[str, Vector]:
     window_s = seen.window_s(15)
 
-    def failed(view: View) -> list[Series]:
+    def failed(view: SampleView) -> list[Series]:
         return [one for one in _refreshes(view) if one.labels["outcome"] != "ok"]
 
-    def _refreshes(view: View) -> tuple[Series, ...]:
+    def _refreshes(view: SampleView) -> tuple[Series, ...]:
         return view.samples.select(MS_TOKEN_REFRESH_TOTAL)
 
-    def error_ratio(view: View) -> Values:
+    def error_ratio(view: SampleView) -> Values:
         ratio = view.ratio(failed(view), _refreshes(view), window_s)
         return scalar(view.sum_rate(_refreshes(view), window_s) if ratio is None else ratio)
 
@@ -225,7 +225,7 @@ def _alerts(feature: RolloutFeature, scale: Scale, recorded: dict[str, Vector]) 
     ]
 
 
-def _exceeded(recorded: dict[str, Vector], bounds: Sequence[Bound], view: View) -> Values:
+def _exceeded(recorded: dict[str, Vector], bounds: Sequence[Bound], view: SampleView) -> Values:
     """Give the first series' value while every series exceeds its bound."""
     values = [recorded[name](view).get((), math.nan) for name, _ in bounds]
     exceeded = all(value > bound for value, (_, bound) in zip(values, bounds, strict=True))

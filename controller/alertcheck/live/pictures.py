@@ -8,7 +8,7 @@ import httpx
 
 from controller.decision.model import RolloutFeature
 from controller.rules.names import Names
-from controller.whatif.svg import STYLE, Line, Panel, Point, figure
+from controller.whatif.svg import STYLE, ChartPanel, Line, Point, figure
 
 STEP_S = 0.5
 _ABOVE = 26
@@ -55,9 +55,9 @@ def _alerts(names: Names, state: str) -> str:
     return f'count(ALERTS{{action="{names.action}",alertstate="{state}"}}) or vector(0)'
 
 
-def _panel(title: str, lines: Sequence[Line]) -> Panel:
+def _panel(title: str, lines: Sequence[Line]) -> ChartPanel:
     top = max((y for line in lines for _, y in line.points), default=1.0)
-    return Panel(title, lines, top * 1.1 or 1.0)
+    return ChartPanel(title, lines, top * 1.1 or 1.0)
 
 
 def _points(client: httpx.Client, url: str, query: str, start: float, end: float) -> list[Point]:

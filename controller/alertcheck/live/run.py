@@ -29,7 +29,7 @@ from controller.sandbox.alerting import (
 )
 from controller.sandbox.processes import Processes
 from controller.sandbox.servers import Ports, start_redis
-from controller.sandbox.webhook import AlertKey, Notices, receiving
+from controller.sandbox.webhook import AlertKey, ReceivedNotices, receiving
 
 SCALE = Scale.of(window_s=0.5, interval_s=0.5, scrape_s=0.5)
 """`5m` lasts 5 s here, `for: 10m` 10 s: all of it takes about two minutes."""
@@ -43,7 +43,7 @@ SIGNED_OUT = Phase(0, sends_per_s=50, refreshes_per_s={"ok": 1.0, "expired": 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class LiveFault:
     """One thing that goes wrong, how it is brought about, and the alerts that must come of it."""
 
     name: str
@@ -51,24 +51,24 @@ class Fault:
     alerts: tuple[str, ...]
 
 
-def faults(features: Sequence[RolloutFeature]) -> tuple[Fault, ...]:
+def faults(features: Sequence[RolloutFeature]) -> tuple[LiveFault, ...]:
     def of(*whats: str) -> tuple[str, ...]:
         return tuple(Names.of(feature).alert(what) for feature in features for what in whats)
 
     burning = ("NothingSucceeds", "FastErrorBudgetBurn", "SlowErrorBudgetBurn")
     sign_ins = [Names.of(one).alert("TokenRefreshFailing") for one in features if one.provider == "microsoft"]
     return (
-        Fault(
+        LiveFault(
             "every send fails",
             {"traffic": FAILING},
             of("HighErrorRateWarning", "HighErrorRateCritical", *burning),
         ),
-        Fault(
+        LiveFault(
             "sends are slow, sign-ins cannot be renewed",
             {"traffic": Phase(0, 50, very_slow_share=0.9, refreshes_per_s=SIGNED_OUT.refreshes_per_s)},
             (*of("HighLatencyWarning", "HighLatencyCritical"), *sign_ins),
         ),
-        Fault(
+        LiveFault(
             "features are paused and held, ticks fail, a sender is gone, an evaluation is missed",
             {
                 "failing_ticks": True,
@@ -89,8 +89,8 @@ def faults(features: Sequence[RolloutFeature]) -> tuple[Fault, ...]:
                 "RolloutSenderDown",
             ),
         ),
-        Fault("the controller stands still", {"still": True}, ("RolloutNoTick",)),
-        Fault(
+        LiveFault("the controller stands still", {"still": True}, ("RolloutNoTick",)),
+        LiveFault(
             "the controller and every sender are gone",
             {"controller": False, "first_sender": False, "second_sender": False},
             ("RolloutControllerDown", "RolloutNoSenders"),
@@ -145,7 +145,7 @@ def run_live(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rollout-alerts-")))
         processes = stack.enter_context(Processes(folder))
-        exporter, notices = Exporter(features, HEALTHY), Notices()
+        exporter, notices = Exporter(features, HEALTHY), ReceivedNotices()
         first, second, controller = stack.enter_context(serving(exporter))
         alertmanager = start_alertmanager(processes, stack.enter_context(receiving(notices)))
         files = rule_files(features, SCALE)
@@ -199,9 +199,9 @@ def _all_well(watch: Watch, exporter: Exporter) -> Result:
 
 
 def _walk_through(
-    fault: Fault,
+    fault: LiveFault,
     exporter: Exporter,
-    notices: Notices,
+    notices: ReceivedNotices,
     watch: Watch,
     progress: Callable[[str], None],
     flags: "redis.Redis",
@@ -222,7 +222,7 @@ def _walk_through(
     return results
 
 
-def _paused(fault: Fault, flags: "redis.Redis", features: Sequence[RolloutFeature]) -> list[Result]:
+def _paused(fault: LiveFault, flags: "redis.Redis", features: Sequence[RolloutFeature]) -> list[Result]:
     """See whether the controller paused what the alerts are about, and let it go on."""
     results = []
     for feature in features:
@@ -234,17 +234,17 @@ def _paused(fault: Fault, flags: "redis.Redis", features: Sequence[RolloutFeatur
     return results
 
 
-def _told(notices: Notices, rule: Alert) -> bool:
+def _told(notices: ReceivedNotices, rule: Alert) -> bool:
     return notices.of(rule.name, rule.labels.get("feature", "")) >= {"firing", "resolved"}
 
 
-def _is_over(rule: Alert, watch: Watch, notices: Notices) -> bool:
+def _is_over(rule: Alert, watch: Watch, notices: ReceivedNotices) -> bool:
     """Whether an alert is told as resolved and inactive; a later fault may have brought it up once more."""
     key = (rule.name, rule.labels.get("feature", ""))
     return _told(notices, rule) and watch.now.get(key) == "inactive"
 
 
-def _result(rule: Alert, watch: Watch, notices: Notices) -> Result:
+def _result(rule: Alert, watch: Watch, notices: ReceivedNotices) -> Result:
     """Say whether an alert went through all its states, and whether both notices arrived."""
     key = (rule.name, rule.labels.get("feature", ""))
     seen = watch.seen.get(key, set())

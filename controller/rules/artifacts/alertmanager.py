@@ -8,7 +8,7 @@ EXAMPLE_NAME = "alertmanager-example.yml"
 
 
 @dataclass(frozen=True, slots=True)
-class Notices:
+class NoticeTiming:
     """Where notices go, and how long Alertmanager gathers before it sends one."""
 
     page_url: str = "http://127.0.0.1:9095/page"
@@ -20,7 +20,7 @@ class Notices:
     """Whether a critical alert of a feature silences its warnings."""
 
 
-def alertmanager_text(notices: Notices) -> str:
+def alertmanager_text(notices: NoticeTiming) -> str:
     mute = _MUTE if notices.mute_warnings else ""
     return f"""\
 # Example of an Alertmanager configuration for the alerts beside it; put your own receivers in.

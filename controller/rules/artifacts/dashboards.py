@@ -32,7 +32,7 @@ COLUMNS = 24 // WIDTH
 
 
 @dataclass(frozen=True, slots=True)
-class Panel:
+class DashboardPanel:
     """One panel: its title, what it asks, in which unit, and at which value its line turns red."""
 
     title: str
@@ -49,7 +49,7 @@ class Dashboard:
 
     uid: str
     title: str
-    panels: tuple[Panel, ...]
+    panels: tuple[DashboardPanel, ...]
     marks: tuple[tuple[str, str, str], ...]
     """(name, expression, text)."""
 
@@ -79,10 +79,10 @@ def feature_dashboard(feature: RolloutFeature) -> Dashboard:
     )
 
 
-def _ramp(feature: RolloutFeature) -> tuple[Panel, ...]:
+def _ramp(feature: RolloutFeature) -> tuple[DashboardPanel, ...]:
     label = f'{{feature="{feature.name}"}}'
     return (
-        Panel(
+        DashboardPanel(
             "Ramp",
             (
                 (f"max({ROLLOUT_FEATURE_PERCENT}{label})", "percent"),
@@ -90,7 +90,7 @@ def _ramp(feature: RolloutFeature) -> tuple[Panel, ...]:
             ),
             "percent",
         ),
-        Panel(
+        DashboardPanel(
             "Gate answers",
             ((Names.of(feature).series("gate_outcomes_rate"), "{{outcome}} {{reason}}"),),
             "reqps",
@@ -98,10 +98,10 @@ def _ramp(feature: RolloutFeature) -> tuple[Panel, ...]:
     )
 
 
-def _slos(feature: RolloutFeature, names: Names) -> tuple[Panel, ...]:
+def _slos(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
     return (
-        Panel("Sends", ((names.series("exec_rate_by_status"), "{{status}}"),), "reqps"),
-        Panel(
+        DashboardPanel("Sends", ((names.series("exec_rate_by_status"), "{{status}}"),), "reqps"),
+        DashboardPanel(
             "Error ratio",
             (
                 (names.series("error_ratio"), "exact"),
@@ -110,7 +110,7 @@ def _slos(feature: RolloutFeature, names: Names) -> tuple[Panel, ...]:
             "percentunit",
             feature.slo_error_rate_threshold,
         ),
-        Panel(
+        DashboardPanel(
             "Latency",
             (
                 (names.series("latency_p50"), "p50"),
@@ -120,14 +120,14 @@ def _slos(feature: RolloutFeature, names: Names) -> tuple[Panel, ...]:
             "s",
             feature.latency_limit_s,
         ),
-        Panel(
+        DashboardPanel(
             f"Sends slower than {feature.slo_latency_p95_ms:g} ms",
             ((names.series("slow_ratio"), "share"),),
             "percentunit",
             SLOW_SHARE_LIMIT,
         ),
-        Panel("p95 by result", ((names.series("latency_p95_by_result"), "{{status}}"),), "s"),
-        Panel(
+        DashboardPanel("p95 by result", ((names.series("latency_p95_by_result"), "{{status}}"),), "s"),
+        DashboardPanel(
             "Error budget burn",
             tuple(
                 (names.series("error_budget_burn", window), window) for window in ("5m", "30m", "1h", "6h")
@@ -138,19 +138,19 @@ def _slos(feature: RolloutFeature, names: Names) -> tuple[Panel, ...]:
     )
 
 
-def _evidence(feature: RolloutFeature) -> tuple[Panel, ...]:
+def _evidence(feature: RolloutFeature) -> tuple[DashboardPanel, ...]:
     pair = f'{{provider="{feature.provider}",action="{feature.action}"}}'
     return (
-        Panel(
+        DashboardPanel(
             "Evidence: counts per window",
             ((f"{EVIDENCE_SENDS}{pair}", "sends"), (f"{EVIDENCE_ERRORS}{pair}", "errors")),
             about="What the controller decides by: exact counts of windows that never overlap.",
         ),
-        Panel(
+        DashboardPanel(
             "Evidence: timed sends per window, cumulative",
             ((f"{EVIDENCE_LATENCY_BUCKET}{pair}", "at most {{le}} s"),),
         ),
-        Panel(
+        DashboardPanel(
             "Lowest revision that a sender obeys",
             ((f'{EVIDENCE_GATE_REVISION}{{feature="{feature.name}"}}', "revision"),),
             "none",
@@ -158,10 +158,10 @@ def _evidence(feature: RolloutFeature) -> tuple[Panel, ...]:
     )
 
 
-def _causes(names: Names) -> tuple[Panel, ...]:
+def _causes(names: Names) -> tuple[DashboardPanel, ...]:
     refreshes = (
         (
-            Panel(
+            DashboardPanel(
                 "Token refreshes that failed",
                 (
                     (names.series("token_refresh_error_ratio", "15m"), "share"),
@@ -173,9 +173,11 @@ def _causes(names: Names) -> tuple[Panel, ...]:
         else ()
     )
     return (
-        Panel("Errors by code", ((f"topk(5, {names.series('error_rate_by_code')})", "{{code}}"),), "reqps"),
-        Panel("Errors by source", ((names.series("error_rate_by_source"), "{{source}}"),), "reqps"),
-        Panel(
+        DashboardPanel(
+            "Errors by code", ((f"topk(5, {names.series('error_rate_by_code')})", "{{code}}"),), "reqps"
+        ),
+        DashboardPanel("Errors by source", ((names.series("error_rate_by_source"), "{{source}}"),), "reqps"),
+        DashboardPanel(
             "Throttled, signed out, unknown",
             (
                 (names.series("throttled_rate"), "throttled"),
@@ -194,9 +196,13 @@ def controller_dashboard() -> Dashboard:
         "rollout-controller",
         "Rollout controller",
         (
-            Panel("Percent", ((f"max by (feature) ({ROLLOUT_FEATURE_PERCENT})", "{{feature}}"),), "percent"),
-            Panel("Paused", ((f"max by (feature) ({ROLLOUT_FEATURE_PAUSED})", "{{feature}}"),), "none"),
-            Panel(
+            DashboardPanel(
+                "Percent", ((f"max by (feature) ({ROLLOUT_FEATURE_PERCENT})", "{{feature}}"),), "percent"
+            ),
+            DashboardPanel(
+                "Paused", ((f"max by (feature) ({ROLLOUT_FEATURE_PAUSED})", "{{feature}}"),), "none"
+            ),
+            DashboardPanel(
                 "Decisions",
                 (
                     (
@@ -205,22 +211,24 @@ def controller_dashboard() -> Dashboard:
                     ),
                 ),
             ),
-            Panel("Held", ((f"max by (feature) ({ROLLOUT_HELD_SECONDS})", "{{feature}}"),), "s"),
-            Panel("Ticks", ((f"sum by (outcome) (rate({ROLLOUT_TICKS_TOTAL}[5m]))", "{{outcome}}"),), "ops"),
-            Panel("Length of a tick", ((f"sum({seconds}) / sum({ticks})", "mean"),), "s"),
-            Panel(
+            DashboardPanel("Held", ((f"max by (feature) ({ROLLOUT_HELD_SECONDS})", "{{feature}}"),), "s"),
+            DashboardPanel(
+                "Ticks", ((f"sum by (outcome) (rate({ROLLOUT_TICKS_TOTAL}[5m]))", "{{outcome}}"),), "ops"
+            ),
+            DashboardPanel("Length of a tick", ((f"sum({seconds}) / sum({ticks})", "mean"),), "s"),
+            DashboardPanel(
                 "Since the last good tick",
                 ((f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS})", "seconds"),),
                 "s",
             ),
-            Panel(
+            DashboardPanel(
                 "Neighbours that answer",
                 ((f"min by (neighbour) ({ROLLOUT_NEIGHBOUR_UP})", "{{neighbour}}"),),
                 "none",
             ),
-            Panel("Leaders", ((f"sum({ROLLOUT_LEADER})", "leaders"),), "none"),
-            Panel("Senders", ((f'up{{job="{SENDER_JOB}"}}', "{{instance}}"),), "none"),
-            Panel(
+            DashboardPanel("Leaders", ((f"sum({ROLLOUT_LEADER})", "leaders"),), "none"),
+            DashboardPanel("Senders", ((f'up{{job="{SENDER_JOB}"}}', "{{instance}}"),), "none"),
+            DashboardPanel(
                 "Flags and journal disagree",
                 ((f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT})", "{{feature}}"),),
                 "none",
@@ -266,7 +274,7 @@ def dashboard_json(dashboard: Dashboard) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
-def _panel(number: int, panel: Panel) -> dict[str, Any]:
+def _panel(number: int, panel: DashboardPanel) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
     if panel.limit is not None:
         steps.append({"color": "red", "value": panel.limit})

@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 
 from controller.decision.model import RolloutFeature
-from controller.rules.artifacts.alertmanager import EXAMPLE_NAME, Notices, alertmanager_text
+from controller.rules.artifacts.alertmanager import EXAMPLE_NAME, NoticeTiming, alertmanager_text
 from controller.rules.artifacts.dashboards import dashboard_json, dashboards
 from controller.rules.artifacts.runbooks import runbook_texts
 from controller.rules.model import RuleFile
@@ -24,7 +24,7 @@ def companion_texts(
     return {
         **{f"runbooks/{name}": text for name, text in runbook_texts(ordered).items()},
         **{f"docs/dashboards/{name}": dashboard_json(one) for name, one in dashboards(ordered).items()},
-        f"docs/{EXAMPLE_NAME}": alertmanager_text(Notices()),
+        f"docs/{EXAMPLE_NAME}": alertmanager_text(NoticeTiming()),
         PAGE: page_text(files, scale),
     }
 

@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from controller.config.settings import Settings
+from controller.config.settings import ControllerSettings
 from controller.decision.model import RolloutFeature
 from controller.rules.names import Names
 
@@ -27,14 +27,14 @@ class Latencies:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    async def of(self, feature: RolloutFeature, settings: Settings, started_at: float) -> Series:
+    async def of(self, feature: RolloutFeature, settings: ControllerSettings, started_at: float) -> Series:
         asked_at, series = self._known.get(feature.name, (float("-inf"), []))
         if time.monotonic() - asked_at > _KEPT_S:
             series = await self._ask(feature, settings, started_at)
             self._known[feature.name] = (time.monotonic(), series)
         return series
 
-    async def _ask(self, feature: RolloutFeature, settings: Settings, started_at: float) -> Series:
+    async def _ask(self, feature: RolloutFeature, settings: ControllerSettings, started_at: float) -> Series:
         end = time.time()
         start = max(started_at, end - 30 * 86_400)
         params = {

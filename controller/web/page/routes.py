@@ -12,7 +12,7 @@ from starlette.routing import Route
 from controller.journal.stream import Streams
 from controller.store.flag_store import StoreError
 from controller.web.api import Api
-from controller.web.context import Face
+from controller.web.context import ServerContext
 from controller.web.json_io import answer, tagged
 from controller.web.page.card import Card, card
 from controller.web.page.course import Course, Courses, Point
@@ -44,8 +44,8 @@ _FILES = {
 class StatusPage:
     """Shows what the API tells; holds only what the chart needs."""
 
-    def __init__(self, face: Face, streams: Streams, api: Api, readiness: Readiness) -> None:
-        self._face = face
+    def __init__(self, context: ServerContext, streams: Streams, api: Api, readiness: Readiness) -> None:
+        self._context = context
         self._streams = streams
         self._api = api
         self._readiness = readiness
@@ -90,7 +90,7 @@ class StatusPage:
     async def _shown(self, name: str) -> tuple[str, str, list[str]]:
         """Give title, overview and cards; raises ProblemError for an unknown feature, StoreError."""
         if name:
-            self._face.feature(name)
+            self._context.feature(name)
         standings = await self._api.standings()
         shown = [stand for stand in standings if name in {"", stand["feature"]}]
         title = title_of(shown)
@@ -112,14 +112,14 @@ class StatusPage:
         return await self._courses.of(stand["feature"], started_at) if started_at else Course(0.0)
 
     async def _p95(self, stand: dict[str, Any]) -> Series:
-        feature, started_at = self._face.features[stand["feature"]], stand["progress"]["ramp_started_at"]
+        feature, started_at = self._context.features[stand["feature"]], stand["progress"]["ramp_started_at"]
         if not stand["enabled"] or not started_at:
             return []
-        return await self._latencies.of(feature, self._face.settings(), started_at)
+        return await self._latencies.of(feature, self._context.settings(), started_at)
 
     async def course(self, request: Request) -> Response:
         """Give the chart's figures: columns of equal length, None where nothing is known."""
-        name = self._face.feature(request.path_params["name"]).name
+        name = self._context.feature(request.path_params["name"]).name
         [stand] = await self._api.standings([name])
         course, p95 = await asyncio.gather(self._course(stand), self._p95(stand))
         told = {

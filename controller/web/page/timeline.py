@@ -11,7 +11,7 @@ _TONES = {"step_up": "good", "pause": "stop", "step_back": "stop", "external_cha
 
 
 @dataclass(slots=True)
-class Run:
+class TimelineLine:
     """One line: a decision, or holds at one percentage, newest first."""
 
     records: list[Mapping[str, Any]]
@@ -36,14 +36,14 @@ class Run:
         return [reason for reason in reasons if reason != self.newest["reason"]]
 
 
-def runs_of(records: Iterable[Mapping[str, Any]]) -> list[Run]:
+def runs_of(records: Iterable[Mapping[str, Any]]) -> list[TimelineLine]:
     """Put holds at one percentage that follow each other on one line; everything else stands alone."""
-    runs: list[Run] = []
+    runs: list[TimelineLine] = []
     for record in records:
         if runs and runs[-1].goes_on_with(record):
             runs[-1].records.append(record)
         else:
-            runs.append(Run([record]))
+            runs.append(TimelineLine([record]))
     return runs
 
 
@@ -52,7 +52,7 @@ def timeline(name: str, records: Iterable[Mapping[str, Any]]) -> str:
     return lines or '<li class="none">No decision yet.</li>'
 
 
-def _line(name: str, run: Run) -> str:
+def _line(name: str, run: TimelineLine) -> str:
     record = run.newest
     kind, reason = record["kind"], record["reason"]
     address = f"/api/v1/features/{e(name)}/decisions/{e(record['id'])}"
@@ -67,7 +67,7 @@ def _line(name: str, run: Run) -> str:
     )
 
 
-def _aside(run: Run) -> str:
+def _aside(run: TimelineLine) -> str:
     """Say who did it, or for how many ticks it holds and what it held for before."""
     if run.newest["actor"] != "controller":
         return f' <span class="aside">by {e(run.newest["actor"])}</span>'
