@@ -52,7 +52,7 @@ bench-decisions: setup-test ## how our policies decide, beside Argo's and Flagge
 audit: setup-test ## ask whether a locked dependency has a known weakness
 	@./.ci/audit
 
-lock: setup ## lock the dependencies anew (hashed, no registry named)
+lock: setup ## lock the dependencies again (hashed, no registry named)
 	$(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:dev pyproject.toml \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade -o requirements.lock
 

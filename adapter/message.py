@@ -48,7 +48,7 @@ class OutgoingMessage:
 
     @property
     def files(self) -> "tuple[Attachment | InlineImage, ...]":
-        """Give the attachments, then the inline images."""
+        """Return the attachments, then the inline images."""
         return (*self.attachments, *self.inline_images)
 
     @property
@@ -56,7 +56,7 @@ class OutgoingMessage:
         return (*self.to, *self.cc, *self.bcc)
 
     def named_addresses(self) -> Iterator[tuple[str, EmailAddress]]:
-        """Give every address with the name of its place, such as `cc[1]`."""
+        """Yield every address with the name of its place, such as `cc[1]`."""
         for field in ("to", "cc", "bcc", "reply_to"):
             for number, address in enumerate(getattr(self, field)):
                 yield f"{field}[{number}]", address

@@ -140,7 +140,7 @@ class Environment:
         return _url("ROLLOUT_REDIS_URL", given, SCHEMES) or str(_default("redis_url"))
 
     def in_config(self, key: str) -> str:
-        """Give what the table [controller] in the file of ROLLOUT_CONFIG says, nothing where it does not."""
+        """Return the text of `key` in the table [controller] of ROLLOUT_CONFIG; empty where it is missing."""
         path = self.text("ROLLOUT_CONFIG")
         try:
             table = read_toml(Path(path))[1].get("controller", {}) if path else {}

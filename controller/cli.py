@@ -50,11 +50,11 @@ COMMANDS: dict[str, Row] = {
     "send": Row("adapter.commands.send:send", "Send one mail, or show the request that would."),
     "replay": Row(f"{_COMMANDS}.replay:replay", "Decide once more over recorded counts."),
     "simulate": Row(f"{_COMMANDS}.simulate:simulate", "Try a feature's rollout on made-up traffic."),
-    "plan": Row(f"{_COMMANDS}.plan:plan", "Foretell how long each step takes and what it can see."),
+    "plan": Row(f"{_COMMANDS}.plan:plan", "Estimate how long each step takes and what it can see."),
     "explain": Row(f"{_COMMANDS}.explain:explain", "Tell one decision, and recompute it."),
     "doctor": Row(f"{_COMMANDS}.doctor:doctor", "Look at everything a rollout needs, and say what to do."),
     "config": Row(f"{_COMMANDS}.config:config", "Check or show the configuration."),
-    "reload": Row(f"{_COMMANDS}.reload:reload", "Let the daemon read its configuration anew."),
+    "reload": Row(f"{_COMMANDS}.reload:reload", "Let the daemon read its configuration again."),
     "journal": Row(f"{_COMMANDS}.journal:journal", "Check the journal of decisions."),
     "rules": Row(f"{_COMMANDS}.rules:rules", "Render and check the Prometheus rules."),
     "validate-alerts": Row(
@@ -109,7 +109,7 @@ async def start_adapter() -> None:
 
 
 def adapter_routes(caller: "Caller | None" = None) -> "list[BaseRoute]":
-    """Give the adapter's HTTP routes, to be served beside the controller; `caller` checks bearer tokens.
+    """Return the adapter's HTTP routes, to be served beside the controller; `caller` checks bearer tokens.
 
     Raises ValueError where the adapter's settings cannot be used: at the start, not at the first send.
     """

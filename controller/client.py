@@ -36,18 +36,18 @@ class Client:
         self._http.close()
 
     def overview(self) -> dict[str, Any]:
-        """Give where every feature stands (`features`), and who leads (`leader`)."""
+        """Return where every feature stands (`features`), and who leads (`leader`)."""
         return self._ask("GET", "/api/v1/features")
 
     def features(self) -> list[dict[str, Any]]:
-        """Give where every feature stands."""
+        """Return where every feature stands."""
         return cast("list[dict[str, Any]]", self.overview()["features"])
 
     def feature(self, name: str) -> dict[str, Any]:
         return self._ask("GET", _path(name))
 
     def decisions(self, name: str, *, since: float = 0.0, changes: bool = False) -> Iterator[dict[str, Any]]:
-        """Give the records of a feature, newest first, page by page, down to `since` (unix seconds)."""
+        """Yield the records of a feature, newest first, page by page, down to `since` (unix seconds)."""
         path: str | None = f"{_path(name)}/decisions?limit=500&changes={str(changes).lower()}"
         while path:
             page = self._ask("GET", path)
@@ -67,7 +67,7 @@ class Client:
         return self._ask("POST", f"{_path(name)}/{kind}", json=body, headers=headers)
 
     def ready(self) -> dict[str, Any]:
-        """Give what /readyz tells, ready or not."""
+        """Return what /readyz tells, ready or not."""
         return _object(self._send("GET", "/readyz"))
 
     def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:

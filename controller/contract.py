@@ -20,7 +20,7 @@ def flag_key(feature: str, flag: str) -> str:
 
 
 def flag_keys(feature: str) -> tuple[str, str, str, str]:
-    """Give the keys of the four flags in the order of FLAG_NAMES."""
+    """Return the keys of the four flags in the order of FLAG_NAMES."""
     enabled, internal_only, rollout_percent, paused = (flag_key(feature, flag) for flag in FLAG_NAMES)
     return enabled, internal_only, rollout_percent, paused
 
@@ -84,7 +84,7 @@ ROLLOUT_EVIDENCE_AGE_SECONDS = "rollout_evidence_age_seconds"
 ROLLOUT_NEIGHBOUR_UP = "rollout_neighbour_up"
 """`neighbour` is redis, prometheus or journal (the file)."""
 ROLLOUT_NEIGHBOUR_ERRORS_TOTAL = "rollout_neighbour_errors_total"
-"""Ticks at which the neighbour failed."""
+"""Ticks at which the dependency failed."""
 ROLLOUT_RELOADS_TOTAL = "rollout_reloads_total"
 """`outcome` is ok or refused."""
 ROLLOUT_CLOCK_STEPS_TOTAL = "rollout_clock_steps_total"
@@ -137,7 +137,7 @@ EVIDENCE_SERIES = (EVIDENCE_SENDS, EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVI
 
 @lru_cache
 def evidence_step_ms(window_s: float, scrape_s: float) -> int:
-    """Give the step of the evidence rules: divides the window, and no shorter than a scrape interval.
+    """Return the step of the evidence rules: divides the window, and no shorter than a scrape interval.
 
     Raises ValueError where a window is shorter than a scrape interval.
     """
@@ -166,7 +166,7 @@ def evidence_reach_s(window_s: float, scrape_s: float) -> float:
 
 
 def latency_edges_s(limits_s: tuple[float, ...] = ()) -> tuple[float, ...]:
-    """Give the histogram's edges in seconds: each limit, each critical latency, and one above them all.
+    """Return the histogram's edges in seconds: each limit, each critical latency, and one above them all.
 
     A quantile beyond the last edge reads as that edge: an alert right there would never fire.
     """

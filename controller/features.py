@@ -59,7 +59,7 @@ def load_features(path: Path | None) -> dict[str, RolloutFeature]:
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """Give a TOML file's text and values; raises ConfigError where it cannot be read."""
+    """Return a TOML file's text and values; raises ConfigError where it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
         return text, tomllib.loads(text)
@@ -86,7 +86,7 @@ def parse_features(tables: Any, *, text: str = "", source: str = "features") -> 
 
 
 def line_of(text: str, table: str, key: str) -> int:
-    """Give the line (from 1) of a key in a table, of the table's header if the key has none, else 1."""
+    """Return the line (from 1) of a key in a table, of the table's header if the key has none, else 1."""
     header, found = 1, False
     plain = [part.strip().strip("\"'") for part in table.split(".")]
     for number, line in enumerate(text.splitlines(), start=1):

@@ -33,7 +33,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_client(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    """Give a client of `redis_server` that answers with text."""
+    """Yield a client of `redis_server` that answers with text."""
     with redis_server.client() as client:
         yield client
 
@@ -46,7 +46,7 @@ def running_redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture
 def redis_cluster(running_redis_cluster: RedisCluster) -> RedisCluster:
-    """Give an empty cluster, for tests that leave its nodes and slots as they are."""
+    """Return an empty cluster, for tests that leave its nodes and slots as they are."""
     for node in running_redis_cluster.masters:
         told(node, "FLUSHALL")
     return running_redis_cluster

@@ -20,7 +20,7 @@ _ORDINARY_CHARACTERS = 63
 
 
 def check_address(given: EmailAddress, field: str, *, allow_local: bool = False) -> EmailAddress:
-    """Give the address as it may be sent; raises MessageRefusedError.
+    """Return the address as it may be sent; raises MessageRefusedError.
 
     `allow_local` takes domains without a dot too.
     """

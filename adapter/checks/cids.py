@@ -52,7 +52,7 @@ _CANDIDATES = re.compile(r"\s+|,(?=\s*+cid:)", re.IGNORECASE)
 
 
 def shown_cids(html: str) -> frozenset[str]:
-    """Give the content ids that the HTML refers to, percent-decoded."""
+    """Return the content ids that the HTML refers to, percent-decoded."""
     return frozenset(_shown(html, MAX_CONDITIONS)) if _HINT.search(html) else frozenset()
 
 
@@ -83,7 +83,7 @@ def _shown(html: str, depth: int) -> Iterator[str]:
 
 
 def _comment(html: str, at: int) -> tuple[str, int]:
-    """Give what a comment says and where to go on; without `<!--` at its beginning it says nothing."""
+    """Return what a comment says and where to go on; without `<!--` at its beginning it says nothing."""
     if not html.startswith("<!--", at):
         return "", _until(_BOGUS_END, html, at)[1]
     empty = _EMPTY_COMMENT.match(html, at + 4)

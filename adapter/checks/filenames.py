@@ -20,7 +20,7 @@ _RESERVED = re.compile(
 
 
 def safe_name(name: str) -> str:
-    """Give the last part of a path without what could do harm; its ending is kept when it is cut."""
+    """Return the last part of a path without what could do harm; its ending is kept when it is cut."""
     normal = unicodedata.normalize("NFC", name)
     last = re.split(r"[/\\\u2044\u2215\u29f5\uff0f\uff3c]", normal)[-1]
     cleaned = _HARMFUL.sub("", BIDI.sub("", last)).strip(". \t\u00a0\u3000")

@@ -19,7 +19,7 @@ DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 
 def check_header(text: object, field: str) -> str:
-    """Give the text back; raises MessageRefusedError where it could end its header or hide in it."""
+    """Return the text back; raises MessageRefusedError where it could end its header or hide in it."""
     if not isinstance(text, str):
         raise MessageRefusedError("INVALID_HEADER", "this is not text", field)
     if len(text) > MAX_HEADER_CHARACTERS:
@@ -38,7 +38,7 @@ def check_header(text: object, field: str) -> str:
 
 
 def check_content_type(text: str, field: str) -> str:
-    """Give a media type as it may be sent; none given means a file of any kind."""
+    """Return a media type as it may be sent; none given means a file of any kind."""
     if not text:
         return DEFAULT_CONTENT_TYPE
     if not _CONTENT_TYPE.match(check_header(text, field)):

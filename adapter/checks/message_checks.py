@@ -20,14 +20,14 @@ def is_user_id(value: object) -> bool:
 
 
 def check_user_id(user_id: str) -> str:
-    """Give the id; raises MessageRefusedError where it names nobody: the caller's mistake, no failed send."""
+    """Return the id; raises MessageRefusedError (the caller's fault) where it names nobody."""
     if not is_user_id(user_id):
         raise MessageRefusedError("INVALID_REQUEST", "must be 1 to 256 printable characters", "user_id")
     return user_id
 
 
 def check(message: OutgoingMessage, limits: Limits, *, allow_local: bool = False) -> OutgoingMessage:
-    """Give the message as it may be sent: addresses in ASCII, file names safe. Raises MessageRefusedError."""
+    """Return the message with ASCII addresses and safe file names. Raises MessageRefusedError."""
     _check_counts(message, limits)
     checked = replace(
         message,

@@ -16,7 +16,7 @@ _HOST = re.compile(
 
 
 def normal_domain(text: str) -> str | None:
-    """Give a domain in small ASCII letters (`xn--` where needed) without a last dot; None when it is none."""
+    """Return a domain in lower-case ASCII (`xn--` where needed) without a last dot; None when it is none."""
     ascii_text = text.lower() if text.isascii() else _to_ascii(text)
     domain = ascii_text.removesuffix(".")
     return domain if _HOST.match(domain) else None
@@ -33,7 +33,7 @@ Recipient = str | Addressed
 
 
 def recipient_domain(recipient: Recipient) -> str | None:
-    """Give the domain of one recipient in its normal form; None when the address cannot be understood."""
+    """Return the domain of one recipient in its normal form; None when the address cannot be understood."""
     address = recipient if isinstance(recipient, str) else getattr(recipient, "address", None)
     match = _ADDRESS.match(address) if isinstance(address, str) else None
     return normal_domain(match[1]) if match else None

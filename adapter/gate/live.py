@@ -159,11 +159,11 @@ class RolloutGate:
         return monotonic() - self._reader.snapshot.asked_at
 
     def revision(self, feature: str) -> int:
-        """Give the revision that is obeyed now; 0 while the flags are stale, because then none is."""
+        """Return the revision that is obeyed now; 0 while the flags are stale, because then none is."""
         return self._reader.snapshot.obeyed(feature, monotonic()).revision
 
     def percent(self, feature: str) -> float:
-        """Give the percentage that is obeyed now; 0 while the flags are stale."""
+        """Return the percentage that is obeyed now; 0 while the flags are stale."""
         return self._reader.snapshot.obeyed(feature, monotonic()).rollout_percent
 
 
@@ -181,7 +181,7 @@ async def _in_a_thread(step: Callable[[], None]) -> None:
 
 
 def configured_features() -> "Mapping[str, RolloutFeature]":
-    """Give the features of ROLLOUT_CONFIG, else the built-in ones; raises ConfigError (a ValueError)."""
+    """Return the features of ROLLOUT_CONFIG, else the built-in ones; raises ConfigError (a ValueError)."""
     from pathlib import Path  # noqa: PLC0415 (this and the next are slow to import, and often not needed)
 
     from controller.features import load_features  # noqa: PLC0415
@@ -191,5 +191,5 @@ def configured_features() -> "Mapping[str, RolloutFeature]":
 
 
 def configured_domains() -> list[str]:
-    """Give the entries of INTERNAL_DOMAINS."""
+    """Return the entries of INTERNAL_DOMAINS."""
     return os.environ.get("INTERNAL_DOMAINS", "").split(",")

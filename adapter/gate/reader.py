@@ -31,7 +31,7 @@ IO_TIMEOUT_S = 1.0
 """The longest wait for Redis to connect or to answer."""
 
 SILENT_AFTER_S = 2.5
-"""A subscription that answers no ping for so long is half-open: its hints would be lost for ever."""
+"""A subscription that answers no ping for so long is half-open: its hints would be lost forever."""
 
 SLICE_S = 0.1
 """The longest wait for a hint before looking whether to stop."""
@@ -116,7 +116,7 @@ class FlagReader:
         while not stopping.is_set():
             try:
                 self._follow(stopping)
-            except Exception as error:  # noqa: BLE001 (a reader that ended would close the gate for ever)
+            except Exception as error:  # noqa: BLE001 (a reader that ended would close the gate forever)
                 if not stopping.is_set():
                     self._lose(error)
             self._client.connection_pool.disconnect()
@@ -168,7 +168,7 @@ _sharing = threading.Lock()
 
 
 def shared_reader(url: str, salts: Mapping[str, str], internal: InternalDomains) -> FlagReader:
-    """Give this process's reader of these flags, or make it; raises ValueError for an unusable URL."""
+    """Return this process's reader of these flags, or make it; raises ValueError for an unusable URL."""
     key = (os.getpid(), url, tuple(salts.items()), internal)
     with _sharing:
         return _shared.get(key) or _shared.setdefault(key, FlagReader(redis_client(url), salts, internal))
@@ -187,5 +187,5 @@ def _listen(hints: "PubSub", timeout_s: float) -> tuple[bool, bool]:
 
 
 def _text(value: bytes | str | None) -> str | None:
-    """Give a value as text; what is not UTF-8 becomes a text that no flag can be read from."""
+    """Return a value as text; what is not UTF-8 becomes a text that no flag can be read from."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -65,7 +65,7 @@ class GateAnswer(NamedTuple):
 
 
 def bucket(salt: str, user_id: str) -> int:
-    """Give the user's place in a feature, 0 to 99,999: scheme v1, which never changes.
+    """Return the user's place in a feature, 0 to 99,999: scheme v1, which never changes.
 
     A user who is in at p % is in at every higher percentage, and two salts share no pattern.
     Another hash, salt or rounding would throw the users of every running rollout about.
@@ -79,7 +79,7 @@ def _bucket_of(hashed: "Hash") -> int:
 
 
 def threshold(percent: float) -> int:
-    """Give the first bucket that is out at this percentage."""
+    """Return the first bucket that is out at this percentage."""
     return round(percent * 1000)
 
 
@@ -139,7 +139,7 @@ class Rule:
         return GateAnswer(True, GateReason.IN_ROLLOUT, place)
 
     def external(self, recipients: Iterable[Recipient]) -> tuple[Recipient, ...]:
-        """Give the recipients that are not internal, whether or not that closes the gate."""
+        """Return the recipients that are not internal, whether or not that closes the gate."""
         listed = (recipients,) if isinstance(recipients, str) else recipients
         return tuple(recipient for recipient in listed if not self.internal_domains.has(recipient))
 

@@ -41,7 +41,7 @@ class FlagSnapshot:
         return answer if now <= self.fresh_until else GateAnswer(False, GateReason.STALE, answer.bucket)
 
     def obeyed(self, feature: str, now: float) -> Flags:
-        """Give the flags that answers follow: closed ones, of revision 0, when they are stale."""
+        """Return the flags that answers follow: closed ones, of revision 0, when they are stale."""
         rule = self.rules.get(feature)
         return rule.flags if rule and now <= self.fresh_until else CLOSED
 

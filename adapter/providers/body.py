@@ -16,7 +16,7 @@ LEAST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """`size` bytes, made anew by each iteration, so that a request can be sent again."""
+    """`size` bytes, made again by each iteration, so that a request can be sent again."""
 
     size: int
     make: Callable[[], Iterator[bytes]]
@@ -40,14 +40,14 @@ def base64_length(count: int) -> int:
 
 
 def base64_blocks(content: bytes) -> Iterator[bytes]:
-    """Give the base64 of a file, block by block."""
+    """Yield the base64 of a file, block by block."""
     view = memoryview(content)
     for start in range(0, len(content), BLOCK_BYTES):
         yield b64encode(view[start : start + BLOCK_BYTES])
 
 
 def base64_of_pieces(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:
-    """Give the base64 of all pieces together; what does not fill three bytes is carried on."""
+    """Yield the base64 of all pieces together; what does not fill three bytes is carried on."""
     carried = b""
     for piece in pieces:
         gathered = b"".join((carried, piece))

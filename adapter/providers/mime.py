@@ -36,7 +36,7 @@ class MimeOutput:
 
     @property
     def size(self) -> int:
-        """Give the length of the whole mail without making it."""
+        """Return the length of the whole mail without making it."""
         marks = sum(len(mark) for mark, _ in self.contents)
         return len(self.skeleton) - marks + sum(_lines_length(len(content)) for _, content in self.contents)
 
@@ -63,7 +63,7 @@ def _lines_length(count: int) -> int:
 
 
 def base64_lines(content: bytes) -> Iterator[bytes]:
-    """Give the base64 in lines, a block at a time: single lines need much memory."""
+    """Yield the base64 in lines, a block at a time: single lines need much memory."""
     for start in range(0, len(content), BLOCK_BYTES):
         encoded = b64encode(content[start : start + BLOCK_BYTES])
         yield b"\r\n".join(

@@ -126,7 +126,7 @@ def _body(message: OutgoingMessage) -> dict[str, str]:
 
 
 def translate_mime_to_graph(mime_output: MimeOutput | bytes) -> dict[str, Any]:
-    """Give the body of a sendMail request for a mail in RFC 5322, of ours or of another builder.
+    """Return the body of a sendMail request for a mail in RFC 5322, of ours or of another builder.
 
     The HTML becomes the body where there is one, for Graph's JSON holds one body; files become
     fileAttachments, those with a Content-ID that lie inline with `contentId` and `isInline`. Raises

@@ -185,7 +185,7 @@ def _sentence(code: str, status: int) -> str:
 
 
 def error_codes(body: bytes) -> Iterator[str]:
-    """Give the codes of an error body, the innermost and most specific one first; none if it is no JSON."""
+    """Return the codes of an error body, the innermost and most specific one first; none if it is no JSON."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -248,7 +248,7 @@ def _claims(text: str) -> str | None:
 
 
 def _parameters(challenge: str) -> Iterator[tuple[str, str]]:
-    """Give `name="value"` pairs; Microsoft's values hold no quotes."""
+    """Yield `name="value"` pairs; Microsoft's values hold no quotes."""
     for part in challenge.replace("Bearer ", "", 1).split(","):
         name, found, value = part.strip().partition("=")
         if found:

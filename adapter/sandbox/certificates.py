@@ -1,4 +1,4 @@
-"""Certificates for servers on loopback: a certificate authority of our own, made anew at each start."""
+"""Certificates for servers on loopback: a certificate authority of our own, made again at each start."""
 
 import datetime as dt
 import ipaddress

@@ -82,7 +82,7 @@ class Dice:
         self._left = faults.times
 
     def throw(self) -> Faults:
-        """Give the faults of the next send, every share decided: 0 or 1."""
+        """Return the faults of the next send, every share decided: 0 or 1."""
         faults = self._faults
         if faults.times and self._left == 0:
             return Faults()

@@ -207,7 +207,7 @@ class Issuer:
 
 
 def challenge_of(code_verifier: str) -> str:
-    """Give the S256 challenge of a verifier (RFC 7636, 4.2)."""
+    """Return the S256 challenge of a verifier (RFC 7636, 4.2)."""
     digest = hashlib.sha256(code_verifier.encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 

@@ -60,7 +60,7 @@ class SandboxSignIn:
         return f"{self.base}/{TENANT}"
 
     def environment(self) -> dict[str, str]:
-        """Give the variables that point an adapter here."""
+        """Return the variables that point an adapter here."""
         return {
             "MS_AUTHORITY": self.authority,
             "MS_CA_FILE": str(self.ca_file),

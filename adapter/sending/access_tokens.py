@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class TokenSource(Protocol):
-    """Gives a user's access token; its errors carry `.code`, such as `MS_AUTH_EXPIRED`."""
+    """Return a user's access token; its errors carry `.code`, such as `MS_AUTH_EXPIRED`."""
 
     async def get_access_token(self, user_id: str) -> str: ...
 

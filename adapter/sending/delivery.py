@@ -128,7 +128,7 @@ class Delivery:
 
 
 def wait_s(retry_after_s: float | None, number: int) -> float:
-    """Give the wait after the try of this number (from 1); never shorter than what was asked for."""
+    """Return the wait after the try of this number (from 1); never shorter than what was asked for."""
     if retry_after_s is not None:
         return retry_after_s
     spread = random.uniform(0.75, 1.25)  # noqa: S311 (spreads load, no secret)

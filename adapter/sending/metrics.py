@@ -68,7 +68,7 @@ class SendMetrics:
     def of(
         cls, features: Mapping[str, RolloutFeature], registry: CollectorRegistry = REGISTRY
     ) -> "SendMetrics":
-        """Give the registry's telemetry; the features of its first use set the edges of the histogram."""
+        """Return the registry's telemetry; the features of its first use set the edges of the histogram."""
         with _lock:
             if registry not in _made:
                 _made[registry] = cls(features, registry)
@@ -96,7 +96,7 @@ class SendMetrics:
             self._make_gate_children(name)
 
     def meters(self, action: str, provider: Provider) -> ActionMeters:
-        """Give the children of an action, all made at the first call."""
+        """Return the children of an action, all made at the first call."""
         made = self._meters.get((provider.name, action))
         if made is None:
             made = self._meters[provider.name, action] = self._make(action, provider)
@@ -144,7 +144,7 @@ _lock = threading.Lock()
 
 
 def known_codes(provider: Provider) -> Iterable[Code]:
-    """Give every code that a send through this provider can end with."""
+    """Return every code that a send through this provider can end with."""
     return {**REFUSALS, **FAILURES, **provider.codes}.values()
 
 

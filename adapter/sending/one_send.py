@@ -87,7 +87,7 @@ class Sending:
         return await self._under_key(claimed, request, ids)
 
     def _held(self, held: ExistingKey) -> SendResult:
-        """Give the first result, or say why there is none."""
+        """Return the first result, or say why there is none."""
         if held.result:
             return held.result
         if held.state == "reused":

@@ -52,7 +52,7 @@ class BatchingConnection:
         self._leaving = False
 
     async def execute(self, *command: str | int) -> Any:
-        """Give the answer to one command; raises one of REDIS_ERRORS."""
+        """Return the answer to one command; raises one of REDIS_ERRORS."""
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append((command, answer))
         if not self._leaving and (self._asking is None or self._asking.done()):

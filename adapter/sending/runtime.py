@@ -192,7 +192,7 @@ _defaults: WeakKeyDictionary[asyncio.AbstractEventLoop, _Default] = WeakKeyDicti
 
 
 async def default_runtime() -> Runtime:
-    """Give the running loop's runtime; the first call opens it from the environment."""
+    """Return the running loop's runtime; the first call opens it from the environment."""
     loop = asyncio.get_running_loop()
     default = _defaults.get(loop)
     if default is None:

@@ -211,7 +211,7 @@ def with_capabilities(claims: str | None) -> str:
 
 
 def _granted(scope: Any, asked: tuple[str, ...]) -> tuple[str, ...]:
-    """Give the scopes granted; raises SignInError if mail may not be sent. No list means: as asked."""
+    """Return the scopes granted; raises SignInError if mail may not be sent. No list means: as asked."""
     granted = tuple(scope.split()) if isinstance(scope, str) and scope else asked
     if "mail.send" not in {name.rpartition("/")[2].lower() for name in granted}:
         raise _missing("Mail.Send")

@@ -57,7 +57,7 @@ def check(claims: Any, expected: Expected, now: float, nonce: str | None = None)
 
 
 def nonce_claim(nonce: str) -> str:
-    """Give the nonce as the id_token carries it: MSAL sends its SHA-256, so that only we know the nonce."""
+    """Return the nonce as the id_token carries it: MSAL sends its SHA-256, so that only we know the nonce."""
     return hashlib.sha256(nonce.encode()).hexdigest()
 
 

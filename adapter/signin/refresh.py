@@ -34,7 +34,7 @@ class Refresher:
         self._metrics = metrics
 
     async def kept_or_new(self, user_id: str) -> AccessToken:
-        """Give the token kept; else a new one, or the last while what hinders a new one heals by itself."""
+        """Return the token kept; else a new one, or the last while what hinders a new one heals by itself."""
         kept = await self._store.access(user_id)
         if kept.access is not None:
             return kept.access
@@ -50,7 +50,7 @@ class Refresher:
         return grant.access
 
     async def newer(self, user_id: str, claims: str | None) -> AccessToken:
-        """Give a newer token than the one kept now."""
+        """Return a newer token than the one kept now."""
         return await self._other_than((await self._store.access(user_id)).sealed, user_id, claims)
 
     async def _other_than(self, known: str, user_id: str, claims: str | None) -> AccessToken:

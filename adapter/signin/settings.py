@@ -60,7 +60,7 @@ class SignInSettings:
             raise SettingsError(f"MS_TENANT_ID={self.tenant_id}: name the one tenant, by GUID or by domain")
 
     def poll_after_s(self, waited_s: float) -> float:
-        """Give the pause before the next look: an eighth of the wait so far, by which no wait grows more."""
+        """Return the pause before the next look: an eighth of the wait so far."""
         return min(max(self.poll_s, waited_s / 8), MAX_POLL_S)
 
     @property

@@ -143,7 +143,7 @@ class TokenStore:
         return bool(await self._ask(self._redis.delete(*keys)))
 
     async def ttls_s(self, user_id: str) -> tuple[float, float]:
-        """Give how long the access token and the grant still live here, 0 for one that is not there."""
+        """Return how long the access token and the grant still live here, 0 for one that is not there."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.pttl(self._prefix + access_key(user_id))
         pipe.pttl(self._prefix + refresh_key(user_id))
@@ -168,7 +168,7 @@ class TokenStore:
         return RefreshClaim(sealed_grant=text if outcome == "ours" else None)
 
     async def unlock(self, user_id: str, owner: str) -> None:
-        """Give the lock back if it is still ours; an expired one may be somebody else's by now."""
+        """Return the lock back if it is still ours; an expired one may be somebody else's by now."""
         await self.run(RELEASE, [lock_key(user_id)], [owner])
 
     async def put_once(self, kind: str, secret: str, value: dict[str, Any]) -> None:

@@ -84,12 +84,12 @@ class MicrosoftTokenManager:
         raise client_config(why, act="Part 5 of docs/MS-OAUTH-SETUP-GUIDE.md says how.")
 
     async def get_access_token(self, user_id: str) -> str:
-        """Give a valid token, refreshed if need be."""
+        """Return a valid token, refreshed if need be."""
         _checked_id(user_id)
         return await self._once((user_id, None, False), lambda: self._refresher.kept_or_new(user_id))
 
     async def refresh_access_token(self, user_id: str, claims: str | None = None) -> str:
-        """Give a newer token than the one kept now; `claims` is the challenge of a 401, if it had one.
+        """Return a newer token than the one kept now; `claims` is the challenge of a 401, if it had one.
 
         Callers at the same time share one request, in this process and between processes.
         """
@@ -157,7 +157,7 @@ class MicrosoftTokenManager:
         await self.aclose()
 
     def _entra(self) -> Entra:
-        """Give the client of the sign-in server, made in a thread: loading certificates takes a while."""
+        """Return the client of the sign-in server, made in a thread: loading certificates takes a while."""
         with self._making:
             if self._made is None:
                 self._made = Entra(self.settings)

@@ -135,7 +135,7 @@ def _trust(base_url: str, ca_file: str) -> ssl.SSLContext | None:
 
 
 def _proxy(base_url: str) -> httpcore.Proxy | None:
-    """Give the proxy that the environment asks for; none stands between us and this machine."""
+    """Return the proxy that the environment asks for; none stands between us and this machine."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if host in {"localhost", "127.0.0.1", "::1"} or proxy_bypass(host):

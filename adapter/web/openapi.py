@@ -33,7 +33,7 @@ def operation(
     parameters: Mapping[str, str] | None = None,
     secured: bool = False,
 ) -> Schema:
-    """Give an operation; `parameters` are texts in the query, by name with what they are."""
+    """Return an operation; `parameters` are texts in the query, by name with what they are."""
     every = {
         **responses,
         429: _with_problem(responses.get(429, {"description": "this address asks too often"})),
@@ -58,7 +58,7 @@ def operation(
 
 
 def record(properties: Mapping[str, Schema], *needed: str) -> Schema:
-    """Give the schema of an object of just these properties; all are needed unless some are named."""
+    """Return the schema of an object of just these properties; all are needed unless some are named."""
     return {
         "type": "object",
         "properties": properties,
@@ -72,7 +72,7 @@ def answer(description: str, schema: Schema, media_type: str = "application/json
 
 
 def failures(codes: Mapping[str, Code], more: Mapping[int, str]) -> dict[int, Schema]:
-    """Give an answer for each status that these error codes have, with their names; `more` adds some."""
+    """Return an answer for each status that these error codes have, with their names; `more` adds some."""
     named = defaultdict(list, {status: [name] for status, name in more.items()})
     for name, code in codes.items():
         named[code.http].append(name)

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def parse_send(given: Any) -> dict[str, Any]:
-    """Give the keyword arguments of an action; raises MessageRefusedError with the field at fault."""
+    """Return the keyword arguments of an action; raises MessageRefusedError with the field at fault."""
     fields = _table(given, "body")
     for name in fields:
         if name not in _READERS:

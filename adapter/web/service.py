@@ -24,7 +24,7 @@ ROOM_FOR_JSON = 64 * 1024
 
 
 def routes(runtime: Runtime | None = None, *, caller: Caller | None = None) -> list[Route]:
-    """Give one route for each action, for a Starlette app.
+    """Return one route for each action, for a Starlette app.
 
     Without a runtime the environment gives one at the first request; without `caller` the one token of
     ROLLOUT_API_TOKEN opens the routes, and none does where that is not set.

@@ -33,7 +33,7 @@ Manager = MicrosoftTokenManager | Callable[[], MicrosoftTokenManager]
 
 
 def routes(manager: Manager = MicrosoftTokenManager.from_env, *, caller: Caller | None = None) -> list[Route]:
-    """Give the routes for a Starlette app.
+    """Return the routes for a Starlette app.
 
     Without a manager the environment gives one at the first request; without `caller` the one token of
     ROLLOUT_API_TOKEN is asked for, and where that is not set only signed links open anything.
@@ -85,7 +85,7 @@ class _Face:
         return self._begun(await self._handshake.begin_with_link(link))
 
     def _at_home(self, link: str) -> str:
-        """Give the link's address on the host that Microsoft sends the browser back to.
+        """Return the link's address on the host that Microsoft sends the browser back to.
 
         The cookie belongs to a host: one set for 127.0.0.1 is not sent to localhost.
         """
@@ -98,7 +98,7 @@ class _Face:
         return answer
 
     def _cookie(self) -> dict[str, Any]:
-        """Give the cookie's attributes; over https it comes back with Microsoft's form, from another site."""
+        """Return the cookie's attributes; over https it returns with Microsoft's form, from another site."""
         secure = self._redirect.scheme == "https"
         return {"path": PATH, "httponly": True, "secure": secure, "samesite": "none" if secure else "lax"}
 

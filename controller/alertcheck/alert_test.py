@@ -62,7 +62,7 @@ class Trial:
         }
 
     def _course(self, case: AlertCase) -> list[tuple[float, list[dict[str, Any]]]]:
-        """Give the times worth a check with what must be firing then: around each change, and regularly."""
+        """Return the times worth a check with what must be firing then: around each change, and regularly."""
         step_s = self._every_s(case)
         steps = math.floor(case.samples.end_s / step_s)
         states = list(self._states(case, steps))
@@ -104,6 +104,6 @@ class Trial:
         return {"exp_labels": {**labels, **alert.labels}, "exp_annotations": texts}
 
     def _rule(self, labels: Mapping[str, str]) -> Alert:
-        """Give the alert as rendered, whose text is filled in; its labels are expected, not read."""
+        """Return the alert as rendered, whose text is filled in; its labels are expected, not read."""
         rules = [rule for file in self.setting.files for rule in file.alerts if rule.name == self.alert]
         return next((rule for rule in rules if dict(rule.labels) == dict(labels)), rules[0])

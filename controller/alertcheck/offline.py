@@ -39,7 +39,7 @@ def as_rendered(folder: Path, files: Sequence[RuleFile]) -> list[Result]:
 
 
 def jobs(setting: Setting) -> Iterator[Job]:
-    """Give every check; they may run in any order, side by side."""
+    """Yield every check; they may run in any order, side by side."""
     yield Job("evidence", partial(evidence_results, setting, count_checks(setting.scale)))
     for feature in setting.features:
         expected = expectations(feature, setting.scale)

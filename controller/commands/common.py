@@ -33,12 +33,12 @@ def settings_from(config: Path | None) -> ControllerSettings:
 
 
 def feature_named(settings: ControllerSettings, name: str) -> RolloutFeature:
-    """Give one feature, or end with exit code 2 and the name that was probably meant."""
+    """Return one feature, or end with exit code 2 and the name that was probably meant."""
     if name in settings.features:
         return settings.features[name]
     fail(no_feature(name, settings.features), USAGE)
 
 
 def features_named(settings: ControllerSettings, name: str | None) -> Mapping[str, RolloutFeature]:
-    """Give the feature of this name, or all of them."""
+    """Return the feature of this name, or all of them."""
     return settings.features if name is None else {name: feature_named(settings, name)}

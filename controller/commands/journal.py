@@ -51,7 +51,7 @@ def verify(feature: str | None, config: Path | None, as_json: bool) -> None:
 
 
 def _records_of_files(settings: ControllerSettings) -> dict[str, list[dict[str, Any]]]:
-    """Give the records of the journal's file and of those rotated away from it, by feature."""
+    """Return the records of the journal's file and of those rotated away from it, by feature."""
     records: dict[str, list[dict[str, Any]]] = {}
     for path in rotated_files(settings.journal) if settings.journal else ():
         try:

@@ -91,7 +91,7 @@ def _settings_to_pause(config: Path | None, name: str) -> ControllerSettings:
 
 
 def _as_recorded(settings: ControllerSettings, name: str) -> dict[str, RolloutFeature]:
-    """Give a feature as its newest record has it; nothing where none can be read."""
+    """Return a feature as its newest record has it; nothing where none can be read."""
     try:
         *_, newest = open_store(settings).history(name, newest=10)
         return {name: snapshot_from(newest).feature}
@@ -155,7 +155,7 @@ def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click
 
 
 pause = _command(Kind.PAUSE, "Stop a feature's sends at once. Needs nothing but Redis, and never asks back.")
-resume = _command(Kind.RESUME, "Let a paused feature go on; its step is proven anew.")
+resume = _command(Kind.RESUME, "Let a paused feature go on; its step is proven again from zero.")
 enable = _command(Kind.ENABLE, "Switch a feature on; the controller begins to step it up.")
 disable = _command(Kind.DISABLE, "Switch a feature off for everybody.")
 approve = _command(Kind.APPROVE, "Approve the next step that waits for a person.")

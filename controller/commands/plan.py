@@ -29,7 +29,7 @@ _MOST_RPS = 1e9
 @config_option
 @json_option
 def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) -> None:
-    """Foretell how long each step takes, the smallest breach it can see, and at what harm.
+    """Estimate how long each step takes, the smallest breach it can see, and at what harm.
 
     A healthy feature is taken to fail at 0.3 x its limit. Without --rps the traffic is what Prometheus
     saw in the last hour, divided by the percentage of the users who are in.
@@ -39,11 +39,11 @@ def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) ->
     if rps is not None and not rps <= _MOST_RPS:
         raise click.BadParameter(f"a number up to {_MOST_RPS:g} is needed", param_hint="--rps")
     traffic = _live(settings, chosen) if rps is None else rps
-    foretold = forecast(chosen, traffic, settings.interval_s)
+    estimated = forecast(chosen, traffic, settings.interval_s)
     if as_json:
-        print_json(_as_dict(chosen, traffic, GIVEN if rps is not None else LIVE, foretold))
+        print_json(_as_dict(chosen, traffic, GIVEN if rps is not None else LIVE, estimated))
     else:
-        _print(chosen, traffic, foretold)
+        _print(chosen, traffic, estimated)
 
 
 def _live(settings: ControllerSettings, feature: RolloutFeature) -> float:
@@ -60,7 +60,7 @@ def _live(settings: ControllerSettings, feature: RolloutFeature) -> float:
     return sends_per_s if percent is None else sends_per_s / percent * 100
 
 
-def _as_dict(feature: RolloutFeature, traffic: float, source: str, foretold: Forecast) -> dict[str, Any]:
+def _as_dict(feature: RolloutFeature, traffic: float, source: str, estimated: Forecast) -> dict[str, Any]:
     limit = feature.slo_error_rate_threshold
     return {
         "feature": feature.name,
@@ -68,15 +68,15 @@ def _as_dict(feature: RolloutFeature, traffic: float, source: str, foretold: For
         "source": source,
         "assumed_error_rate": USUAL_SHARE * limit,
         "limit": limit,
-        "steps": [_plain(asdict(step)) for step in foretold.steps],
-        "blind_steps": [step.percent for step in foretold.steps if step.blind],
-        "total_s": _finite(foretold.total_s),
-        "without_first_step_s": _finite(foretold.without_first_s),
+        "steps": [_plain(asdict(step)) for step in estimated.steps],
+        "blind_steps": [step.percent for step in estimated.steps if step.blind],
+        "total_s": _finite(estimated.total_s),
+        "without_first_step_s": _finite(estimated.without_first_s),
     }
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    """Give null for a length that never ends, which JSON cannot hold."""
+    """Return null for a length that never ends, which JSON cannot hold."""
     return {
         key: _plain(one) if isinstance(one, dict) else _finite(one) if isinstance(one, float) else one
         for key, one in value.items()
@@ -87,7 +87,7 @@ def _finite(number: float) -> float | None:
     return number if isfinite(number) else None
 
 
-def _print(feature: RolloutFeature, traffic: float, foretold: Forecast) -> None:
+def _print(feature: RolloutFeature, traffic: float, estimated: Forecast) -> None:
     limit = feature.slo_error_rate_threshold
     click.echo(
         f"{feature.name} at {traffic:g} sends/s of all users, healthy at {share_text(USUAL_SHARE * limit)} "
@@ -103,9 +103,9 @@ def _print(feature: RolloutFeature, traffic: float, foretold: Forecast) -> None:
             "failed until then",
             "10x seen after",
         ),
-        [_row(step, limit, last=step is foretold.steps[-1]) for step in foretold.steps],
+        [_row(step, limit, last=step is estimated.steps[-1]) for step in estimated.steps],
     )
-    for sentence in _sentences(feature, foretold):
+    for sentence in _sentences(feature, estimated):
         click.echo(sentence)
 
 
@@ -129,27 +129,29 @@ def _seen(breach: Breach | None) -> str:
 
 
 def _length(seconds: float) -> str:
-    return duration_text(seconds) if isfinite(seconds) else "for ever"
+    return duration_text(seconds) if isfinite(seconds) else "forever"
 
 
-def _sentences(feature: RolloutFeature, foretold: Forecast) -> list[str]:
+def _sentences(feature: RolloutFeature, estimated: Forecast) -> list[str]:
     first = format_percent(feature.steps[0])
-    ends = isfinite(foretold.total_s)
+    ends = isfinite(estimated.total_s)
     proven = share_text(feature.margin * feature.slo_error_rate_threshold)
     last, day = format_percent(feature.steps[-1]), duration_text(feature.longest_hold_s)
-    said = [f"A healthy ramp takes about {_length(foretold.total_s)}." if ends else "No ramp would ever end."]
+    said = [
+        f"A healthy ramp takes about {_length(estimated.total_s)}." if ends else "No ramp would ever end."
+    ]
     said.append(
         f"A step is taken once the rate is proven below {proven} ({feature.margin:g}x); a worse one that is "
         "too small to be seen in that time holds the step."
     )
     said.append(f"{last} % stays: its smallest breach is what shows within {day}.")
-    saved_s = foretold.total_s - foretold.without_first_s
+    saved_s = estimated.total_s - estimated.without_first_s
     if isfinite(saved_s) and len(feature.steps) > 2 and saved_s > 2 * feature.bake_s:
         second = format_percent(feature.steps[1])
         said.append(
             f"Most waits at {first} %: beginning at {second} % instead saves about {duration_text(saved_s)}."
         )
-    blind = [f"{format_percent(step.percent)} %" for step in foretold.steps if step.blind]
+    blind = [f"{format_percent(step.percent)} %" for step in estimated.steps if step.blind]
     if blind:
         said.append(
             f"Blind at {', '.join(blind)}: at this traffic health is not proven there within "

@@ -1,4 +1,4 @@
-"""`rollout reload`: checks the configuration, lets the daemon here read it anew, and says how that went."""
+"""`rollout reload`: checks the configuration, lets the daemon here read it again, and says how that went."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ _PULSE_S = 0.1
 @click.command(epilog=examples("rollout reload --config /etc/rollout-controller/rollout.toml"))
 @config_option
 def reload(config: Path | None) -> None:
-    """Let the daemon on this machine read its configuration anew.
+    """Let the daemon on this machine read its configuration again.
 
     A file that cannot be used is refused here with the line (exit code 2), and the daemon is not asked.
     """

@@ -41,6 +41,6 @@ def settings_and_scale(
 
 
 def find_folder() -> Path:
-    """Give ./rules, or where there is none, the rules that came with the source."""
+    """Return ./rules, or where there is none, the rules that came with the source."""
     with_source = Path(__file__).parents[2] / DEFAULT_FOLDER
     return with_source if with_source.is_dir() and not DEFAULT_FOLDER.is_dir() else DEFAULT_FOLDER

@@ -65,7 +65,7 @@ def serve(config: Path | None, listen: str) -> None:
 
 
 def sender_app(settings: ControllerSettings) -> Starlette:
-    """Give the application. Raises ValueError where the adapter's settings cannot be used."""
+    """Yield the application. Raises ValueError where the adapter's settings cannot be used."""
     from controller.cli import adapter_routes, start_adapter  # noqa: PLC0415 - as above
 
     @contextlib.asynccontextmanager

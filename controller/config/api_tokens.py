@@ -43,7 +43,7 @@ class Tokens:
         return cls(digests)
 
     def caller(self, authorization: str | None) -> str | Denied:
-        """Give the caller's name for an Authorization header, or why the call is refused."""
+        """Return the caller's name for an Authorization header, or why the call is refused."""
         if not self.digests:
             return Denied(403, "no token is configured, so this route is closed; set ROLLOUT_API_TOKEN")
         scheme, _, token = (authorization or "").partition(" ")
@@ -59,7 +59,7 @@ def hashed(token: str) -> str:
 
 
 def _read(entry: str) -> Iterable[tuple[str, bytes]]:
-    """Give the name and the digest of an entry; a plain token that holds a colon works as a whole."""
+    """Return the name and the digest of an entry; a plain token that holds a colon works as a whole."""
     if entry.startswith("sha256:"):
         return [(UNNAMED, _digest(entry))]
     match = _ENTRY.match(entry)

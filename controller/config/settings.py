@@ -64,7 +64,7 @@ class ControllerSettings:
 
     @property
     def headers_to_prometheus(self) -> dict[str, str]:
-        """Give every header that Prometheus is asked with beside the usual ones."""
+        """Return every header that Prometheus is asked with beside the usual ones."""
         bearer = {"Authorization": f"Bearer {self.prometheus_token}"} if self.prometheus_token else {}
         return read_headers(self.prometheus_headers) | bearer
 
@@ -150,7 +150,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def credential(env: Mapping[str, str], name: str) -> Path | None:
-    """Give the file of a systemd credential; its id is the variable's name, in capitals or not."""
+    """Return the file of a systemd credential; its id is the variable's name, in capitals or not."""
     folder = env.get("CREDENTIALS_DIRECTORY", "")
     found = [Path(folder) / spelled for spelled in (name, name.lower())] if folder else []
     return next((path for path in found if path.is_file()), None)

@@ -53,10 +53,10 @@ class DaemonMetrics:
             contract.ROLLOUT_JOURNAL_DISAGREEMENT, "Records that only the stream or only the file holds."
         )
         self._up = gauge(
-            contract.ROLLOUT_NEIGHBOUR_UP, "1 while the neighbour answers, NaN before it was asked."
+            contract.ROLLOUT_NEIGHBOUR_UP, "1 while the dependency answers, NaN before it was asked."
         )
         self._errors = counter(
-            contract.ROLLOUT_NEIGHBOUR_ERRORS_TOTAL, "Ticks at which the neighbour failed."
+            contract.ROLLOUT_NEIGHBOUR_ERRORS_TOTAL, "Ticks at which the dependency failed."
         )
         self._reloads = counter(contract.ROLLOUT_RELOADS_TOTAL, "Reloads of the configuration.")
         self._clock = counter(contract.ROLLOUT_CLOCK_STEPS_TOTAL, "How often the wall clock was set.")
@@ -69,8 +69,8 @@ class DaemonMetrics:
         ):
             for value in values:
                 family.labels(value)
-        for neighbour in NEIGHBOURS:
-            self._up.labels(neighbour).set(math.nan)
+        for dependency in NEIGHBOURS:
+            self._up.labels(dependency).set(math.nan)
         self.use(features)
 
     @property
@@ -109,11 +109,11 @@ class DaemonMetrics:
             self._note_record(record)
 
     def note_neighbours(self, troubles: Mapping[str, str], disagreements: Mapping[str, int]) -> None:
-        """Take what is wrong with each neighbour now, and how many records stream and file differ by."""
-        for neighbour, trouble in troubles.items():
-            self._up.labels(neighbour).set(not trouble)
+        """Take what is wrong with each dependency now, and how many records stream and file differ by."""
+        for dependency, trouble in troubles.items():
+            self._up.labels(dependency).set(not trouble)
             if trouble:
-                self._errors.labels(neighbour).inc()
+                self._errors.labels(dependency).inc()
         for name in self._features:
             self._disagreement.labels(name).set(disagreements.get(name, 0))
 

@@ -53,7 +53,7 @@ class DaemonHealth:
     last_tick_at: float = 0.0
     report: Report = field(default_factory=Report)
     reloads: int = 0
-    """How often the configuration was read anew, well or not."""
+    """How often the configuration was read again, well or not."""
     config_error: str = ""
     """Why the last reload was refused."""
     pid: int = field(default_factory=os.getpid)
@@ -124,7 +124,7 @@ class Daemon:
         self._scheduler.add_job(self.tick, id="soon", replace_existing=True, misfire_grace_time=None)
 
     def reload(self) -> None:
-        """Read the configuration anew; a bad file is refused and the old one stays."""
+        """Read the configuration again; a bad file is refused and the old one stays."""
         self.health.reloads += 1
         try:
             settings = load_settings(self.settings.config_path)
@@ -218,8 +218,8 @@ class Daemon:
         monotonic = time.monotonic()
         self.health.note(report, monotonic)
         troubles = {"journal": self._parts.journal_trouble()} | _troubles(report)
-        for neighbour, trouble in troubles.items():
-            self._troubles.note(neighbour, trouble, monotonic)
+        for dependency, trouble in troubles.items():
+            self._troubles.note(dependency, trouble, monotonic)
         self._telemetry.note(report, time.time())
         self._telemetry.note_neighbours(troubles, self._parts.disagreements())
         notify("WATCHDOG=1", *self._news(report))
@@ -263,7 +263,7 @@ def listen_on(host: str, port: int) -> socket.socket:
 
 
 def _troubles(report: Report) -> dict[str, str]:
-    """Give what is wrong with the servers that this tick asked; one that was not asked stays as it was."""
+    """Return what is wrong with the servers that this tick asked; one that was not asked stays as it was."""
     if report.ours:
         return {}
     if report.error:

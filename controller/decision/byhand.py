@@ -41,7 +41,7 @@ def by_hand(
 def external_change(state: State, flags: Flags) -> Decision | None:
     """Notice that the flags are not as this product left them; None when they are, or were never seen.
 
-    The state is left as it was: the decision that follows begins anew what the change asks for.
+    The state is left as it was: the decision that follows starts again what the change asks for.
     """
     if not state.config_hash or same_flags(state.flags, flags):
         return None
@@ -102,10 +102,10 @@ def _detail(kind: Kind, before: Flags, after: Flags) -> str:
 
 
 def _spent(feature: RolloutFeature, before: State, left: State) -> str:
-    """Say what the tests that begin anew cost."""
+    """Say what the tests that start again cost."""
     if left.alpha_spent <= before.alpha_spent:
         return ""
-    return f" The tests begin anew; with them {left.alpha_spent:.3g} of alpha {feature.alpha:g} is spent."
+    return f" The tests start again; with them {left.alpha_spent:.3g} of alpha {feature.alpha:g} is spent."
 
 
 def _differences(before: Flags, after: Flags) -> str:

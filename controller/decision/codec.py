@@ -14,12 +14,12 @@ _HINTS: dict[type, dict[str, Any]] = {}
 
 
 def encode(value: Any) -> Any:
-    """Give a value as JSON knows it, tuples for lists. Numbers must be finite, as those of evidence are."""
+    """Return a value as JSON knows it, tuples for lists. Numbers must be finite, as those of evidence are."""
     return to_builtins(value)
 
 
 def decode(kind: type[T], value: Mapping[str, Any]) -> T:
-    """Give the frozen value again. A field that is not there takes its default: an older record stays good.
+    """Return the frozen value again. A field that is not there takes its default: an older record stays good.
 
     Raises TypeError or ValueError where the value cannot be one of this kind; its numbers must be finite.
     """

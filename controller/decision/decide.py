@@ -53,7 +53,7 @@ def decide_bare(case: Assessment) -> Decision:
 
 
 def rejected_write(snapshot: Snapshot, decision: Decision, reason: Reason) -> Decision:
-    """Give what stands when a decision could not be written: a hold that changes nothing."""
+    """Return what stands when a decision could not be written: a hold that changes nothing."""
     return Decision(
         kind=Kind.HOLD,
         reason=reason,
@@ -65,7 +65,7 @@ def rejected_write(snapshot: Snapshot, decision: Decision, reason: Reason) -> De
 
 
 def _carried_out(case: Assessment, move: Proposal) -> Decision:
-    """Clamp the move to one step on the plan, and keep the books of what begins anew."""
+    """Clamp the move to one step on the plan, and keep the books of what starts again."""
     snapshot = case.snapshot
     flags = _flags_after(case, move)
     state = _state_after(case, move, flags)

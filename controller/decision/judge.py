@@ -144,7 +144,7 @@ def _measured(slo: Slo, test: SloTest, state: SloState) -> Finding:
 
 
 def with_needed(findings: tuple[Finding, ...], tests: FeatureTests, state: State) -> tuple[Finding, ...]:
-    """Foretell for each finding how many more sends prove health at the rate seen so far."""
+    """Estimate for each finding how many more sends prove health at the rate seen so far."""
     parts = {
         Slo.ERROR_RATE: (tests.error_rate, state.error_rate),
         Slo.LATENCY: (tests.latency, state.latency),

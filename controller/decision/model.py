@@ -56,7 +56,7 @@ class Reason(StrEnum):
 REASONS: dict[Reason, str] = {
     Reason.DISABLED: "The feature is not enabled, so nobody is in it.",
     Reason.PAUSED: "The feature is paused; only a person resumes it.",
-    Reason.COMPLETE: "Every user is in; the tests stay on guard.",
+    Reason.COMPLETE: "Every user is in; the tests keep monitoring.",
     Reason.FIRST_STEP: "Nobody is in yet and nothing can be measured at 0 %, so the first step is taken.",
     Reason.HEALTHY: "Every SLO is proven met at this step and the bake time is over.",
     Reason.BAKING: "The SLOs are proven met, but the step's bake time is not over.",
@@ -264,7 +264,7 @@ class State:
     alpha_spent: float = 0.0
     previous_config_hash: str = ""
     unplaced: bool = False
-    """The tests began anew, but `counted_from` is not yet known on the source's clock: no window counts."""
+    """The tests were reset, but `counted_from` is not yet known on the source's clock: no window counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Where a ramp stands: what begins anew when the flags or the configuration change, and what it costs."""
+"""Where a ramp stands: what starts again when the flags or the configuration change, and what it costs."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from controller.decision.sequential import LATE_SHARE, STEPS_SHARE
 
 
 def step_above(steps: tuple[float, ...], percent: float) -> float | None:
-    """Give the next step of the plan, which rises, also from a percentage not on it; None at its end."""
+    """Return the next step of the plan, which rises, also from a percentage not on it; None at its end."""
     return next((step for step in steps if step > percent), None)
 
 
@@ -32,7 +32,7 @@ def same_flags(one: Flags, other: Flags) -> bool:
 
 
 def most_restrictive(one: Flags, other: Flags) -> Flags:
-    """Give flags that let nobody in whom either of the two keeps out, paused; with the first's revision."""
+    """Return flags that let nobody in whom either of the two keeps out, paused; with the first's revision."""
     return replace(
         one,
         enabled=one.enabled and other.enabled,
@@ -43,9 +43,9 @@ def most_restrictive(one: Flags, other: Flags) -> Flags:
 
 
 def apply_flag_changes(snapshot: Snapshot) -> tuple[State, bool]:
-    """Give the state after what happened outside since it was written, and whether these windows count.
+    """Return the state after what happened outside since it was written, and whether these windows count.
 
-    Tests that began anew are placed on the source's clock as soon as that is known. What this snapshot
+    Tests that started again are placed on the source's clock as soon as that is known. What this snapshot
     holds was measured before that, so windows count from the next snapshot on. The place moves with the
     clock: what no window tells of, an outage of the source or a clock that was set, counts for nothing.
     """
@@ -63,7 +63,7 @@ def apply_flag_changes(snapshot: Snapshot) -> tuple[State, bool]:
 
 
 def with_flags(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
-    """Follow the flags from what they were to what they are, and begin anew whatever that asks for."""
+    """Follow the flags from what they were to what they are, and start again whatever that asks for."""
     old = state.flags
     if old == flags:
         return state
@@ -94,14 +94,14 @@ def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, 
 
 
 def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
-    """Begin every test anew, the late-change test too; that spends its share of alpha again."""
+    """Begin every test again, the late-change test too; that spends its share of alpha again."""
     emptied = replace(state, error_rate=SloState(), latency=SloState())
     spent = LATE_SHARE * feature.alpha if is_open(flags) else 0.0
     return begin_step(replace(emptied, alpha_spent=state.alpha_spent + spent), feature, flags, now)
 
 
 def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
-    """Begin a step's tests anew; only the late-change test goes on. Closed flags spend nothing.
+    """Begin a step's tests again; only the late-change test goes on. Closed flags spend nothing.
 
     An approval that was given for a higher step is void once the percentage has been lowered.
     """
@@ -133,5 +133,5 @@ def anchor_to_source_clock(state: State, evidence: Evidence) -> State:
 
 
 def baked_s(evidence: Evidence, state: State) -> float:
-    """Give how long the step has been measured, on the source's clock: the one here may be set."""
+    """Return how long the step has been measured, on the source's clock: the one here may be set."""
     return evidence.now - state.counted_from

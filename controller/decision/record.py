@@ -32,7 +32,7 @@ def record_of(
     config: Mapping[str, Any] | None = None,
     state_before: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Give the record of a decision.
+    """Return the record of a decision.
 
     `applied` is one of applied, skipped, conflict and failed, `revision` the flags' revision after the
     write, and `note` what a person gave as the reason. `config` and `state_before` are the snapshot's feature
@@ -85,7 +85,7 @@ def manual_record(
     epoch: int,
     revision: int,
 ) -> dict[str, Any]:
-    """Give the record of what a person did (`by_hand`): the same fields, without evidence.
+    """Return the record of what a person did (`by_hand`): the same fields, without evidence.
 
     `flags` and `state` are as they were before.
     """
@@ -113,7 +113,7 @@ def manual_record(
 
 
 def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
-    """Give what the decision of this record saw. Raises KeyError, TypeError or ValueError on another dict."""
+    """Return what the decision of this record saw. Raises KeyError, TypeError or ValueError."""
     evidence = record["evidence"]
     return Snapshot(
         now=float(record["at"]),
@@ -186,7 +186,7 @@ def is_record(found: object) -> TypeGuard[dict[str, Any]]:
 
 
 def flags_to_dict(flags: Flags) -> dict[str, Any]:
-    """Give the four flags alone."""
+    """Return the four flags alone."""
     return {
         "enabled": flags.enabled,
         "internal_only": flags.internal_only,
@@ -196,7 +196,7 @@ def flags_to_dict(flags: Flags) -> dict[str, Any]:
 
 
 def flags_from_record(record: Mapping[str, Any]) -> Flags:
-    """Give the flags that a record left, with their revision."""
+    """Return the flags that a record left, with their revision."""
     return Flags(**record["to"], revision=record["revision"])
 
 
@@ -208,7 +208,7 @@ def changed_flags(record: Mapping[str, Any]) -> bool:
 
 
 def state_to_dict(state: State) -> dict[str, Any]:
-    """Give the state as plain JSON values."""
+    """Return the state as plain JSON values."""
     plain: dict[str, Any] = encode(state)
     return plain
 

@@ -51,7 +51,7 @@ class SloTest:
 
 
 def breach_rates(limit: float) -> tuple[float, ...]:
-    """Give the rates that the breach test bets on; each is above the limit, whatever the limit."""
+    """Return the rates that the breach test bets on; each is above the limit, whatever the limit."""
     top = max(BREACH_TOP, (1 + limit) / 2)
     bottom = min(BREACH_BOTTOM * limit, (limit + top) / 2)
     ratio = top / bottom
@@ -99,14 +99,14 @@ def with_window(test: SloTest, state: SloState, n: float, k: float, *, proves_he
 
 
 def _with_late(held: tuple[float, ...], bets: list[float]) -> tuple[float, ...]:
-    """R <- (w + R) x L, the restarts of Shiryaev and Roberts: a bet is begun anew at every window."""
+    """R <- (w + R) x L, the restarts of Shiryaev and Roberts: a bet is started again at every window."""
     if not held:
         return tuple([_LN_BREACH_WEIGHT + bet for bet in bets])
     return tuple([_with_weight(r) + bet for r, bet in zip(held, bets, strict=True)])
 
 
 def _with_weight(r: float) -> float:
-    """Give ln(w + e^r), without overflow; far below w, e^r adds nothing that a float could hold."""
+    """Return ln(w + e^r), without overflow; far below w, e^r adds nothing that a float could hold."""
     if r < _LOST:
         return _LN_BREACH_WEIGHT
     return r + log1p(_BREACH_WEIGHT * exp(-r)) if r > 0 else log(_BREACH_WEIGHT + exp(r))
@@ -133,7 +133,7 @@ def health_evidence(state: SloState) -> float:
 
 
 def sends_until_healthy(test: SloTest, state: SloState, rate: float | None = None) -> float | None:
-    """Foretell how many more sends prove health at a rate, else at the one seen so far; None if never.
+    """Estimate how many more sends prove health at a rate, else at the one seen so far; None if never.
 
     The evidence after N more sends is a convex function of N, so Newton's method, begun to the right of
     the root, stays to the right of it and three steps come within a send or two.
@@ -160,7 +160,7 @@ def sends_until_healthy(test: SloTest, state: SloState, rate: float | None = Non
 
 
 def log_sum(terms: tuple[float, ...] | list[float]) -> float:
-    """Give ln of the sum of e^term, whatever the size of the terms."""
+    """Return ln of the sum of e^term, whatever the size of the terms."""
     top = max(terms)
     if -_PLAINLY < top < _PLAINLY:
         return log(sum(map(exp, terms)))
@@ -168,5 +168,5 @@ def log_sum(terms: tuple[float, ...] | list[float]) -> float:
 
 
 def log_mean(terms: tuple[float, ...] | list[float]) -> float:
-    """Give ln of the mean of e^term: averaged bets are a fair bet too, however they depend on each other."""
+    """Return ln of the mean of e^term: the average of fair bets is a fair bet, whatever their dependence."""
     return log_sum(terms) - log(len(terms))

@@ -43,7 +43,7 @@ def in_words(snapshot: Snapshot, decision: Decision, findings: tuple[Finding, ..
 def _still_needed(
     snapshot: Snapshot, reason: Reason, findings: tuple[Finding, ...], state: State
 ) -> tuple[float | None, float | None]:
-    """Give (sends, seconds) until the next step, each None where it does not apply or cannot be told."""
+    """Return (sends, seconds) until the next step, each None where it does not apply or cannot be told."""
     if reason not in {Reason.GATHERING_EVIDENCE, Reason.NO_TRAFFIC, Reason.BAKING}:
         return None, None
     bake_s = max(snapshot.feature.bake_s - baked_s(snapshot.evidence, state), 0.0)
@@ -58,7 +58,7 @@ def _still_needed(
 
 
 def sends_per_s(snapshot: Snapshot, state: State) -> float:
-    """Give the rate of sends at this step, 0 while it cannot be told."""
+    """Return the rate of sends at this step, 0 while it cannot be told."""
     measured_s = snapshot.evidence.judged_to - state.counted_from
     return state.step_sends / measured_s if measured_s > 0 else 0.0
 
@@ -136,7 +136,7 @@ def _metrics(telling: Telling) -> str:
 
 
 def _complete(telling: Telling) -> str:
-    return f"At {_percent(telling)}, the end of the plan; the tests stay on guard."
+    return f"At {_percent(telling)}, the end of the plan; the tests keep monitoring."
 
 
 def _first_step(telling: Telling) -> str:

@@ -178,7 +178,7 @@ def _go_wrong(world: World, seen: StoryProgress, trouble: Trouble, by: float) ->
     if seen.paused:
         yield from _wait(seen, partial(_past, mended_by + 2), by, "a person")
         _person(world, Kind.RESUME, "the fault is gone")
-        yield f"{OPERATOR} resumes; this step is proven anew"
+        yield f"{OPERATOR} resumes; this step is proven again from zero"
 
 
 def _climb(

@@ -46,7 +46,7 @@ class Prometheus:
 
 
 def look_at_prometheus(settings: ControllerSettings) -> Iterator[DoctorFinding]:
-    """Give the findings about Prometheus and what it measures."""
+    """Yield the findings about Prometheus and what it measures."""
     prometheus = Prometheus(settings)
     looks = [
         partial(_server, prometheus),

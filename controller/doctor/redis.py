@@ -21,7 +21,7 @@ _TRIAL = "redis.call('SET', KEYS[1], '1') return redis.call('DEL', KEYS[1])"
 
 
 def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
-    """Give the findings about Redis and the flags in it."""
+    """Yield the findings about Redis and the flags in it."""
     client = connect(settings.redis_url, _TIMEOUT_S)
     yield from until_away(
         [
@@ -153,7 +153,7 @@ def _features(client: "redis.Redis", settings: ControllerSettings) -> Iterator[D
 
 
 def _configured(client: "redis.Redis", name: str) -> str | None:
-    """Give a configuration value; None where CONFIG is not allowed, as at many hosts."""
+    """Return a configuration value; None where CONFIG is not allowed, as at many hosts."""
     try:
         return cast("dict[str, str]", client.config_get(name)).get(name)
     except redis.RedisError:

@@ -56,7 +56,7 @@ def progress_of(
     *,
     ahead: bool,
 ) -> Progress:
-    """Give the windows behind the last judged instant, each of which is told once.
+    """Return the windows behind the last judged instant, each of which is told once.
 
     Without a judged instant judging starts now; so it does with one in the future, where the source's clock
     was set back, unless `ahead` says that it still holds samples from after its own time, `now`.
@@ -79,7 +79,7 @@ def progress_of(
 
 
 def disjoint(stamps: Sequence[float], judged_to: float, lengths: Lengths) -> list[float]:
-    """Give the moments behind an instant whose windows share no time, neither with each other nor with it.
+    """Return the moments behind an instant whose windows share no time, neither with each other nor with it.
 
     One server evaluates them so; another one behind the same address, or a rule that is evaluated too
     often, does not.
@@ -93,7 +93,7 @@ def disjoint(stamps: Sequence[float], judged_to: float, lengths: Lengths) -> lis
 
 
 def _unmeasured_s(state: State, behind: Sequence[Window], lengths: Lengths) -> float:
-    """Give for how long, since the last judged instant and within this step, there is no window."""
+    """Return for how long, since the last judged instant and within this step, there is no window."""
     since = max(state.judged_to, state.counted_from)
     ends = [window.at for window in behind if window.at > since]
     return max(round(ends[-1] - since - len(ends) * lengths.window_s, 3), 0.0) if ends else 0.0

@@ -21,7 +21,7 @@ class AnswerError(Exception):
 class BoundedSession(requests.Session):
     """A session whose every answer ends by a deadline and below a size, however it drips.
 
-    The time-outs of requests count from byte to byte; a body that drips would hold a tick for ever.
+    The time-outs of requests count from byte to byte; a body that drips would hold a tick forever.
     """
 
     def __init__(self, headers: Mapping[str, str] | None = None) -> None:

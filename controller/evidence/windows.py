@@ -34,7 +34,7 @@ class MetricSource(Protocol):
     def read(
         self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
     ) -> dict[str, Evidence]:
-        """Give the evidence of every feature asked for, by its name, within the deadline; never raises."""
+        """Return the evidence of every feature asked for, by its name, within the deadline; never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +195,7 @@ def _are_counts(found: _Found) -> bool:
 
 
 def _odd(found: _Found) -> float:
-    """Give the first value that is no count; the record keeps it in words alone."""
+    """Return the first value that is no count; the record keeps it in words alone."""
     values = (value for series in found for value in series.values())
     return next((value for value in values if not 0 <= value <= _MOST), math.inf)
 
@@ -208,7 +208,7 @@ def _counts_alone(found: _Found) -> _Found:
 
 
 def _counted(all_: Series, some: Series) -> tuple[Series, Series]:
-    """Give 0 of 0 where one of the two is no count."""
+    """Return 0 of 0 where one of the two is no count."""
     no_count = {at for series in (all_, some) for at, value in series.items() if not 0 <= value <= _MOST}
     zero = dict.fromkeys(no_count & all_.keys() & some.keys(), 0.0)
     return {**all_, **zero}, {**some, **zero}
@@ -231,7 +231,7 @@ def _staleness(
 
 
 def _stamps(found: _Found) -> list[float]:
-    """Give the moments that are whole. One at which a series has no value yet is still being evaluated."""
+    """Return the moments that are whole. One at which a series has no value yet is still being evaluated."""
     errors, timed, fast = found.errors, found.timed, found.fast
     return [at for at in found.sends if at in errors and at in timed and at in fast]
 

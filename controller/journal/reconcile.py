@@ -86,7 +86,7 @@ class Reconciler:
         return lost > 0
 
     def _read_back(self, feature: str) -> list[dict[str, Any]]:
-        """Give the newest records of the stream, as far back as those that both are known to have had."""
+        """Return the newest records of the stream, as far back as those that both are known to have had."""
         look, known = _FIRST_LOOK, self._newest.get(feature)
         while True:
             newest = list(self._store.history(feature, newest=look))
@@ -103,7 +103,7 @@ class Reconciler:
         return [one for one in newest if one["at"] > since and not self._file.has(one["id"])]
 
     def _lost_by_stream(self, stored: Stored, newest: Sequence[Mapping[str, Any]], common: str) -> int:
-        """Give back to the stream the changes that only the file has, where Redis went back in time.
+        """Return back to the stream the changes that only the file has, where Redis went back in time.
 
         Those behind `common` in the file's own order: the clocks of those who decided may differ.
         """

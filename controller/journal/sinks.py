@@ -35,7 +35,7 @@ class Journal(Protocol):
 class FileJournal:
     """Appends each record as one line of JSON, once for each decision id.
 
-    The file is opened anew each time, so that it may be rotated away. Several processes may share one: a
+    The file is opened again each time, so that it may be rotated away. Several processes may share one: a
     lock that nobody waits long for keeps their lines whole, and what others wrote is read before writing.
     """
 
@@ -80,7 +80,7 @@ class FileJournal:
         return decision_id in self._ids
 
     def tail(self) -> list[dict[str, Any]]:
-        """Give the newest records, oldest first, of this file and of the one rotated away before it."""
+        """Return the newest records, oldest first, of this file and of the one rotated away before it."""
         with suppress(OSError):  # before it is read: what another process appends meanwhile is read twice
             status = self._path.stat()
             self._inode, self._read_to = status.st_ino, status.st_size
@@ -93,7 +93,7 @@ class FileJournal:
         return [*older, *newer]
 
     def _read_others(self, file: BinaryIO) -> None:
-        """Learn the ids of what was written since the last time, and begin anew with a rotated file."""
+        """Learn the ids of what was written since the last time, and start again with a rotated file."""
         status = os.fstat(file.fileno())
         if status.st_ino != self._inode or status.st_size < self._read_to:
             self._inode, self._read_to = status.st_ino, max(0, status.st_size - _TAIL_BYTES)
@@ -151,7 +151,7 @@ class Journals:
 
 
 def read_file(path: Path) -> Iterator[dict[str, Any]]:
-    """Give the records of a JSONL file, plain or gzipped, oldest first; a torn line is left out.
+    """Yield the records of a JSONL file, plain or gzipped, oldest first; a torn line is left out.
 
     Raises OSError.
     """
@@ -160,7 +160,7 @@ def read_file(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def rotated_files(path: Path) -> list[Path]:
-    """Give the file and those rotated away from it, oldest first."""
+    """Return the file and those rotated away from it, oldest first."""
     old = [other for other in path.parent.glob(path.name + ".*") if other.is_file()]
     return [*sorted(old, key=lambda other: other.stat().st_mtime), *([path] if path.is_file() else [])]
 
@@ -173,7 +173,7 @@ def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:
-    """Give the records at the end of a file; none where it cannot be read."""
+    """Return the records at the end of a file; none where it cannot be read."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
@@ -183,7 +183,7 @@ def _tail(path: Path) -> list[dict[str, Any]]:
 
 
 def _lock(file: BinaryIO) -> None:
-    """Take the file's lock. Whoever holds it may be stopped for ever, so nobody waits long for it."""
+    """Take the file's lock. Whoever holds it may be stopped forever, so nobody waits long for it."""
     for _ in range(_LOCK_TRIES):
         with suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -87,7 +87,7 @@ class Streams:
         self._prefix = key_prefix(client)
 
     async def last(self, features: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Give each feature's newest record, in one round trip; empty where there is none."""
+        """Return each feature's newest record, in one round trip; empty where there is none."""
         with _store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for name in features:
@@ -99,7 +99,7 @@ class Streams:
         }
 
     async def page(self, feature: str, *, before: str = "+", limit: int, changes: bool = False) -> Page:
-        """Give at most `limit` entries older than the id `before`; `changes` leaves out the holds."""
+        """Return at most `limit` entries older than the id `before`; `changes` leaves out the holds."""
         if before != "+" and place(before) == (0, 0):
             return Page(())  # Redis refuses to look before the first possible id
         found: list[Entry] = []
@@ -118,7 +118,7 @@ class Streams:
         return Page(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else "")
 
     async def since(self, features: Sequence[str], entry_id: str, count: int) -> list[Entry]:
-        """Give the entries from `entry_id` on, itself included, at most `count` of each feature."""
+        """Return the entries from `entry_id` on, itself included, at most `count` of each feature."""
         with _store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for name in features:
@@ -129,13 +129,13 @@ class Streams:
         return sorted(found, key=lambda entry: entry.place)
 
     async def after(self, feature: str, entry_id: str, count: int) -> list[Entry]:
-        """Give at most `count` entries behind `entry_id`, oldest first."""
+        """Return at most `count` entries behind `entry_id`, oldest first."""
         with _store_errors():
             chunk = await self._redis.xrange(self._key(feature), min=f"({entry_id}", count=count)
         return entries_of(feature, chunk)
 
     async def newest_ids(self, features: Sequence[str]) -> dict[str, str]:
-        """Give the id of each feature's newest entry, `0-0` where there is none."""
+        """Return the id of each feature's newest entry, `0-0` where there is none."""
         with _store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for name in features:
@@ -159,7 +159,7 @@ class Streams:
         return sorted(found, key=lambda entry: entry.place)
 
     async def leader(self) -> str | None:
-        """Give who holds the lease now, as lease.leader does."""
+        """Return who holds the lease now, as lease.leader does."""
         with _store_errors():
             return cast("str | None", await self._redis.get(self._prefix + LEASE_KEY))
 
@@ -173,7 +173,7 @@ class Streams:
 
 
 def entries_of(feature: str, chunk: Any) -> list[Entry]:
-    """Give what Redis answered as entries, those that hold no record too: whoever reads on is past them."""
+    """Return what Redis answered as entries, those that hold no record too: whoever reads on is past them."""
     return [Entry(entry_id, feature, (fields or {}).get("record", "")) for entry_id, fields in chunk]
 
 

@@ -10,7 +10,7 @@ Record = Mapping[str, Any]
 
 
 def inconsistencies(records: Sequence[Record]) -> Iterator[str]:
-    """Give every place at which a record does not follow from the one before, oldest first.
+    """Yield every place at which a record does not follow from the one before, oldest first.
 
     A change from outside has no revision of its own: it only says where the next one begins.
     """
@@ -26,7 +26,7 @@ def inconsistencies(records: Sequence[Record]) -> Iterator[str]:
 
 
 def differences(stream: Sequence[Record], file: Sequence[Record]) -> Iterator[str]:
-    """Give the changes that only one of the two holds, of the time that both of them cover."""
+    """Yield the changes that only one of the two holds, of the time that both of them cover."""
     if not stream or not file:
         return
     begin = max(stream[0]["at"], file[0]["at"])

@@ -11,7 +11,7 @@ _OF_DECISION = ("kind", "reason", "detail", "at", "id", "actor", "note", "more_s
 
 
 def feature_status(feature: RolloutFeature, stored: Stored, last: Mapping[str, Any]) -> dict[str, Any]:
-    """Give where a feature stands. `last` is its newest record, empty before the first one.
+    """Return where a feature stands. `last` is its newest record, empty before the first one.
 
     Times are unix seconds, rates are shares of 1.
     """
@@ -50,7 +50,7 @@ def _of_decision(last: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _progress(stored: Stored) -> dict[str, float]:
-    """Give what has been counted at this step and over the ramp, and since when."""
+    """Return what has been counted at this step and over the ramp, and since when."""
     state, _ = read_state(stored)
     return {
         "ramp_started_at": state.ramp_started_at,

@@ -7,7 +7,7 @@ from controller.decision.model import DatedFreeze, RolloutFeature, WeeklyFreeze
 
 
 def open_freeze(feature: RolloutFeature, *clocks: float) -> str:
-    """Give the name of the feature's first freeze window that is open by any of these clocks, else "".
+    """Return the name of the feature's first freeze window that is open by any of these clocks, else "".
 
     Clocks are unix seconds. A clock that was set must not lead out of a freeze, so the source's is asked too.
     """

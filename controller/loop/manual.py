@@ -67,7 +67,7 @@ def _write(
     now: float,
     percent: float | None,
 ) -> tuple[Write, list[dict[str, Any]]]:
-    """Give the write and its records; an edit of the flags that no controller has seen yet comes first."""
+    """Return the write and its records; an edit of the flags that no controller has seen yet comes first."""
     state, _ = read_state(stored)
     decision = by_hand(kind, stored.flags, feature, state, now, percent=percent)
     # A pause is always written out: that also gets through where a full Redis keeps nothing else.

@@ -1,7 +1,7 @@
 """One tick for all features at once: read, judge, decide, act, record.
 
 Everything that varies (the store, the source, the lease, both clocks) is an argument, so that the same lines
-run live, dry and under a test's clock. A tick never raises for what a neighbour does: it says so and ends.
+run live, dry and under a test's clock. A tick never raises for what a dependency does: it says so and ends.
 """
 
 import gc
@@ -52,7 +52,7 @@ class Report:
     leader_until: float = 0.0
     """On the monotonic clock."""
     error: str = ""
-    """The neighbour that failed the whole tick, in words."""
+    """The dependency that failed the whole tick, in words."""
     ours: bool = False
     """The error is a mistake of this program."""
     duration_s: float = 0.0
@@ -80,7 +80,7 @@ class CatchUp(Protocol):
 class Controller:
     """Ticks over all features.
 
-    Between two ticks it keeps its neighbours, the newest flags it knows of (to notice when they go back in
+    Between two ticks it keeps its dependencies, the newest flags it knows of (to notice when they go back in
     time) and the states it wrote (to notice when another wrote); no decision needs any of it.
     """
 
@@ -100,7 +100,7 @@ class Controller:
         known: Mapping[str, Flags] | None = None,
         catch_up: CatchUp | None = None,
     ) -> None:
-        """Take the neighbours.
+        """Take the dependencies.
 
         `known` are the flags, with their revisions, that a journal remembers from before this process.
         `catch_up` is called with each feature as read, and whether another wrote it meanwhile.
@@ -256,7 +256,7 @@ class Controller:
         return act
 
     def _say(self, event: str, feature: str, error: str) -> None:
-        """Log what is wrong with a feature when it is new; an empty text says that it is well again.
+        """Log what is wrong with a feature when it is new; an empty text says that it has recovered.
 
         A log that cannot be written to keeps nobody from being paused.
         """
@@ -280,7 +280,7 @@ class Controller:
         return FeatureTick(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
 
     def _newer(self, stored: Stored) -> Flags | None:
-        """Give the flags as they were last known, where those read are of an earlier revision."""
+        """Return the flags as they were last known, where those read are of an earlier revision."""
         known = self._known.get(stored.feature)
         return known if known is not None and stored.flags.revision < known.revision else None
 
@@ -322,7 +322,7 @@ class Controller:
 
 
 def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) -> dict[str, Flags]:
-    """Give the flags of each feature after a tick: as read, or as an applied record says."""
+    """Return the flags of each feature after a tick: as read, or as an applied record says."""
     left = {one.feature: one.flags for one in stored}
     for record in records:
         if changed_flags(record):

@@ -75,7 +75,7 @@ class WriteBuilder:
         self._configs = {name: encode(feature) for name, feature in features.items()}
 
     def our_state(self, stored: Stored) -> State | None:
-        """Give the state that was read where it is the one left here, which then need not be read anew."""
+        """Return the state that was read where it is the one left here, which then need not be read again."""
         left = self._left.get(stored.feature)
         return left.state if left is not None and left.text == stored.state else None
 
@@ -95,7 +95,7 @@ class WriteBuilder:
             self._left.pop(feature, None)
 
     def _records(self, case: FeatureTick, epoch: int) -> list[dict[str, Any]]:
-        """Give the record of a change from outside, if there was one, and the decision's."""
+        """Return the record of a change from outside, if there was one, and the decision's."""
         revision = case.stored.flags.revision
         left = max(revision, newer.revision) + 1 if (newer := case.snapshot.newer) else revision + 1
         decided = self._record(
@@ -140,7 +140,7 @@ class WriteBuilder:
 
 
 def refusal(act: PendingWrite, outcome: WriteOutcome) -> dict[str, Any] | None:
-    """Give the record that stands in the place of an act's where its write was refused."""
+    """Return the record that stands in the place of an act's where its write was refused."""
     if outcome not in _REFUSALS:
         return None
     case, refused = act.case, act.records[-1]

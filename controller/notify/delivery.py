@@ -88,7 +88,7 @@ class Notifier:
             await self._http.aclose()
 
     async def _entries(self) -> list[Entry]:
-        """Give what is new, or what a process that is gone left behind."""
+        """Return what is new, or what a process that is gone left behind."""
         features = self._features()
         names = [name for name in features if name in (self._receiver.features or features)]
         for name in names:

@@ -41,7 +41,7 @@ class Notice:
 
 
 def notices_of(record: Mapping[str, Any], longest_hold_s: float) -> list[Notice]:
-    """Give what a record is worth telling, whoever wants to hear it.
+    """Return what a record is worth telling, whoever wants to hear it.
 
     A long hold and a leader have ids that later records of the same hold or leader give again.
     """
@@ -64,7 +64,7 @@ def _waits(record: Mapping[str, Any]) -> bool:
 
 
 def words(notice: Notice, receiver: Receiver) -> dict[str, str]:
-    """Give what a template may name."""
+    """Return what a template may name."""
     record = notice.record
     return {
         "feature": record["feature"],

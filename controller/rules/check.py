@@ -31,7 +31,7 @@ def promtool_path() -> str | None:
 def check_folder(
     folder: Path, files: Sequence[RuleFile], features: Iterable[RolloutFeature]
 ) -> tuple[Problem, ...]:
-    """Give everything that is wrong with the rules in a folder; nothing when they are sound."""
+    """Return everything that is wrong with the rules in a folder; nothing when they are sound."""
     features = tuple(features)
     return (
         *_differences(folder, files),
@@ -42,7 +42,7 @@ def check_folder(
 
 
 def known_metrics(files: Sequence[RuleFile]) -> dict[str, frozenset[str]]:
-    """Give every metric and recorded series that a query may name, with the labels it may have."""
+    """Return every metric and recorded series that a query may name, with the labels it may have."""
     emitted = {name: frozenset(labels) for name, labels in METRIC_LABELS.items()}
     latency = emitted.pop(ACTION_LATENCY_SECONDS)
     ticks = emitted.pop(ROLLOUT_TICK_DURATION_SECONDS)
@@ -184,17 +184,17 @@ def _pages(root: Path) -> list[Path]:
 
 
 def queries(rule: Recording | Alert) -> Iterator[str]:
-    """Give every PromQL expression of a rule: its own, and those that its text asks."""
+    """Yield every PromQL expression of a rule: its own, and those that its text asks."""
     yield rule.expr
     if isinstance(rule, Alert):
         yield from asked_in(rule.description)
 
 
 def asked_in(text: str) -> list[str]:
-    """Give the PromQL that an alert's text asks."""
+    """Return the PromQL that an alert's text asks."""
     return _QUERY.findall(text)
 
 
 def queries_in(markdown: str) -> list[str]:
-    """Give the PromQL of a page: what stands in its ```promql blocks."""
+    """Return the PromQL of a page: what stands in its ```promql blocks."""
     return [" ".join(match.split()) for match in _FENCE.findall(markdown)]

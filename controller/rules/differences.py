@@ -62,7 +62,7 @@ def _line(value: object) -> str:
 
 
 def _rules(text: str) -> dict[tuple[str, str], _Rule]:
-    """Give the rules by name and feature, each with its group and the group's interval."""
+    """Return the rules by name and feature, each with its group and the group's interval."""
     groups = yaml.load(text, Loader=LOADER)["groups"]  # noqa: S506 - a safe loader
     return {
         (rule.get("alert") or rule["record"], rule.get("labels", {}).get("feature", "")): {

@@ -26,7 +26,7 @@ Counts since the evaluation before, for every feature at once: a new feature nee
 increase() will not do: it extrapolates, and it drops what lies between two windows. These expressions
 walk through the window in steps of a scrape interval and add up, per series, what each step brought:
 the newest value less that of the scrape before (after failed scrapes: the newest within the look-back);
-or the whole value, when the counter or its process began anew (at a start that differs by more than a
+or the whole value, when the counter or its process started again (at a start that differs by more than a
 millisecond: a storage of few digits changes the last ones), or when the child is new in a process that was
 already being scraped or that has just started. A child of an old process that Prometheus meets
 for the first time brings nothing, which is the `* 0`. The steps lie on whole multiples of their length,
@@ -37,7 +37,7 @@ All of it stays a little behind the present, so that every scrape it needs has b
 
 
 def evidence_group(scale: Scale) -> Group:
-    """Give the group whose interval is the window, so that windows are disjoint at any scale."""
+    """Return the group whose interval is the window, so that windows are disjoint at any scale."""
     pair = "provider, action"
     return Group(
         name="rollout_evidence",

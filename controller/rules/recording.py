@@ -47,7 +47,7 @@ def _rate(counter: str, selector: str, window: str) -> str:
 
 
 def _plan(names: Names, scale: Scale) -> tuple[Recording, ...]:
-    """Give the six series of plan.md, with its names and its meaning."""
+    """Return the six series of plan.md, with its names and its meaning."""
     window, selector = scale.range(300), names.selector()
     buckets = _rate(f"{ACTION_LATENCY_SECONDS}_bucket", selector, window)
     exec_rate, histogram = names.series("exec_rate"), names.series("latency_seconds", "rate5m")

@@ -13,7 +13,7 @@ from controller.rules.scale import Scale
 
 
 def rule_files(features: Iterable[RolloutFeature], scale: Scale) -> tuple[RuleFile, ...]:
-    """Give every file; raises ValueError where two features would record the same series."""
+    """Return every file; raises ValueError where two features would record the same series."""
     ordered = sorted(features, key=lambda feature: feature.name)
     refuse_shared_names(ordered)
     return (

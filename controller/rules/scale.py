@@ -34,7 +34,7 @@ class Scale:
         return scale
 
     def stretched_s(self, length_s: float) -> float:
-        """Give a length that is written for the default window of 30 s at this scale."""
+        """Return a length that is written for the default window of 30 s at this scale."""
         return length_s * self.window_s / DEFAULT_WINDOW_S
 
     def range(self, length_s: float) -> str:

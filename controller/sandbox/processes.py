@@ -78,7 +78,7 @@ class Processes:
         return self.all[name]
 
     def start_again(self, name: str) -> Process:
-        """Start a child anew that has died, as it was."""
+        """Start a child again that has died, as it was."""
         old = self.all[name]
         old.popen.wait(_GRACE_S)
         return self.start(name, old.port, old.command, **old.env)
@@ -110,14 +110,14 @@ class Processes:
 
 
 def free_port() -> int:
-    """Give a TCP port of loopback that was free a moment ago."""
+    """Return a TCP port of loopback that was free a moment ago."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def answers(url: str) -> Callable[[], bool]:
-    """Give a check whether this URL answers 2xx."""
+    """Return a check whether this URL answers 2xx."""
 
     def ready() -> bool:
         try:

@@ -25,7 +25,7 @@ class ReceivedNotices:
                 self._seen.setdefault(key, set()).add(alert["status"])
 
     def of(self, name: str, feature: str) -> set[str]:
-        """Give the statuses of an alert; the feature counts only where a rule exists per feature."""
+        """Return the statuses of an alert; the feature counts only where a rule exists per feature."""
         with self._lock:
             keys = [(name, feature)] if feature else [key for key in self._seen if key[0] == name]
             return set[str]().union(*(self._seen.get(key, set()) for key in keys))

@@ -31,7 +31,7 @@ class CliError(click.ClickException):
 
 
 def examples(*commands: str, codes: str = "") -> str:
-    """Give the end of a help text: commands to copy, one on a line, and what the exit codes mean."""
+    """Return the end of a help text: commands to copy, one on a line, and what the exit codes mean."""
     lines = ["\b", "Examples:", *(f"  {command}" for command in commands)]
     return "\n".join([*lines, "", f"Exit codes: {codes}." if codes else ""]).rstrip()
 
@@ -55,7 +55,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def terminal_width() -> int | None:
-    """Give the columns of the terminal; None where the output goes elsewhere and may be as wide as it is."""
+    """Return the columns of the terminal; None where the output goes elsewhere and may be of any width."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 

@@ -1,4 +1,4 @@
-"""What is watched from tick to tick: neighbours that come and go, troubles that stay, a clock that jumps."""
+"""Logs changes from tick to tick: dependencies lost and back, lasting troubles, a clock that jumps."""
 
 import structlog
 
@@ -7,23 +7,23 @@ _STEP_S = 1.0
 
 
 class OutageLog:
-    """Logs each neighbour's loss once, and its return once with how long it took."""
+    """Logs each dependency's loss once, and its return once with how long it took."""
 
     def __init__(self) -> None:
         self._since: dict[str, tuple[float, str]] = {}
         self._log = structlog.get_logger("daemon")
 
-    def note(self, neighbour: str, trouble: str, monotonic: float) -> None:
-        """Note what is wrong with a neighbour now; an empty text says nothing is."""
-        since = self._since.get(neighbour)
+    def note(self, dependency: str, trouble: str, monotonic: float) -> None:
+        """Note what is wrong with a dependency now; an empty text says nothing is."""
+        since = self._since.get(dependency)
         if trouble and since is None:
-            self._since[neighbour] = (monotonic, trouble)
-            self._log.error("neighbour_lost", neighbour=neighbour, error=trouble)
+            self._since[dependency] = (monotonic, trouble)
+            self._log.error("neighbour_lost", neighbour=dependency, error=trouble)
         elif since is not None and not trouble:
-            del self._since[neighbour]
+            del self._since[dependency]
             lost_at, was = since
             self._log.warning(
-                "neighbour_back", neighbour=neighbour, lost_for_s=round(monotonic - lost_at, 1), was=was
+                "neighbour_back", neighbour=dependency, lost_for_s=round(monotonic - lost_at, 1), was=was
             )
 
 
@@ -46,7 +46,7 @@ class ClockWatch:
         self._offset = wall - monotonic
 
     def stepped_s(self, wall: float, monotonic: float) -> float:
-        """Give how far the clock was set since the last look, 0 when it only ran."""
+        """Return how far the clock was set since the last look, 0 when it only ran."""
         step_s = wall - monotonic - self._offset
         self._offset = wall - monotonic
         return step_s if abs(step_s) > _STEP_S else 0.0

@@ -37,7 +37,7 @@ def open_pool(kind: type[Pool], url: str, **options: Any) -> Pool:
 
 
 def key_prefix(client: "redis.Redis | aioredis.Redis") -> str:
-    """Give what every key behind this client begins with: the hash tag in a cluster, else nothing."""
+    """Return what every key behind this client begins with: the hash tag in a cluster, else nothing."""
     home: RedisTarget | None = client.connection_pool.connection_kwargs.get("home")
     return home.prefix if home else ""
 

@@ -98,7 +98,7 @@ class FlagStore(Protocol):
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Give the records kept, oldest first; with `newest` only the last so many."""
+        """Return the records kept, oldest first; with `newest` only the last so many."""
 
 
 class DryRunStore:
@@ -173,9 +173,9 @@ def state_text(state: Mapping[str, Any], decision_id: str) -> str:
 
 
 def read_state(stored: Stored) -> tuple[State, str]:
-    """Give the state of a feature and, where its text cannot be read, the mistake.
+    """Return the state of a feature and, where its text cannot be read, the mistake.
 
-    Such a state is worth nothing: the tests begin anew, and nothing is held up by it, least of all a pause.
+    Such a state is worth nothing: the tests start again, and nothing is held up by it, least of all a pause.
     """
     if stored.state is None:
         return State(flags=stored.flags), ""
@@ -193,7 +193,7 @@ def existed_before(store: FlagStore, stored: Stored) -> bool:
 
 
 def first_flags(feature: RolloutFeature, *, paused: bool, revision: int = 0) -> Flags:
-    """Give what a missing key is created with."""
+    """Return what a missing key is created with."""
     return Flags(False, True, feature.initial_percent, paused, revision)
 
 

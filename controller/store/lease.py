@@ -54,7 +54,7 @@ class Lease(Protocol):
         """Take or renew the lease; None while another holds it. Raises StoreError."""
 
     def release(self) -> None:
-        """Give the lease back, if it is ours."""
+        """Return the lease back, if it is ours."""
 
 
 class RedisLease:
@@ -115,7 +115,7 @@ class RedisLease:
 
 
 def leader(client: "redis.Redis") -> str | None:
-    """Give who holds the lease now (host:pid:number), None while nobody does. Raises StoreError."""
+    """Return who holds the lease now (host:pid:number), None while nobody does. Raises StoreError."""
     try:
         return cast("str | None", client.get(key_prefix(client) + LEASE_KEY))
     except (redis.RedisError, OSError) as error:

@@ -8,7 +8,7 @@ _REDIS_TIMEOUT_S = 2.0
 
 
 def redis_timeout_s(settings: ControllerSettings) -> float:
-    """Give how long one answer of Redis is waited for; a tick waits for several."""
+    """Return how long one answer of Redis is waited for; a tick waits for several."""
     return min(_REDIS_TIMEOUT_S, settings.tick_deadline_s / 3)
 
 

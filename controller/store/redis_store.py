@@ -185,7 +185,7 @@ class RedisFlagStore:
         return self._named[feature]
 
     def _send(self, writes: Iterable[Write]) -> list[Any]:
-        """Give one answer for each write; an error of one write stands in its place.
+        """Return one answer for each write; an error of one write stands in its place.
 
         Some are sent while the next are still being made, so that Redis works meanwhile; the answers are
         read at the end, which makes it one round trip.
@@ -276,7 +276,7 @@ def _as_read(text: str | None) -> str:
 
 
 def _records(entries: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Give the records, and pass over what somebody else put into the stream."""
+    """Yield the records, and pass over what somebody else put into the stream."""
     for _, fields in entries:
         record = read_record(fields.get("record", ""))
         if record is not None:

@@ -37,7 +37,7 @@ class Api:
         self._replies = replies
 
     async def standings(self, names: list[str] | None = None) -> list[dict[str, Any]]:
-        """Give where these features stand, all of them without names; raises StoreError."""
+        """Return where these features stand, all of them without names; raises StoreError."""
         features = self._context.features
         wanted = [name for name in features if names is None or name in names]
         stored, last = await asyncio.gather(
@@ -180,7 +180,7 @@ class Api:
 
 _SUMMARIES = {
     Kind.PAUSE: "Stop a feature's sends at once.",
-    Kind.RESUME: "Let a paused feature go on; its step is proven anew.",
+    Kind.RESUME: "Let a paused feature go on; its step is proven again from zero.",
     Kind.SET: "Set the percentage by hand.",
     Kind.ENABLE: "Switch a feature on.",
     Kind.DISABLE: "Switch a feature off for everybody.",

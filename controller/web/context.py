@@ -85,14 +85,14 @@ class ServerContext:
         return self.settings().features
 
     def caller(self, request: Request) -> str:
-        """Give the name behind the request's bearer token; raises ProblemError 401 or 403."""
+        """Return the name behind the request's bearer token; raises ProblemError 401 or 403."""
         found = Tokens.parse(self.settings().api_token).caller(request.headers.get("authorization"))
         if isinstance(found, Denied):
             raise ProblemError(found.status, found.detail)
         return found
 
     def feature(self, name: str) -> RolloutFeature:
-        """Give one feature; raises ProblemError 404 with the name that was probably meant."""
+        """Return one feature; raises ProblemError 404 with the name that was probably meant."""
         if name in self.features:
             return self.features[name]
         raise ProblemError(404, no_feature(name, self.features))

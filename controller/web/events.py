@@ -52,7 +52,7 @@ class Subscriber:
     lost: bool = False
 
     def give(self, *events: Event) -> None:
-        """Give what came at once, so that it is sent at once; nothing at all ends the stream."""
+        """Return what came at once, so that it is sent at once; nothing at all ends the stream."""
         if self.queue.full():
             self.lost = True
             self.queue.get_nowait()
@@ -159,7 +159,7 @@ class Hub:
             self._subscribers.discard(subscriber)
 
     async def _missed(self, names: Iterable[str], from_id: str) -> list[Event]:
-        """Give the events since an id. Its own millisecond's come again: other features' may be new."""
+        """Return the events since an id. Its own millisecond's come again: other features' may be new."""
         start = f"{place(from_id)[0]}-0"
         try:
             entries = await self._streams.since(list(names), start, REPLAYED)

@@ -33,7 +33,7 @@ async def read_object(request: Request, *, largest_bytes: int = LARGEST_BODY_BYT
 
 
 def answer(request: Request, value: Any, headers: Mapping[str, str] | None = None) -> Response:
-    """Give JSON with an ETag; 304 without a body when the caller has just this."""
+    """Return JSON with an ETag; 304 without a body when the caller has just this."""
     body = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
     return tagged(request, body, "application/json", headers)
 
@@ -41,7 +41,7 @@ def answer(request: Request, value: Any, headers: Mapping[str, str] | None = Non
 def tagged(
     request: Request, body: bytes, media_type: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Give a body with an ETag, or 304 when the caller has it."""
+    """Return a body with an ETag, or 304 when the caller has it."""
     etag = f'"{sha256(body).hexdigest()[:32]}"'
     named = {"ETag": etag, "Cache-Control": "no-cache", **(headers or {})}
     if etag in _known(request):

@@ -95,7 +95,7 @@ class _Visit:
         self.forbidden = False
 
     async def receive(self) -> Message:
-        """Give the next piece of the body; a body that takes too long ends as a lost connection would."""
+        """Return the next piece of the body; a body that takes too long ends as a lost connection would."""
         if self._body_ended:
             return await self._receive()
         try:

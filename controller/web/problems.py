@@ -21,7 +21,7 @@ class ProblemError(Exception):
 
 
 def problem(status: int, detail: str, **extra: Any) -> Response:
-    """Give the answer to a request that cannot be fulfilled."""
+    """Return the answer to a request that cannot be fulfilled."""
     body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
     headers = {"Cache-Control": "no-store"}
     if status == 401:
@@ -61,6 +61,6 @@ async def on_crash(request: Request, _: Exception) -> Response:
 
 
 def problem_at(path: str, status: int, detail: str) -> Response:
-    """Give a problem; below /ofrep with the members that OpenFeature's clients read."""
+    """Return a problem; below /ofrep with the members that OpenFeature's clients read."""
     of_protocol = {"errorCode": "GENERAL", "errorDetails": detail}
     return problem(status, detail, **(of_protocol if path.startswith("/ofrep/") else {}))

@@ -1,4 +1,4 @@
-"""Readiness: whether this daemon ticks and reaches its neighbours, asked now and not at the last tick."""
+"""Readiness: whether this daemon ticks and reaches its dependencies, asked now and not at the last tick."""
 
 import asyncio
 import time
@@ -85,7 +85,7 @@ class Readiness:
     def operations(self) -> list[Operation]:
         answers = {
             200: ResponseSpec(
-                "ticking, and its neighbours answer; a standby is ready, too", ref("Readiness")
+                "ticking, and its dependencies answer; a standby is ready, too", ref("Readiness")
             ),
             503: ResponseSpec("not ready; `detail` says why", ref("Readiness")),
         }

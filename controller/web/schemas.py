@@ -29,13 +29,13 @@ def maybe(schema: Mapping[str, Any]) -> Schema:
 
 
 def record_like(properties: Mapping[str, Any], required: Sequence[str] | None = None, **more: Any) -> Schema:
-    """Give the schema of an object; all of its properties are there unless `required` says otherwise."""
+    """Return the schema of an object; all of its properties are there unless `required` says otherwise."""
     needed = list(properties) if required is None else list(required)
     return {"type": "object", "properties": dict(properties), "required": needed, **more}
 
 
 def schema_of(kind: Any) -> Schema:
-    """Give the schema of a frozen value as `to_plain` writes it."""
+    """Return the schema of a frozen value as `to_plain` writes it."""
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return record_like({one.name: schema_of(hints[one.name]) for one in fields(kind)}, _required(kind))
@@ -49,7 +49,7 @@ def schema_of(kind: Any) -> Schema:
 
 
 def _required(kind: Any) -> list[str]:
-    """Give the fields that older records have as well: those without a default."""
+    """Return the fields that older records have as well: those without a default."""
     return [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
 
 

@@ -36,7 +36,7 @@ _REDIS_TIMEOUT_S = 2.0
 
 
 def build_app(context: ServerContext, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """Give the application that the daemon serves.
+    """Yield the application that the daemon serves.
 
     `routes` are embedded as they are, and stand in the document as they describe themselves.
     """

@@ -68,7 +68,7 @@ def _add_evidence(into: _Bin, findings: Sequence[Finding]) -> None:
 
 
 def ticks_a_bin(ticks: int) -> int:
-    """Give how many ticks go into one bin."""
+    """Return how many ticks go into one bin."""
     return -(-ticks // BINS)
 
 
@@ -126,7 +126,7 @@ def _rates(timeline: Timeline, start: float, unit_s: float) -> ChartPanel:
 
 
 def _top(points: Sequence[Point], least: float) -> float:
-    """Give a height that shows all but the rarest spikes of small bins."""
+    """Return a height that shows all but the rarest spikes of small bins."""
     values = sorted(y for _, y in points)
     return max(least, min(100.0, 1.2 * values[int(0.98 * (len(values) - 1))])) if values else least
 

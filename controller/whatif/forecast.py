@@ -57,7 +57,7 @@ class Forecast:
 
 
 def forecast(feature: RolloutFeature, sends_per_s: float, window_s: float) -> Forecast:
-    """Foretell a healthy ramp. `sends_per_s` is the traffic of all users, of which a step gets its share."""
+    """Estimate a healthy ramp. `sends_per_s` is the traffic of all users, of which a step gets its share."""
     steps = tuple(_step(feature, percent, sends_per_s * percent / 100, window_s) for percent in feature.steps)
     lengths = [step.lasts_s for step in steps[:-1]]
     return Forecast(steps=steps, total_s=sum(lengths), without_first_s=sum(lengths[1:]))
@@ -98,7 +98,7 @@ def _needed(test: SloTest, rate: float) -> float:
 
 
 def breach(test: SloTest, error_rate: float, sends_per_s: float, window_s: float) -> Breach | None:
-    """Foretell when an error rate is proven a breach while the other SLO is quiet; None if never."""
+    """Estimate when an error rate is proven a breach while the other SLO is quiet; None if never."""
     n = sends_per_s * window_s
     k = n * error_rate
     if n <= 0:
@@ -113,7 +113,7 @@ def breach(test: SloTest, error_rate: float, sends_per_s: float, window_s: float
 
 
 def _windows_until(bets: list[float], goal: float) -> int:
-    """Give the whole number of windows of such bets after which their mean reaches the goal."""
+    """Return the whole number of windows of such bets after which their mean reaches the goal."""
     low, high = 0.0, (goal + log(len(bets))) / max(bets)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

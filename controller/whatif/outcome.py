@@ -55,7 +55,7 @@ class RampOutcome:
         return self.complete_at is not None and self.paused_at is None
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the outcome as JSON values; lengths are seconds."""
+        """Return the outcome as JSON values; lengths are seconds."""
         return {
             "ticks": self.ticks,
             "length_s": self.ended_at - self.began_at,

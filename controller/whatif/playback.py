@@ -22,12 +22,12 @@ class Tick:
 
 
 def opened(feature: RolloutFeature) -> Flags:
-    """Give the flags with which a course begins: enabled, for everybody, at the initial percentage."""
+    """Return the flags with which a course begins: enabled, for everybody, at the initial percentage."""
     return Flags(enabled=True, internal_only=False, rollout_percent=feature.initial_percent, paused=False)
 
 
 def begun(feature: RolloutFeature, config_hash: str, at: float, window_s: float) -> State:
-    """Give the state of a feature whose ramp begins at its first tick, so that this tick's counts weigh."""
+    """Return the state of a feature whose ramp begins at its first tick, so that this tick's counts weigh."""
     before = Evidence(now=at, judged_to=at - window_s)
     first = Snapshot(at, feature, opened(feature), before, State(), config_hash, window_s)
     return assess(first).state
@@ -71,7 +71,7 @@ def course(
 
 
 def evidence_of(tick: Tick, judged_to: float) -> Evidence:
-    """Give one tick's counts as evidence: one window, as fresh as can be."""
+    """Return one tick's counts as evidence: one window, as fresh as can be."""
     if tick.missing:
         return Evidence(now=tick.at, judged_to=judged_to, problem=Reason.METRICS_UNREACHABLE, detail=NO_DATA)
     window = Window(tick.at, tick.sends, tick.errors, tick.sends, tick.slow)

@@ -42,7 +42,7 @@ class Recorded:
         self._session.request_timeout_s = timeout_s
 
     def ticks(self, feature: RolloutFeature, since_s: float, window_s: float) -> list[Tick]:
-        """Give the ticks of the last `since_s` seconds, oldest first. Raises RecordedError."""
+        """Return the ticks of the last `since_s` seconds, oldest first. Raises RecordedError."""
         chunk_s = POINTS_A_CHUNK * window_s
         now = self._now()
         ends = _chunk_ends(now - since_s, now, chunk_s)
@@ -52,7 +52,7 @@ class Recorded:
         return list(joined(series, window_s))
 
     def sends_per_s(self, feature: RolloutFeature, window_s: float) -> tuple[float | None, float | None]:
-        """Give the sends per second of the last hour, and the percentage that the senders obey now.
+        """Return the sends per second of the last hour, and the percentage that the senders obey now.
 
         Each is None where Prometheus holds nothing of it. Raises RecordedError.
         """

@@ -25,7 +25,7 @@ class Traffic:
     """The same traffic at every step, instead of the share of the users who are in."""
 
     def at(self, percent: float) -> float:
-        """Give the sends per second at a percentage."""
+        """Return the sends per second at a percentage."""
         if percent <= 0:
             return 0.0
         return self.sends_per_s if self.constant else self.sends_per_s * percent / 100
@@ -52,7 +52,7 @@ def ramp(
 def _ticks(
     outcome: RampOutcome, traffic: Traffic, rng: Random, hours: float, window_s: float
 ) -> Iterator[Tick]:
-    """Give tick after tick; each has the traffic of the percentage that the one before led to."""
+    """Yield tick after tick; each has the traffic of the percentage that the one before led to."""
     for number in range(int(hours * 3600 / window_s) + 1):
         sends = poisson(rng, traffic.at(outcome.percent) * window_s)
         yield Tick(

@@ -87,7 +87,7 @@ def figure(panel: ChartPanel, start: float, end: float, x_label: str = "") -> st
 
 
 def document(title: str, body: Sequence[str]) -> str:
-    """Give one HTML page that needs no other file."""
+    """Return one HTML page that needs no other file."""
     inner = "\n".join(body)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -128,7 +128,7 @@ def _axes(scale: _Scale, panel: ChartPanel, x_label: str) -> list[str]:
 
 
 def ticks(top: float, most: int = 5) -> list[float]:
-    """Give round numbers from 0 to top, at most about `most` of them."""
+    """Return round numbers from 0 to top, at most about `most` of them."""
     raw = top / most
     size = 10 ** floor(log10(raw))
     step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw * 0.999)

@@ -18,7 +18,7 @@ class TraceError(ValueError):
 
 
 def read_trace(lines: Iterable[str]) -> Iterator[Tick]:
-    """Give the ticks of a trace, in rising time. Blank lines are passed over; raises TraceError."""
+    """Yield the ticks of a trace, in rising time. Blank lines are passed over; raises TraceError."""
     before = -math.inf
     for number, line in enumerate(lines, start=1):
         if line.isspace() or not line:

@@ -6,7 +6,7 @@ from adapter.settings import Settings
 
 
 def test_the_tables_are_those_of_the_code() -> None:
-    """`python tests/pages/sending.py` draws them anew."""
+    """`python tests/pages/sending.py` draws them again."""
     text = PAGE.read_text(encoding="utf-8")
     assert drawn(text) == text
 

@@ -23,7 +23,7 @@ PIXEL = bytes.fromhex(
 
 
 def target(graph: Sandbox) -> tuple[dict[str, str], str]:
-    """Give the environment and the recipient: the real Graph when all is configured, else the sandbox."""
+    """Return the environment and the recipient: the real Graph when all is configured, else the sandbox."""
     names = ("MS_INTEGRATION_TOKEN", "INTEGRATION_RECIPIENT", "INTERNAL_DOMAINS")
     given = {name: os.environ.get(name, "") for name in names}
     if os.environ.get("INTEGRATION_TESTS_ENABLED") == "true" and all(given.values()):

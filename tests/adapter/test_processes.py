@@ -79,7 +79,7 @@ class Worker:
             assert self.heard() == "sent"
 
     def metric(self, name: str, **labels: str) -> list[float]:
-        """Give the values of a metric's children with these labels, as a scrape sees them."""
+        """Return the values of a metric's children with these labels, as a scrape sees them."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             families = list(text_string_to_metric_families(answer.read().decode()))
         return [
@@ -107,7 +107,7 @@ def worker(environment: dict[str, str]) -> Iterator[Worker]:
 
 @pytest.fixture
 def environment(redis_server: RedisServer) -> Iterator[dict[str, str]]:
-    """Give the environment of a sender of a local Graph, which runs meanwhile."""
+    """Yield the environment of a sender of a local Graph, which runs meanwhile."""
     command = [sys.executable, "-m", "adapter.sandbox.graph", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as graph:
         if graph.stdout is None:

@@ -1,4 +1,4 @@
-"""Commands that go to Redis connection: each has its own answer, whatever happens to the connection."""
+"""Commands that share one connection to Redis: each gets its own answer, even when it breaks."""
 
 import asyncio
 import random

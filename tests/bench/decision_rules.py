@@ -1,4 +1,4 @@
-"""The rules of Argo Rollouts and Flagger, written anew from their documentation, and our own policies.
+"""The rules of Argo Rollouts and Flagger, written again from their documentation, and our own policies.
 
 Each takes a trace, windows of 30 s of (sends, errors, slow), at a traffic that is the same at every step,
 and says how a ramp over it ends. The peers are judged on errors alone, which is in their favour: a second
@@ -52,7 +52,7 @@ Rule = Callable[[Iterable[Counts]], End]
 
 
 def ours(policy: str) -> Rule:
-    """Give a policy of this product: the very code that decides live."""
+    """Return a policy of this product: the very code that decides live."""
     feature = replace(FEATURE, policy=policy)
 
     def rule(trace: Iterable[Counts]) -> End:
@@ -106,7 +106,7 @@ def argo(interval_s: int, query_s: int, failure_limit: int) -> Rule:
 def flagger(threshold: int, interval_s: int = 60) -> Rule:
     """Flagger: each interval, first roll back if enough checks have failed, else check over the last minute.
 
-    A bad or a missing value adds 1 for ever; a good one advances one step.
+    A bad or a missing value adds 1 forever; a good one advances one step.
     """
     every, reach = interval_s // WINDOW_S, 60 // WINDOW_S
 

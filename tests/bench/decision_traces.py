@@ -42,23 +42,23 @@ def _counts(rng: Random, sends_per_s: float, error_rate: float) -> Counts:
 
 
 def steady(sends_per_s: float, times: float) -> Draw:
-    """Give the same rate for ever: `times` the limit."""
+    """Return the same rate forever: `times` the limit."""
     return lambda rng, _: _counts(rng, sends_per_s, min(times * LIMIT, 1.0))
 
 
 def bursts(rng: Random, _: int) -> Counts:
-    """Give one window an hour, on average, in which a third of the sends fails; health otherwise."""
+    """Return one window an hour, on average, in which a third of the sends fails; health otherwise."""
     return _counts(rng, 5.0, 0.33 if rng.random() < 1 / HOUR else HEALTHY * LIMIT)
 
 
 def day(rng: Random, number: int) -> Counts:
-    """Give a day's traffic, from almost nothing at its start to 10 sends/s half a day later."""
+    """Return a day's traffic, from almost nothing at its start to 10 sends/s half a day later."""
     sends_per_s = 5.0 * (1.001 - sin(pi / 2 + 2 * pi * number / (24 * HOUR)))
     return _counts(rng, sends_per_s, HEALTHY * LIMIT)
 
 
 def changing(sends_per_s: float, after_hours: float, times: float) -> Draw:
-    """Give health, then from one moment on `times` the limit."""
+    """Return health, then from one moment on `times` the limit."""
 
     def draw(rng: Random, number: int) -> Counts:
         healthy = number < after_hours * HOUR
@@ -68,7 +68,7 @@ def changing(sends_per_s: float, after_hours: float, times: float) -> Draw:
 
 
 def clusters(size: int) -> Draw:
-    """Give 0.3 x the limit of errors on average, but always `size` at once: one mailbox that retries."""
+    """Return 0.3 x the limit of errors on average, but always `size` at once: one mailbox that retries."""
 
     def draw(rng: Random, _: int) -> Counts:
         sends = poisson(rng, 5.0 * WINDOW_S)
@@ -98,7 +98,7 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 
 def late_change(times: float) -> Scenario:
-    """Give a feature that is at 100 % and healthy for hours before it breaks."""
+    """Return a feature that is at 100 % and healthy for hours before it breaks."""
     hours = CHANGE_HOURS + 3.0
     start = int(CHANGE_HOURS * HOUR)
     return Scenario(

@@ -125,7 +125,7 @@ def _minutes(ends: Sequence[End], what: str) -> str:
 
 
 def _failed(ends: Sequence[End]) -> str:
-    """Give the mean of the sends that failed until the ramp ended, however it did."""
+    """Return the mean of the sends that failed until the ramp ended, however it did."""
     return f"{sum(end.failed for end in ends) / len(ends):.0f}"
 
 
@@ -140,7 +140,7 @@ def _false_pauses(cells: dict[str, Ends]) -> dict[str, list[float]]:
 
 
 def _rows(cells: dict[str, Ends], good: str) -> list[tuple[str, ...]]:
-    """Give for each trace and rule: the share that went wrong, when the right thing came, at what harm."""
+    """Return for each trace and rule: the share that went wrong, when the right thing came, at what harm."""
     wrong, right = ("paused", "completed") if good == "complete" else ("completed", "paused")
     return [
         (scenario.name, *(f"{_share(e, wrong)} % / {_minutes(e, right)} / {_failed(e)}" for e in ends))
@@ -169,7 +169,7 @@ def section(cells: dict[str, Ends], ramps: int, speed: str) -> str:
 
 Each cell: {ramps:,} seeded ramps over 1 5 10 25 50 100 %, error limit 1 %, windows of 30 s, the same
 traffic at every step, the same traces for every rule. Our policies run the code that decides live; the
-rules of Argo Rollouts and Flagger are written anew from their documentation
+rules of Argo Rollouts and Flagger are written again from their documentation
 (`tests/bench/decision_rules.py`) and are judged on errors alone, in their favour. Argo and ours wait 10 min
 at a step; Flagger takes a step with each good check, so that its ramps are short.
 
@@ -185,7 +185,7 @@ Where it is broken: *completed all the same* / median time until the pause / mea
 {table(("trace", *names), _rows(cells, "pause"))}
 
 A feature that breaks after 4 h of health, long after the ramp, at 5 sends/s. The analysis of the peers is
-over by then; ours stays on guard:
+over by then; ours keeps monitoring:
 
 | change | paused | median time | failed sends |
 | --- | ---: | ---: | ---: |

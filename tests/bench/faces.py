@@ -86,7 +86,7 @@ def streams(address: str, told: list[tuple[int, int]]) -> Iterator[None]:
 
 
 def ticks(address: str) -> tuple[float, float]:
-    """Give (seconds spent in ticks, how many ticks) so far, as the daemon exports them."""
+    """Return (seconds spent in ticks, how many ticks) so far, as the daemon exports them."""
     text = httpx.get(f"http://{address}/metrics", trust_env=False).text
     values = {
         sample.name.removeprefix(ROLLOUT_TICK_DURATION_SECONDS): sample.value
@@ -98,7 +98,7 @@ def ticks(address: str) -> tuple[float, float]:
 
 
 def median_tick_s(address: str) -> float:
-    """Give the median length of the ticks of one phase; each is seen alone, because there is one a second."""
+    """Return the median length of the ticks of one phase; there is one a second, so each is seen alone."""
     lengths_s: list[float] = []
     until, before = time.monotonic() + PHASE_S, ticks(address)
     while time.monotonic() < until:

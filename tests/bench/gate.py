@@ -55,7 +55,7 @@ def race(url: str, folder: Path) -> dict[str, Any]:
 
 
 def imports(statement: str) -> tuple[float, float]:
-    """Give the median time in ms and memory in MB that an import adds to a bare interpreter."""
+    """Return the median time in ms and memory in MB that an import adds to a bare interpreter."""
     command = [sys.executable, "-c", IMPORT_PROGRAM, statement]
     runs = [
         subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()

@@ -29,7 +29,7 @@ def watch(url: str, gates: int, pipe: Connection) -> None:
 
 
 def measure(url: str, client: redis.Redis) -> dict[str, list[float]]:
-    """Give the seconds until the last gate obeyed, for each turn; the monotonic clock is the machine's."""
+    """Return the seconds until the last gate obeyed, for each turn; the monotonic clock is the machine's."""
     client.mset(dict(zip(flag_keys("microsoft"), ("true", "false", "100", "false"), strict=True)))
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []

@@ -12,7 +12,7 @@ INSTALL_WITHIN_S = 240
 
 
 def peers_python(race: str, packages: Iterable[str]) -> Path:
-    """Give the interpreter of a race's peers; what does not install is left out."""
+    """Return the interpreter of a race's peers; what does not install is left out."""
     folder = ROOT / ".venv" / f"bench-{race}"
     python = folder / "bin" / "python"
     if not python.exists():

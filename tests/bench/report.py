@@ -14,7 +14,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 HEADER = """# Benchmarks
 
-`make bench` measures all of this anew and writes it here. Everything is measured side by side in one run on
+`make bench` measures all of this again and writes it here. Everything is measured side by side in one run on
 one machine; ratios mean something elsewhere too, absolute times do not.
 """
 
@@ -49,7 +49,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Give the smallest value that this share of the values does not exceed."""
+    """Return the smallest value that this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

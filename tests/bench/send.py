@@ -128,7 +128,7 @@ def row(name: str, pairs: list[Pair]) -> tuple[str, ...]:
 
 
 def race_rows(rounds: Rounds) -> list[tuple[str, ...]]:
-    """Give each contender's time, and by how much ours is faster in the same round."""
+    """Return each contender's time, and by how much ours is faster in the same round."""
     names = [name for name in (OURS, BARE, *PEER_PACKAGES) if name in rounds[0]]
     return [(name, *figures([turn[name] for turn in rounds], rounds)) for name in names]
 
@@ -168,7 +168,7 @@ Building one request, beside the plainest way to build the same:
 {builds}
 
 Sending {at_once} mails at once for one mailbox to a local Graph in another process, in turns. Bare httpx
-posts bytes that lie ready; all others make each mail anew. Ours besides checks it, asks the gate twice, takes
+posts bytes that are ready; all others build each mail. Ours besides checks it, asks the gate twice, takes
 its place in the mailbox (two Redis round trips) and counts. The peers run in an environment of their own, set
 up as their documentation says (O365, which has no `async`, in threads and without its delay of 200 ms).
 

@@ -67,7 +67,7 @@ class Worker:
         return json.loads(self._process.stdout.readline())
 
     def sent(self) -> int:
-        """Give its count as a scrape sees it."""
+        """Return its count as a scrape sees it."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         return int(
@@ -81,7 +81,7 @@ class Worker:
 
 
 def over_processes(environment: Mapping[str, str], client: redis.Redis) -> list[tuple[object, ...]]:
-    """Give a row for each mail and number of processes; every process has a port for its metrics."""
+    """Return a row for each mail and number of processes; every process has a port for its metrics."""
     with ExitStack() as stack:
         workers = [stack.enter_context(worker(environment)) for _ in range(max(PROCESSES))]
         for mail in MAILS:
@@ -123,7 +123,7 @@ def redis_cpu_s(client: redis.Redis) -> float:
 
 
 def cores_used_s() -> float:
-    """Give the processor time of everything on this machine."""
+    """Return the processor time of everything on this machine."""
     user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 

@@ -70,7 +70,7 @@ def sandbox(cert_dir: Path | None = None) -> Iterator[str]:
 
 
 async def race(redis_url: str, graph_url: str) -> dict[str, Rounds]:
-    """Give the rounds of each mail; what does not run here is left out."""
+    """Return the rounds of each mail; what does not run here is left out."""
     async with opened(redis_url, graph_url) as (runtime, client):
         with peers(graph_url) as ask:
             return {

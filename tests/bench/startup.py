@@ -58,7 +58,7 @@ def commands(redis_url: str) -> list[Sequence[object]]:
 
 
 def daemon_mb(redis_url: str, folder: Path) -> float:
-    """Give the resident memory of `rollout run` after its first tick."""
+    """Return the resident memory of `rollout run` after its first tick."""
     listen, log = f"127.0.0.1:{free_port()}", folder / "daemon.log"
     environment = {**os.environ, "ROLLOUT_REDIS_URL": redis_url, "ROLLOUT_LISTEN": listen}
     environment |= {"ROLLOUT_PROMETHEUS_URL": "http://127.0.0.1:1"}
@@ -85,7 +85,7 @@ asyncio.run(stand())
 
 
 def sender_mb(redis_url: str) -> float:
-    """Give the resident memory of a process that is ready to send."""
+    """Return the resident memory of a process that is ready to send."""
     environment = {**os.environ, "ROLLOUT_REDIS_URL": redis_url, "PROVIDER_MICROSOFT_ENABLED": "true"}
     environment |= {"INTEGRATION_TESTS_ENABLED": "true", "MS_INTEGRATION_TOKEN": "sandbox-bench"}
     command = [sys.executable, "-c", SENDER]
@@ -105,7 +105,7 @@ def resident_mb(pid: int) -> float:
 
 
 def requirements(name: str, known: set[str]) -> set[str]:
-    """Give a distribution and all that it needs at run time, by name."""
+    """Return a distribution and all that it needs at run time, by name."""
     plain = name.lower().replace("_", "-")
     if plain in known:
         return known

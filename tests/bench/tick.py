@@ -87,7 +87,7 @@ def timed_reading() -> Iterator[list[float]]:
 
 
 def one_by_one(world: TickWorld) -> float:
-    """Give how long the same evidence takes when each series is asked for alone, on one open connection."""
+    """Return how long the same evidence takes when each series is asked for alone, on one open connection."""
     features = list(world.settings.features.values())[:ASKED_ALONE]
     with requests.Session() as session:
         url = f"{world.settings.prometheus_url}/api/v1/query"
@@ -111,7 +111,7 @@ def series_of(feature: RolloutFeature, reach_s: float) -> Sequence[str]:
 
 
 def record_bytes(world: TickWorld) -> float:
-    """Give what one record takes of Redis's memory."""
+    """Return what one record takes of Redis's memory."""
     key = decisions_key(next(iter(world.settings.features)))
     with world.redis.client() as client:
         used, length = client.memory_usage(key), client.xlen(key)

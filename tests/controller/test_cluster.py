@@ -69,7 +69,7 @@ ALL_KEYS = {
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
-    """Give a cluster of the test's own, whose nodes it may kill and whose slots it may move."""
+    """Yield a cluster of the test's own, whose nodes it may kill and whose slots it may move."""
     with running_cluster(tmp_path) as made:
         yield made
 

@@ -25,7 +25,7 @@ OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=Fals
 
 @pytest.fixture(params=["redis_server", "redis_cluster", "fakeredis"])
 def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
-    """Give a Redis that is real, a real cluster, and one that lives in this process."""
+    """Yield a Redis that is real, a real cluster, and one that lives in this process."""
     if request.param != "fakeredis":
         server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
         with connect(server.url, 2.0) as real:

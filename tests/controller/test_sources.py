@@ -125,7 +125,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def world(running: World) -> World:
-    """Give a world in which nothing is broken: a step that is proven is taken."""
+    """Return a world in which nothing is broken: a step that is proven is taken."""
     wait_until(running.steps_up, SOON_S, "a step on healthy metrics")
     return running
 

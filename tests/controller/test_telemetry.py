@@ -28,8 +28,8 @@ def test_every_child_that_can_be_known_is_there_before_the_first_tick() -> None:
     exported = Exported("microsoft")
     for outcome in ("ok", "standby", "error", "skipped"):
         assert exported.value("rollout_ticks_total", outcome=outcome) == 0
-    for neighbour in ("redis", "prometheus", "journal"):
-        assert exported.value("rollout_neighbour_errors_total", neighbour=neighbour) == 0
+    for dependency in ("redis", "prometheus", "journal"):
+        assert exported.value("rollout_neighbour_errors_total", neighbour=dependency) == 0
     assert exported.value("rollout_feature_percent", feature="microsoft") == 0
     assert exported.value("rollout_leader") == 0
 

@@ -1,4 +1,4 @@
-"""What a tick costs its neighbours: the same few requests and round trips for any number of features."""
+"""What a tick costs its dependencies: the same few requests and round trips for any number of features."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What begins anew, and what it spends: a state machine over flags, configuration and clocks."""
+"""What starts again, and what it spends: a state machine over flags, configuration and clocks."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -187,7 +187,7 @@ def test_a_resume_begins_the_tests_anew_and_says_how_much_of_alpha_is_spent_with
     assert paused.detail == "By hand: paused false -> true."
     resumed = by_hand(Kind.RESUME, paused.flags, FEATURE, paused.state, NOW)
     assert resumed.detail == (
-        "By hand: paused true -> false. The tests begin anew; with them 0.0325 of alpha 0.05 is spent."
+        "By hand: paused true -> false. The tests start again; with them 0.0325 of alpha 0.05 is spent."
     )
     assert (resumed.state.error_rate, resumed.state.unplaced) == (SloState(), True)
 

@@ -89,7 +89,7 @@ def test_nobody_hears_or_tells_of_other_channels(users: dict[str, str]) -> None:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """Give the files of an authority, of a certificate for loopback, and of its key."""
+    """Return the files of an authority, of a certificate for loopback, and of its key."""
     issuer = trustme.CA()
     issued = issuer.issue_cert("127.0.0.1", "localhost")
     paths = tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem"

@@ -34,7 +34,7 @@ def go_back(rig: Rig, kept: dict[str, Any]) -> None:
 
 
 def raw(rig: Rig) -> Rig:
-    """Give a rig whose client does not decode, which DUMP needs."""
+    """Return a rig whose client does not decode, which DUMP needs."""
     rig.client.connection_pool.connection_kwargs["decode_responses"] = False
     rig.client.connection_pool.disconnect()
     return rig

@@ -1,4 +1,4 @@
-"""Each neighbour's fault: what the daemon does, says once and shows, and that it goes on by itself.
+"""Each dependency's fault: what the daemon does, says once and shows, and that it goes on by itself.
 
 The same faults stand in docs/operations.md, by the same names.
 """
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.servers
 
 @dataclass
 class Place:
-    """A daemon that ticks when a test says so, its neighbours, and all that it said."""
+    """A daemon that ticks when a test says so, its dependencies, and all that it said."""
 
     daemon: Daemon
     registry: CollectorRegistry
@@ -51,11 +51,11 @@ class Place:
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
 
-    def up(self, neighbour: str) -> bool:
-        return self.metric("rollout_neighbour_up", neighbour=neighbour) == 1
+    def up(self, dependency: str) -> bool:
+        return self.metric("rollout_neighbour_up", neighbour=dependency) == 1
 
     def troubles(self) -> list[tuple[str, str]]:
-        """Give what was logged as a warning or an error, with the feature that it is about."""
+        """Return what was logged as a warning or an error, with the feature that it is about."""
         lines = [line for line in self.logs if line["log_level"] in {"warning", "error"}]
         return [
             (line["event"], line.get("feature", "")) for line in lines if line["event"] != "external_change"
@@ -110,11 +110,11 @@ def place(
 class Fault:
     """A fault that stays until it is mended."""
 
-    neighbour: str
+    dependency: str
     begin: Callable[[Place], object]
     end: Callable[[Place], object]
     also: frozenset[str] = frozenset()
-    """What is logged beside the loss and the return of the neighbour."""
+    """What is logged beside the loss and the return of the dependency."""
 
 
 def _come_back(place: Place) -> None:
@@ -204,20 +204,20 @@ FAULTS = {
 def test_it_is_said_once_and_shown_and_passes_by_itself(place: Place, name: str) -> None:
     fault = FAULTS[name]
     place.tick(2)
-    assert place.up(fault.neighbour)
+    assert place.up(fault.dependency)
     before = place.texts()
     fault.begin(place)
     place.tick(TICKS)
-    assert not place.up(fault.neighbour)
-    assert place.metric("rollout_neighbour_errors_total", neighbour=fault.neighbour) == TICKS
+    assert not place.up(fault.dependency)
+    assert place.metric("rollout_neighbour_errors_total", dependency=fault.dependency) == TICKS
     fault.end(place)
     assert place.texts() == before
     for _ in range(3):
         place.tick()
-        if place.up(fault.neighbour):
+        if place.up(fault.dependency):
             break
     assert not place.tick().error
-    assert place.up(fault.neighbour)
+    assert place.up(fault.dependency)
     troubles = place.troubles()
     assert len(set(troubles)) == len(troubles)
     assert {event for event, _ in troubles} == {

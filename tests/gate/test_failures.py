@@ -39,7 +39,7 @@ def pause(client: redis.Redis) -> None:
 
 @pytest.fixture
 def gate(redis_proxy: Proxy, redis_client: redis.Redis) -> Iterator[RolloutGate]:
-    """Give a gate behind the proxy, open for everybody."""
+    """Yield a gate behind the proxy, open for everybody."""
     set_open(redis_client)
     with RolloutGate.start(redis_proxy.redis_url) as started:
         assert started.check("microsoft", "user-1").open

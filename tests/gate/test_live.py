@@ -33,7 +33,7 @@ def set_flags(client: redis.Redis, *texts: str, feature: str = "microsoft") -> N
 
 @pytest.fixture
 def gate(redis_server: RedisServer, redis_client: redis.Redis) -> Iterator[RolloutGate]:
-    """Give a gate that is open for everybody."""
+    """Yield a gate that is open for everybody."""
     set_flags(redis_client, *OPEN)
     with RolloutGate.start(redis_server.url, internal_domains=["corp.example"]) as started:
         assert started.check("microsoft", "user-1").open

@@ -35,7 +35,7 @@ class RedisCluster:
         return f"redis+cluster://{login}{hosts}/{tag}"
 
     def keys(self) -> set[str]:
-        """Give every key of the cluster."""
+        """Return every key of the cluster."""
         return {key for node in self.masters for key in told(node, "KEYS", "*")}
 
     def promoted(self) -> bool:

@@ -147,7 +147,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _files(config: pytest.Config) -> Iterable[Path]:
-    """Give what the tests of this process left in their folders; sparse files hold nothing but room."""
+    """Yield what the tests of this process left in their folders; sparse files hold nothing but room."""
     folder = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():

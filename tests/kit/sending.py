@@ -76,7 +76,7 @@ class Sender:
         )
 
     def metrics(self) -> dict[str, float]:
-        """Give the counters and the histogram's counts, as `name{label="value",...}` with labels sorted."""
+        """Return the counters and the histogram's counts, as `name{label="value",...}` with labels sorted."""
         return {
             _written(sample.name, sample.labels): sample.value
             for family in self.registry.collect()

@@ -26,7 +26,7 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Give a loopback port for a server: free now, and given to no client's connection and no other test.
+    """Return a loopback port for a server: free now, and given to no client's connection and no other test.
 
     Where nobody shall ever answer, a test says port 1 instead: this port is another server's minutes later.
     """

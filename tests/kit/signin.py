@@ -30,7 +30,7 @@ CALLBACK = f"http://localhost:8003{PATH}/callback"
 
 
 def environment(sandbox: SandboxSignIn, redis_url: str, redirect_uri: str = REDIRECT_URI) -> dict[str, str]:
-    """Give the variables of an adapter that signs in at the sandbox."""
+    """Return the variables of an adapter that signs in at the sandbox."""
     keys = {"ROLLOUT_TOKEN_KEYS": Fernet.generate_key().decode(), "MS_REDIRECT_URI": redirect_uri}
     return {**sandbox.environment(), "ROLLOUT_REDIS_URL": redis_url, **keys}
 
@@ -71,7 +71,7 @@ class Browser:
         return await self.get(answer.headers["location"])
 
     async def answer_after_consent(self, link: str, decision: str = "accept") -> dict[str, str]:
-        """Give what Microsoft sends the browser back with."""
+        """Return what Microsoft sends the browser back with."""
         page = await self.to_consent(link)
         action, fields = form_of(page.text)
         back = await self.post(

@@ -14,7 +14,7 @@ _ENDS = {"|", "||", "&", "&&", ";", ">", "<", ">>", "(", ")", "2>"}
 
 
 def words_of(line: str) -> list[str]:
-    """Give the words after `rollout`, up to where the shell or an explanation goes on."""
+    """Return the words after `rollout`, up to where the shell or an explanation goes on."""
     command = re.split(r"  +|[ ]#", line.strip())[0].replace("\\|", "|")
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True

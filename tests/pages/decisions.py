@@ -66,7 +66,7 @@ PLACES = {
 
 
 def snapshots() -> Iterator[Snapshot]:
-    """Give a snapshot for each combination of what may be read."""
+    """Yield a snapshot for each combination of what may be read."""
     for percent, flags, evidence, feature in product((0.0, 5.0, 50.0, 100.0), FLAGS, EVIDENCE, FEATURES):
         for frozen, since_s in (("", 3600), ("weekend", 3600), ("", 60)):
             snapshot = at_step(percent, feature=feature, evidence=evidence, frozen=frozen)
@@ -76,7 +76,7 @@ def snapshots() -> Iterator[Snapshot]:
 
 
 def decisions() -> Iterator[tuple[Snapshot, Decision]]:
-    """Give every decision over those snapshots, and what people and other writers may do."""
+    """Yield every decision over those snapshots, and what people and other writers may do."""
     for snapshot in snapshots():
         yield snapshot, decide(snapshot)
     for percent, flags in product((0.0, 5.0, 100.0), FLAGS[:3]):
@@ -178,7 +178,7 @@ def figures() -> str:
 
 
 def example() -> str:
-    """Give the forecast at 5 sends/s as a table."""
+    """Return the forecast at 5 sends/s as a table."""
     rows = [
         f"| {format_percent(step.percent)} % | {step.sends_per_s:g} "
         f"| {'stays' if step.percent == FEATURE.steps[-1] else duration_text(step.lasts_s)} "
@@ -194,7 +194,7 @@ PARTS = {"diagram": diagram, "reasons": reasons, "order": order, "figures": figu
 
 
 def drawn(text: str) -> str:
-    """Give the page with every drawn part as the code has it now."""
+    """Return the page with every drawn part as the code has it now."""
     for name, draw in PARTS.items():
         begin, end = f"<!-- {name}: drawn from the code -->", f"<!-- {name}: end -->"
         before, found, rest = text.partition(begin)

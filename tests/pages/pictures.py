@@ -66,7 +66,7 @@ class Watched:
 
     @property
     def lags_s(self) -> list[float]:
-        """Give how long after its record's time each change was on the page."""
+        """Return how long after its record's time each change was on the page."""
         return [self.shown_at[record["id"]] - record["at"] for record in self.changes]
 
 

@@ -251,7 +251,7 @@ class _Gate:
 
 
 def operations() -> list[Operation]:
-    """Give everything that a daemon serves and describes; nothing of it is called."""
+    """Return everything that a daemon serves and describes; nothing of it is called."""
     settings = ControllerSettings()
     store = RedisFlagStore(connect(settings.redis_url, 1.0))
     context = ServerContext(health=_Health(), settings=lambda: settings, store=store, gate=_Gate())

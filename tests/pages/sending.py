@@ -18,7 +18,7 @@ FOLLOWS = {
 
 
 def drawn(text: str) -> str:
-    """Give the page with its tables as the code has them now."""
+    """Return the page with its tables as the code has them now."""
     tried = [code for name, code in {**MS_CODES, **FAILURES}.items() if name not in REFUSALS]
     for name, table in (
         ("refusals", _codes(REFUSALS.values())),

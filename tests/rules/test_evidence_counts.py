@@ -61,7 +61,7 @@ def a_senders_life(draw: st.DrawFn) -> Life:
         if not waits_for_child and draw(st.integers(0, 7)) == 0:
             scrapes.append(Scrape(at, 0, None, failed=True))
             continue
-        # Of two scrapes in one step only the second counts. That loses sends where the process began anew
+        # Of two scrapes in one step only the second counts. That loses sends where the process started again
         # between them, or where the first was the first of all: not drawn.
         before = [scrape.at for scrape in scrapes if not scrape.failed]
         own_step = not before or -(-before[-1] // SLOTS) < -(-at // SLOTS)

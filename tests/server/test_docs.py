@@ -25,7 +25,7 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 
 def commands(page: Path) -> set[str]:
-    """Give what a page tells to type, in blocks and in sentences; the reference's own table is no command."""
+    """Return what a page tells to type, in blocks and sentences; the reference's own table is no command."""
     text = page.read_text(encoding="utf-8")
     code = [*blocks(page, "", "sh", "bash"), *re.findall(r"(?:^    .*\n)+", text, flags=re.MULTILINE)]
     lines = [re.sub(r"\\\n\s*", " ", block) for block in code]

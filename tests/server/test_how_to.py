@@ -22,7 +22,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "how-to.md").read_text(en
 
 
 def block(language: str, about: str) -> str:
-    """Give the one block that has these words."""
+    """Return the one block that has these words."""
     found = [code for code in re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL) if about in code]
     assert len(found) == 1, about
     return str(found[0])

@@ -207,7 +207,7 @@ def test_no_tick_waits_for_a_receiver_that_hangs(
 
 
 def ticks_of(address: str) -> float:
-    """Give how many ticks a daemon has made; 0 before it answers."""
+    """Return how many ticks a daemon has made; 0 before it answers."""
     try:
         text = httpx.get(f"http://{address}/metrics", trust_env=False).text
     except httpx.HTTPError:

@@ -47,7 +47,7 @@ def obeys(served: Served, revision: int) -> None:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[OpenFeatureClient]:
-    """Give the OpenFeature client of the provider from PyPI, on the server under test."""
+    """Yield the OpenFeature client of the provider from PyPI, on the server under test."""
     set_provider(OFREPProvider(served.url), "remote")
     yield get_client("remote")
     set_provider(OFREPProvider("http://127.0.0.1:1"), "remote")

@@ -189,7 +189,7 @@ def test_axe_finds_nothing_serious_and_nothing_is_cut_off(
 
 
 def serious(page: Page) -> list[tuple[str, list[str]]]:
-    """Give what axe calls serious or critical: its rule, and the elements."""
+    """Return what axe calls serious or critical: its rule, and the elements."""
     found = Axe().run(page).response["violations"]
     return [
         (one["id"], [node["html"] for node in one["nodes"]])

@@ -23,7 +23,7 @@ LOCK = "oauth:microsoft:lock:user-1"
 
 @pytest.fixture
 async def linked(browser: Browser, manager: MicrosoftTokenManager) -> MicrosoftTokenManager:
-    """Give a manager with a user who is linked."""
+    """Return a manager with a user who is linked."""
     await link_user(browser, manager, "user-1")
     return manager
 

@@ -35,7 +35,7 @@ class Course:
     """When Redis lost everything, and when it lost its last writes."""
 
     def problems(self) -> list[str]:
-        """Give everything that is not as it must be, in words."""
+        """Return everything that is not as it must be, in words."""
         copies = (*self.files.values(), self.stream)
         every = {record["id"]: record for records in copies for record in records}
         return [
@@ -71,7 +71,7 @@ class Course:
     def _unpaused(self) -> Iterator[str]:
         """Before anybody is in again after a pause, the operator must have resumed.
 
-        Who enables a feature in a Redis that was emptied a moment ago makes it anew, at 0 % and not paused,
+        Who enables a feature in a Redis that was emptied a moment ago makes it again, at 0 % and not paused,
         because nothing there tells of a pause; a controller that knows better pauses it at its next tick.
         """
         paused_at: float | None = None
@@ -86,7 +86,7 @@ class Course:
                 paused_at = None
 
     def _unrecorded(self, records: Iterable[Record]) -> Iterator[str]:
-        """Give what the flags were and no record tells of; an edit by hand may be gone before a tick."""
+        """Yield what the flags were and no record tells of; an edit by hand may be gone before a tick."""
         told = {
             (str(record["revision"]), *format_flags(flags_from_record(record)))
             for record in records
@@ -101,7 +101,7 @@ class Course:
             yield f"at {at:.2f} the flags were {flags} at revision {revision}, and no record says so"
 
     def _leaps(self) -> Iterator[str]:
-        """Give every rise of the percentage that is not one step of the plan."""
+        """Yield every rise of the percentage that is not one step of the plan."""
         rises = pairwise(float(values[2]) for _, values in self.seen if values[2] is not None)
         for low, high in rises:
             if high > low and high != min(step for step in self.steps if step > low):

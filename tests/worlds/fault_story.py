@@ -224,7 +224,7 @@ class Story:
         return connect(self.world.redis.url, 1.0)
 
     def course(self) -> Course:
-        """Give what is left of it all, and what was seen on the way."""
+        """Return what is left of it all, and what was seen on the way."""
         return Course(
             stream=list(self._store.history("microsoft")),
             files={name: list(read_file(d.journal)) for name, d in self.world.daemons.items()},

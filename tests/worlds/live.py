@@ -181,7 +181,7 @@ class Daemon:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def ready(self) -> Mapping[str, Any]:
-        """Give what /readyz says, ready or not; nothing while nobody answers."""
+        """Return what /readyz says, ready or not; nothing while nobody answers."""
         try:
             with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
                 return dict(json.load(answer))
@@ -204,13 +204,13 @@ class Daemon:
             self._process.wait(5)
 
     def said(self, event: str) -> list[dict[str, Any]]:
-        """Give the lines of its log that tell of this event."""
+        """Return the lines of its log that tell of this event."""
         lines = self.log.read_text(errors="replace").splitlines()
         told = [json.loads(line) for line in lines if line.startswith("{")]
         return [line for line in told if line.get("event") == event]
 
     def metric(self, name: str, **labels: str) -> float:
-        """Give one sample of its own metrics; raises KeyError where it exports none."""
+        """Return one sample of its own metrics; raises KeyError where it exports none."""
         with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         inside = ",".join(f'{key}="{value}"' for key, value in labels.items())

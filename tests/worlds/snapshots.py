@@ -32,7 +32,7 @@ def window(sends: float = 150, errors: float = 0, slow: float = 0, **changes: An
 
 
 def at_step(percent: float = 5.0, **changes: Any) -> Snapshot:
-    """Give a running feature at a step that began an hour ago, with one healthy window."""
+    """Return a running feature at a step that began an hour ago, with one healthy window."""
     flags = Flags(enabled=True, internal_only=False, rollout_percent=percent, paused=False, revision=4)
     state = State(
         config_hash=HASH,
@@ -63,12 +63,12 @@ def changed(snapshot: Snapshot, **changes: Any) -> Snapshot:
 
 
 def proven_healthy(percent: float = 5.0, **changes: Any) -> Snapshot:
-    """Give a step whose newest window alone proves both SLOs met."""
+    """Return a step whose newest window alone proves both SLOs met."""
     return changed(at_step(percent, evidence={"windows": (window(1000),)}), **changes)
 
 
 def record(snapshot: Snapshot, decision: Decision, **changes: Any) -> dict[str, Any]:
-    """Give the record of a decision that was applied."""
+    """Return the record of a decision that was applied."""
     values: dict[str, Any] = {
         "decision_id": "microsoft-1-a",
         "actor": "controller",
@@ -181,7 +181,7 @@ def states(draw: st.DrawFn, of: Flags) -> State:
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
-    """Give any snapshot that could be read, and many that should not be."""
+    """Return any snapshot that could be read, and many that should not be."""
     read = draw(flags)
     return Snapshot(
         now=NOW,

@@ -36,7 +36,7 @@ _PAGE = "metrics.txt"
 
 
 def features_of(count: int) -> dict[str, RolloutFeature]:
-    """Give features that bake for ever, so that a healthy tick changes nothing."""
+    """Return features that bake forever, so that a healthy tick changes nothing."""
     named = {f"feature-{n:05}": f"mail{n}.send" for n in range(count)}
     return {name: RolloutFeature(name, "bench", action, bake_s=1e6) for name, action in named.items()}
 
@@ -50,7 +50,7 @@ class TickWorld:
     settings: ControllerSettings
 
     def ticking(self) -> Controller:
-        """Give a controller that leads and has ticked until every feature is judged by new windows."""
+        """Return a controller that leads and has ticked until every feature is judged by new windows."""
         controller = assemble(self.settings, dry_run=False).controller
         for _ in range(_TICKS_UNTIL_STEADY):
             report = self.tick(controller)
@@ -65,14 +65,14 @@ class TickWorld:
         return controller.tick()
 
     def turns(self, controller: Controller) -> tuple[int, int]:
-        """Give how many requests a tick sends to Prometheus, and how many round trips it makes to Redis."""
+        """Return how many requests a tick sends to Prometheus, and how many round trips it makes to Redis."""
         asked = self._requests()
         with _redis_turns() as turns:
             self.tick(controller)
         return self._requests() - asked, len(turns)
 
     def _requests(self) -> int:
-        """Give how many requests to its API this Prometheus counts itself."""
+        """Return how many requests to its API this Prometheus counts itself."""
         with urllib.request.urlopen(f"{self.prometheus.url}/metrics") as answer:
             lines = answer.read().decode().splitlines()
         counted = [line for line in lines if line.startswith("prometheus_http_requests_total{")]

@@ -64,7 +64,7 @@ class CountCheck:
 def steady(
     values: Iterable[float | None], *, first: int = 0, phase: int = 3, started: float = LONG_AGO
 ) -> tuple[Scrape, ...]:
-    """Give one scrape per interval, from the interval `first` on."""
+    """Return one scrape per interval, from the interval `first` on."""
     return tuple(Scrape(phase + (first + i) * SLOTS, started, value) for i, value in enumerate(values))
 
 
@@ -103,7 +103,7 @@ def _same_process(before: Scrape, scrape: Scrape, life: Life) -> bool:
 
 
 def exported(lives: Sequence[Life], counter: str, scale: Scale, **labels: str) -> Samples:
-    """Give what Prometheus stores; what a scrape no longer shows is marked stale."""
+    """Return what Prometheus stores; what a scrape no longer shows is marked stale."""
     slot_s = scale.step_s / SLOTS
     series: list[Series] = []
     for number, life in enumerate(lives):
@@ -132,7 +132,7 @@ def _filled(
 
 
 def worlds(phase: int) -> dict[str, tuple[Life, ...]]:
-    """Give the courses of events that the counts must survive; `phase` is when in an interval scrapes are."""
+    """Return the scenarios that the counts must survive; `phase` is when in an interval scrapes are."""
 
     def run(values: Iterable[float | None], first: int = 0, started: float = LONG_AGO) -> tuple[Scrape, ...]:
         return steady(values, first=first, phase=phase, started=started)
@@ -179,7 +179,7 @@ def worlds(phase: int) -> dict[str, tuple[Life, ...]]:
 
 
 def count_checks(scale: Scale) -> list[CountCheck]:
-    """Give every world for every evidence series, and the lowest revision of several senders."""
+    """Return every world for every evidence series, and the lowest revision of several senders."""
     checks = [
         _check(series, f"{name}, scrapes at {phase}/{SLOTS}", lives, scale)
         for phase in (1, 9)

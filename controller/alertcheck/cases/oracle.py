@@ -25,7 +25,7 @@ class SampleView:
     closed: bool = True
 
     def value(self, series: Series, back_s: float = 0.0) -> float | None:
-        """Give the newest value, as an instant query does; what vanished is marked stale at once."""
+        """Return the newest value, as an instant query does; what vanished is marked stale at once."""
         index = math.floor((self.now_s - back_s) / self.samples.step_s + _EPSILON_S)
         if index < 0:
             return None
@@ -62,12 +62,12 @@ class SampleView:
         return None if total is None else total / window_s
 
     def ratio(self, part: Iterable[Series], whole: Iterable[Series], window_s: float) -> float | None:
-        """Give part / (whole > 0): absent where there is nothing to divide by."""
+        """Return part / (whole > 0): absent where there is nothing to divide by."""
         numerator, denominator = self.sum_rate(part, window_s), self.sum_rate(whole, window_s)
         return numerator / denominator if numerator is not None and denominator else None
 
     def quantile(self, share: float, buckets: Iterable[Series], window_s: float) -> float | None:
-        """Give histogram_quantile() of the buckets' rates; NaN without traffic, None without buckets."""
+        """Return histogram_quantile() of the buckets' rates; NaN without traffic, None without buckets."""
         rates: dict[float, float] = {}
         for bucket in buckets:
             rate = self.sum_rate([bucket], window_s)
@@ -99,7 +99,7 @@ Vector = Callable[[SampleView], Values]
 def grouped(
     series: Iterable[Series], by: Sequence[str], reduce: Callable[[list[Series]], float | None]
 ) -> Values:
-    """Give a value for each combination of the `by` labels, sorted by name; absent ones are left out."""
+    """Return a value for each combination of the `by` labels, sorted by name; absent ones are left out."""
     groups: dict[tuple[tuple[str, str], ...], list[Series]] = {}
     for one in series:
         key = tuple((label, one.labels[label]) for label in sorted(by))

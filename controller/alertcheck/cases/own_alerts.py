@@ -21,7 +21,7 @@ LAST_TICK = ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS
 
 
 def own_cases(features: Iterable[RolloutFeature], scale: Scale) -> Iterator[AlertCase]:
-    """Give the cases; every number of steps is a number of windows."""
+    """Yield the cases; every number of steps is a number of windows."""
     listed = list(features)
     rows = (
         *_controller(scale.window_s),

@@ -36,7 +36,7 @@ class AlertCase:
 
 
 def feature_cases(feature: RolloutFeature, scale: Scale) -> Iterator[AlertCase]:
-    """Give the cases of all alerts of a feature; strangers that fail all the time are in each of them."""
+    """Yield the cases of all alerts of a feature; strangers that fail all the time are in each of them."""
     noise = strangers(feature, scale)
     names = Names.of(feature)
     for alert, name, fires, phases in _phases(feature, scale):
@@ -52,7 +52,7 @@ def with_only(samples: Samples, *names: str) -> Samples:
 
 
 def strangers(feature: RolloutFeature, scale: Scale) -> "Noise":
-    """Give the traffic of others, all of it slow and failing; no feature can have names with a dash."""
+    """Return the traffic of others, all of it slow and failing; no feature can have names with a dash."""
     return Noise(
         tuple(
             replace(feature, name=f"{feature.name}-x", provider=provider, action=action)
@@ -106,7 +106,7 @@ def _phases(feature: RolloutFeature, scale: Scale) -> Iterator[_Case]:
 
 
 def _episode(healthy: Phase, fault: Phase, fault_s: float, before_s: float = 600) -> list[Phase]:
-    """Give health, a fault, and health again, long enough for an alert to resolve."""
+    """Return health, a fault, and health again, long enough for an alert to resolve."""
     return [
         replace(healthy, length_s=before_s),
         replace(fault, length_s=fault_s),
@@ -150,7 +150,7 @@ def _latency_critical(feature: RolloutFeature) -> Iterator[_Case]:
 
 
 def _share_above(edge_s: float, next_s: float) -> float:
-    """Give the share between two edges that puts the p95 slightly above the first."""
+    """Return the share between two edges that puts the p95 slightly above the first."""
     beyond = edge_s * (ABOVE - 1) / (next_s - edge_s)
     return 0.05 / (1 - min(beyond, 0.5))
 

@@ -226,7 +226,7 @@ def _alerts(feature: RolloutFeature, scale: Scale, recorded: dict[str, Vector]) 
 
 
 def _exceeded(recorded: dict[str, Vector], bounds: Sequence[Bound], view: SampleView) -> Values:
-    """Give the first series' value while every series exceeds its bound."""
+    """Return the first series' value while every series exceeds its bound."""
     values = [recorded[name](view).get((), math.nan) for name, _ in bounds]
     exceeded = all(value > bound for value, (_, bound) in zip(values, bounds, strict=True))
     return scalar(values[0] if exceeded else None)

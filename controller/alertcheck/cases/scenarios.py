@@ -10,7 +10,7 @@ from controller.rules.scale import Scale
 
 
 def recorded_worlds(feature: RolloutFeature, scale: Scale) -> dict[str, Samples]:
-    """Give one world with much traffic, one with so little that floors and guards show, and silence."""
+    """Return one world with much traffic, one with so little that floors and guards show, and silence."""
     before = Phase(
         600, sends_per_s=1, gate_per_s={("open", "open"): 1}, refreshes_per_s={"ok": 1, "expired": 1}
     )
@@ -23,7 +23,7 @@ def recorded_worlds(feature: RolloutFeature, scale: Scale) -> dict[str, Samples]
 
 
 def _world(feature: RolloutFeature, scale: Scale, times: float) -> Samples:
-    """Give a steady stretch that ends with bursts inside the shortest window.
+    """Return a steady stretch that ends with bursts inside the shortest window.
 
     The bursts make each rate and ratio depend on its window's length: a wrong window gives a wrong value.
     """

@@ -78,7 +78,7 @@ def steps_of(phase: Phase) -> int:
 
 
 def traffic(feature: RolloutFeature, phases: Sequence[Phase], scale: Scale) -> Samples:
-    """Give what the senders of one feature export in these phases, one sample per window."""
+    """Return what the senders of one feature export in these phases, one sample per window."""
     step_s = scale.window_s
     rows = [rates_per_s(feature, phase) for phase in phases]
     keys = dict.fromkeys(key for row in rows for key in row)
@@ -111,7 +111,7 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def rates_per_s(feature: RolloutFeature, phase: Phase) -> dict[Key, float]:
-    """Give the rate of every counter of a feature in one phase."""
+    """Return the rate of every counter of a feature in one phase."""
     pair = {"provider": feature.provider, "action": feature.action}
     errors = phase.sends_per_s * phase.error_share
     good = phase.sends_per_s - errors
@@ -138,7 +138,7 @@ def rates_per_s(feature: RolloutFeature, phase: Phase) -> dict[Key, float]:
 
 
 def distribution(feature: RolloutFeature, phase: Phase) -> Iterator[tuple[str, float]]:
-    """Give the share of sends at or below each edge of the latency histogram."""
+    """Yield the share of sends at or below each edge of the latency histogram."""
     limit_s = feature.latency_limit_s
     edges = edges_of(feature)
     slow = phase.slow_share + phase.barely_slow_share + phase.very_slow_share
@@ -173,12 +173,12 @@ def next_edge_s(feature: RolloutFeature, edge_s: float) -> float:
 
 
 def gauge(name: str, values: Sequence[tuple[int, float | None]], **labels: str) -> Series:
-    """Give a series that stays at each value for so many steps."""
+    """Return a series that stays at each value for so many steps."""
     return Series(name, labels, tuple(value for steps, value in values for _ in range(steps)))
 
 
 def ticking(name: str, stretches: Sequence[tuple[int, bool]], step_s: float, behind_s: float = 0.0) -> Series:
-    """Give a gauge of unix seconds that follows the time, this far behind, or stands still."""
+    """Return a gauge of unix seconds that follows the time, this far behind, or stands still."""
     values: list[float | None] = []
     now = 0.0
     for steps, moves in stretches:
@@ -189,5 +189,5 @@ def ticking(name: str, stretches: Sequence[tuple[int, bool]], step_s: float, beh
 
 
 def counter(name: str, stretches: Sequence[tuple[int, float]], **labels: str) -> Series:
-    """Give a counter that rises by so much in each of so many steps."""
+    """Return a counter that rises by so much in each of so many steps."""
     return Series(name, labels, tuple(_accumulated(iter(stretches))))

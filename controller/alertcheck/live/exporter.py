@@ -70,7 +70,7 @@ class Exporter:
         self._since = now
 
     def restart(self) -> None:
-        """Begin anew, as processes that were started again: with every counter at 0."""
+        """Start again, as processes that were started again: with every counter at 0."""
         with self._lock:
             self._settle()
             self._before = self._all()
@@ -78,7 +78,7 @@ class Exporter:
             self.started_at = time.time()
 
     def totals(self) -> dict[Key, float]:
-        """Give what was counted up to now, before restarts too."""
+        """Return what was counted up to now, before restarts too."""
         with self._lock:
             self._settle()
             return self._all()
@@ -87,9 +87,9 @@ class Exporter:
         return {key: value + self._before.get(key, 0.0) for key, value in self._exported().items()}
 
     def _exported(self) -> dict[Key, float]:
-        """Give the counters with few digits, so that VictoriaMetrics gives them back unchanged.
+        """Return the counters with few digits, so that VictoriaMetrics gives them back unchanged.
 
-        A counter whose last digits change from one reading to the next may seem to fall, and to begin anew.
+        A counter whose last digits change from one reading to the next may seem to fall, and to start again.
         """
         return {key: round(value, 3) for key, value in self._totals.items()}
 

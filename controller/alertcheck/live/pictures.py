@@ -18,7 +18,7 @@ _ABOVE = 26
 def pictures(
     client: httpx.Client, url: str, feature: RolloutFeature, start: float, end: float
 ) -> dict[str, str]:
-    """Give standalone SVG files by name, for one feature; times are unix seconds."""
+    """Return standalone SVG files by name, for one feature; times are unix seconds."""
     names = Names.of(feature)
 
     def line(label: str, query: str, colour: str, *, dashed: bool = False, stairs: bool = False) -> Line:

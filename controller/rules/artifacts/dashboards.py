@@ -59,7 +59,7 @@ class Dashboard:
 
 
 def dashboards(features: Sequence[RolloutFeature]) -> dict[str, Dashboard]:
-    """Give every dashboard by its file's name."""
+    """Return every dashboard by its file's name."""
     own = {f"{feature.name}.json": feature_dashboard(feature) for feature in features}
     return own | {"rollout.json": controller_dashboard()}
 

@@ -19,7 +19,7 @@ _PAGE_TEXT = Path(__file__).parent / "texts" / "page.md"
 def companion_texts(
     features: Sequence[RolloutFeature], files: Sequence[RuleFile], scale: Scale
 ) -> dict[str, str]:
-    """Give every companion's text by its path below the project's folder."""
+    """Return every companion's text by its path below the project's folder."""
     ordered = sorted(features, key=lambda feature: feature.name)
     return {
         **{f"runbooks/{name}": text for name, text in runbook_texts(ordered).items()},

@@ -16,7 +16,7 @@ SIGN_IN_KIND = "token-refresh-failing"
 
 
 def runbook_texts(features: Sequence[RolloutFeature]) -> dict[str, str]:
-    """Give the text of each rendered runbook by its file's name."""
+    """Return the text of each rendered runbook by its file's name."""
     return {
         Names.of(feature).runbook(kind): _filled(feature, kind)
         for feature in features

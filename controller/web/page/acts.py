@@ -7,7 +7,7 @@ from controller.web.page.words import e, part_tag, percent_text
 
 
 def acts(stand: Mapping[str, Any]) -> str:
-    """Give the form: pausing is one click, everything else asks first. It needs the script."""
+    """Return the form: pausing is one click, everything else asks first. It needs the script."""
     name = e(stand["feature"])
     return (
         f'<form class="acts" data-feature="{name}" aria-label="Change {name}" hidden>'

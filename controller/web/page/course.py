@@ -8,7 +8,7 @@ from typing import Any
 from controller.journal.stream import Entry, Streams
 
 MOST_POINTS = 1200
-"""Twice as many as a chart is wide; then neighbours are merged."""
+"""Twice as many as a chart is wide; then adjacent points are merged."""
 _CHUNK = 500
 _NEVER_WRITTEN = {"conflict", "failed"}
 
@@ -82,7 +82,7 @@ class Course:
             self.stays.append(Stay(point.percent, point.at, point.at))
 
     def _merge(self) -> None:
-        """Halve the points; only neighbours that stand alike are merged, so steps stay where they are."""
+        """Halve the points; only adjacent points that are alike are merged, so steps stay where they are."""
         merged: list[Point] = []
         pending: Point | None = None
         for point in self.points:
@@ -117,7 +117,7 @@ class Courses:
         self._lock = asyncio.Lock()
 
     async def of(self, feature: str, started_at: float) -> Course:
-        """Give the course of the ramp that began then; raises StoreError."""
+        """Return the course of the ramp that began then; raises StoreError."""
         async with self._lock:
             course = self._courses.get(feature)
             if course is None or course.started_at != started_at:

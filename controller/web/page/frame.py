@@ -1,4 +1,4 @@
-"""The page around the cards: head, health of the daemon and its neighbours, overview, the dialog."""
+"""The page around the cards: head, health of the daemon and its dependencies, overview, the dialog."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ RELOAD_S = 10
 
 
 def page(title: str, health: Mapping[str, Any], overview: str, cards: Sequence[str]) -> str:
-    """Give the whole document. Nothing in it is inline that the security policy would refuse."""
+    """Return the whole document. Nothing in it is inline that the security policy would refuse."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{e(title)}</title>"
@@ -40,7 +40,7 @@ def _top(health: Mapping[str, Any]) -> str:
 
 
 def chips(health: Mapping[str, Any]) -> str:
-    """Give the daemon's role and whether its neighbours answer, each with a word and not only a colour."""
+    """Return the daemon's role and whether its dependencies answer, in words and not by colour alone."""
     mode = " (dry run)" if health["dry_run"] else ""
     tone = "good" if health["role"] == "leader" else "calm"
     shown = [
@@ -59,7 +59,7 @@ def _chip(name: str, good: bool, yes: str, no: str) -> tuple[str, str]:
 
 
 def overview(standings: Sequence[Mapping[str, Any]]) -> str:
-    """Give every feature in one line, when there are several; those that want a person come first."""
+    """Return every feature in one line, when there are several; those that want a person come first."""
     if len(standings) < 2:
         return ""
     rows = "".join(_row(stand) for stand in sorted(standings, key=_urgency))
@@ -94,7 +94,7 @@ def title_of(standings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def trouble(sentence: str, then: str) -> str:
-    """Give what stands in the place of the cards where nothing can be shown."""
+    """Return what stands in the place of the cards where nothing can be shown."""
     return f'<div class="card stop"><p class="trouble">{e(sentence)}</p><p class="last">{e(then)}</p></div>'
 
 

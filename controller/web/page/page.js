@@ -69,7 +69,7 @@ function takeInList(old, fresh) {
   if (!same) old.replaceChildren(...items);
 }
 
-// Cards come and go with the configuration, or grow when a feature is switched on: then the page is loaded anew.
+// Cards come and go with the configuration, or grow when a feature is switched on: then the page is loaded again.
 const shape = (root) => all('.card', root).map((card) => `${card.id} ${all('.chart', card).length}`).join();
 
 let asked = false, again = false;

@@ -72,7 +72,7 @@ class StatusPage:
         return await self._page(request.path_params["name"])
 
     async def _page(self, name: str) -> Response:
-        """Give the page of one feature, or of all; what prevents it is a page too."""
+        """Return the page of one feature, or of all; what prevents it is a page too."""
         try:
             title, listed, cards = await self._shown(name)
             status = 200
@@ -88,7 +88,7 @@ class StatusPage:
         )
 
     async def _shown(self, name: str) -> tuple[str, str, list[str]]:
-        """Give title, overview and cards; raises ProblemError for an unknown feature, StoreError."""
+        """Return title, overview and cards; raises ProblemError for an unknown feature, StoreError."""
         if name:
             self._context.feature(name)
         standings = await self._api.standings()
@@ -118,7 +118,7 @@ class StatusPage:
         return await self._latencies.of(feature, self._context.settings(), started_at)
 
     async def course(self, request: Request) -> Response:
-        """Give the chart's figures: columns of equal length, None where nothing is known."""
+        """Return the chart's figures: columns of equal length, None where nothing is known."""
         name = self._context.feature(request.path_params["name"]).name
         [stand] = await self._api.standings([name])
         course, p95 = await asyncio.gather(self._course(stand), self._p95(stand))
@@ -135,7 +135,7 @@ class StatusPage:
 
 
 def _averaged(points: list[Point]) -> list[float | None]:
-    """Give the error rate in percent over the neighbouring points behind each one, at its percentage."""
+    """Return the error rate in percent over the neighbouring points behind each one, at its percentage."""
     rates: list[float | None] = []
     for i, point in enumerate(points):
         near = [one for one in points[max(0, i - _AVERAGED + 1) : i + 1] if one.percent == point.percent]

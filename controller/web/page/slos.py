@@ -54,6 +54,6 @@ def _meter(label: str, shown: str, kind: str, percent: int) -> str:
 
 
 def _share(evidence: float, needed: float) -> int:
-    """Give evidence as a share of what is needed, 0 to 100; 100 only when it is all there."""
+    """Return evidence as a share of what is needed, 0 to 100; 100 only when it is all there."""
     share = max(float(evidence), 0.0) / float(needed)
     return 100 if share >= 1 else min(int(share * 100), 99)

@@ -31,7 +31,7 @@ class TimelineLine:
 
     @property
     def earlier_reasons(self) -> list[str]:
-        """Give what it held for before, each reason once, newest first."""
+        """Return what it held for before, each reason once, newest first."""
         reasons = dict.fromkeys(str(record["reason"]) for record in self.records)
         return [reason for reason in reasons if reason != self.newest["reason"]]
 

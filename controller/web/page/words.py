@@ -31,7 +31,7 @@ def e(value: object) -> str:
 
 
 def part_tag(name: str, part: str, inner: str, *, live: bool = False) -> str:
-    """Give a piece of the page that the script replaces when it changes; a live one is read aloud then."""
+    """Return a piece of the page that the script replaces when it changes; a live one is read aloud then."""
     spoken = ' role="status"' if live else ""
     return f'<div class="part {part}" id="{e(name)}-{part}" data-part{spoken}>{inner}</div>'
 
@@ -48,7 +48,7 @@ def ms_text(seconds: float | None) -> str:
 
 
 def time_tag(at: float, *, date: bool = False) -> str:
-    """Give an instant as an element, in UTC; the script writes it in the reader's zone."""
+    """Return an instant as an element, in UTC; the script writes it in the reader's zone."""
     moment = datetime.fromtimestamp(at, UTC)
     shown = moment.strftime("%Y-%m-%d %H:%M:%S UTC" if date else "%H:%M:%S UTC")
     full = "full" if date else "clock"
@@ -56,7 +56,7 @@ def time_tag(at: float, *, date: bool = False) -> str:
 
 
 def state_of(stand: Mapping[str, Any]) -> tuple[str, str]:
-    """Give the state in a word, and its tone: calm, good, wait, warn, stop."""
+    """Return the state in a word, and its tone: calm, good, wait, warn, stop."""
     reason = str(stand["reason"])
     closed = bool(stand["missing"] or stand["unreadable"])
     states = [
