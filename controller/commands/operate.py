@@ -21,6 +21,7 @@ from controller.features import ConfigError, RolloutFeature
 from controller.journal.sinks import FileJournal, Journals
 from controller.loop.manual import operate
 from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json
+from controller.shared.plain_text import LONGEST_NAME, fit_line, read_line
 from controller.store.flag_store import StoreError
 from controller.store.opening import open_store
 
@@ -41,9 +42,10 @@ _yes_option = click.option("--yes", is_flag=True, help="Do not ask back at a ter
 
 
 def _told(_: click.Context, __: click.Parameter, reason: str) -> str:
-    if not reason.strip():
-        raise click.BadParameter("say why it is done; it stands in the history")
-    return reason.strip()
+    try:
+        return read_line(reason)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 _reason_option = click.option(
@@ -120,9 +122,10 @@ def _confirm(kind: Kind, name: str, percent: float | None) -> None:
 def _actor() -> str:
     """Name the person: ROLLOUT_ACTOR, who called sudo, or the user, who need not be known by a name."""
     try:
-        return os.environ.get("ROLLOUT_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
+        name = os.environ.get("ROLLOUT_ACTOR") or os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
-        return f"uid {os.getuid()}"
+        name = ""
+    return fit_line(name, LONGEST_NAME) or f"uid {os.getuid()}"
 
 
 def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click.Command:

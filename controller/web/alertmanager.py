@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from controller.decision.model import Kind, RolloutFeature
 from controller.loop.manual import operate
+from controller.shared.plain_text import fit_line
 from controller.web.context import ServerContext
 from controller.web.idempotency import Call, Replies
 from controller.web.json_io import read_object
@@ -120,4 +121,4 @@ def _named(alert: Mapping[str, Any]) -> str:
 def _in_words(alert: Mapping[str, Any]) -> str:
     name = _texts(alert.get("labels")).get("alertname", "an alert")
     summary = _texts(alert.get("annotations")).get("summary", "")
-    return f"{name} is firing{f': {summary}' if summary else ''}"[:500]
+    return fit_line(f"{name} is firing{f': {summary}' if summary else ''}")

@@ -14,6 +14,7 @@ from controller.decision.model import Kind, RolloutFeature
 from controller.journal.stream import Streams, is_entry_id
 from controller.loop.feature_status import feature_status
 from controller.loop.manual import operate
+from controller.shared.plain_text import LONGEST_TEXT, read_line
 from controller.store.flag_store import find_record
 from controller.web.context import ServerContext
 from controller.web.idempotency import Call, Replies
@@ -25,7 +26,6 @@ from controller.web.schemas import ACT, APPROVE, SET, TEXT, TRUTH, listed, maybe
 ACTS = (Kind.PAUSE, Kind.RESUME, Kind.SET, Kind.ENABLE, Kind.DISABLE, Kind.APPROVE)
 LARGEST_PAGE = 500
 _PAGE = 50
-_LONGEST_REASON = 500
 
 
 class Api:
@@ -222,13 +222,19 @@ def _asked(kind: Kind, body: Mapping[str, Any]) -> tuple[str, float | None]:
     strange = sorted(body.keys() - known)
     if strange:
         raise ProblemError(422, f"unknown: {', '.join(strange)}; {kind} takes {', '.join(sorted(known))}")
-    reason = body.get("reason")
-    if not isinstance(reason, str) or not 0 < len(reason.strip()) <= _LONGEST_REASON:
-        raise ProblemError(422, f"reason must be a text of 1 to {_LONGEST_REASON} characters: why it is done")
-    percent = body.get("percent")
+    reason, percent = _reason(body.get("reason")), body.get("percent")
     if percent is None and kind is not Kind.SET:
-        return reason.strip(), None
-    return reason.strip(), _percent(percent)
+        return reason, None
+    return reason, _percent(percent)
+
+
+def _reason(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ProblemError(422, f"reason must be a text of 1 to {LONGEST_TEXT} characters: why it is done")
+    try:
+        return read_line(value)
+    except ValueError as error:
+        raise ProblemError(422, str(error)) from error
 
 
 def _percent(value: Any) -> float:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from controller.decision.model import Evidence, Finding, Kind, Reason, State
+from controller.shared.plain_text import LONGEST_TEXT
 
 Schema = dict[str, Any]
 
@@ -163,7 +164,13 @@ READINESS = record_like(
     }
 )
 
-REASON: Schema = {"type": "string", "minLength": 1, "maxLength": 500, "pattern": r"\S"}
+_ON_THE_LINE = r"[^\n\r\v\f\u001c-\u001e\u0085\u2028\u2029]*"
+REASON: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": LONGEST_TEXT,
+    "pattern": rf"^{_ON_THE_LINE}\S{_ON_THE_LINE}$",
+}
 ACT = record_like({"reason": REASON}, additionalProperties=False)
 SET = record_like({"percent": PERCENT, "reason": REASON}, additionalProperties=False)
 APPROVE = record_like({"reason": REASON, "percent": PERCENT}, required=["reason"], additionalProperties=False)
