@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from adapter.providers.provider import Limits
 from controller.features import ConfigError, read_toml
+from controller.shared.api_tokens import Tokens
 from controller.shared.redis_url import SCHEMES, parse_target
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ class Settings:
     integration_token: str = field(default="", repr=False)
     """MS_INTEGRATION_TOKEN, taken only while INTEGRATION_TESTS_ENABLED=true."""
     api_token: str = field(default="", repr=False)
-    """ROLLOUT_API_TOKEN: opens the HTTP route that sends; without it that route is closed."""
+    """ROLLOUT_API_TOKEN: tokens for the HTTP routes that send and sign in; closed without one."""
     limits: Limits = field(default_factory=Limits)
     """ROLLOUT_MAX_RECIPIENTS, ROLLOUT_MAX_ATTACHMENTS, ROLLOUT_MAX_BODY_BYTES"""
 
@@ -76,7 +77,7 @@ class Settings:
             integration_token=env.secret("MS_INTEGRATION_TOKEN")
             if env.flag("INTEGRATION_TESTS_ENABLED")
             else "",
-            api_token=env.secret("ROLLOUT_API_TOKEN"),
+            api_token=env.tokens("ROLLOUT_API_TOKEN"),
             limits=Limits(
                 max_recipients=env.count("ROLLOUT_MAX_RECIPIENTS", Limits().max_recipients, 1, 1000),
                 max_attachments=env.count("ROLLOUT_MAX_ATTACHMENTS", Limits().max_attachments, 0, 250),
@@ -167,6 +168,15 @@ class Environment:
         names["MS_GRAPH_URL"] = "microsoft"
         urls = {provider: self.url(name, "", ("http", "https")) for name, provider in names.items()}
         return {provider: url for provider, url in urls.items() if url}
+
+    def tokens(self, name: str) -> str:
+        """Return the API tokens as they are configured, once they can be parsed."""
+        text = self.secret(name)
+        try:
+            Tokens.parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from error
+        return text
 
     def secret(self, name: str) -> str:
         """Take NAME, the file that NAME_FILE names, or the file NAME in systemd's credentials directory."""

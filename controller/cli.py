@@ -18,9 +18,9 @@ from controller import __version__
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
-    from adapter.web.callers import Caller
     from controller.config.settings import ControllerSettings
     from controller.notify.delivery import Mailer
+    from controller.shared.api_tokens import CheckCaller
     from controller.web.context import EvaluatesGate
 
 
@@ -81,7 +81,7 @@ def embedded(settings: "ControllerSettings", *, sends: bool) -> "Iterator[Embedd
     Raises ValueError where the adapter's settings cannot be used.
     """
     from adapter.gate.live import RolloutGate  # noqa: PLC0415 - only the daemon embeds the adapter
-    from controller.config.api_tokens import Tokens  # noqa: PLC0415
+    from controller.shared.api_tokens import Tokens  # noqa: PLC0415
 
     tell_adapter(settings)
     caller = Tokens.parse(settings.api_token).caller
@@ -108,7 +108,7 @@ async def start_adapter() -> None:
     await default_runtime()
 
 
-def adapter_routes(caller: "Caller | None" = None) -> "list[BaseRoute]":
+def adapter_routes(caller: "CheckCaller | None" = None) -> "list[BaseRoute]":
     """Return the adapter's HTTP routes, to be served beside the controller; `caller` checks bearer tokens.
 
     Raises ValueError where the adapter's settings cannot be used: at the start, not at the first send.

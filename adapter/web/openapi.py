@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from adapter.errors import Code
+from controller.shared.api_tokens import Right
 
 Schema = Mapping[str, Any]
 
@@ -54,6 +55,7 @@ def operation(
         ]
     if secured:
         told["security"] = [{"token": []}]
+        told["x-right"] = Right.SEND
     return told
 
 

@@ -15,21 +15,22 @@ from adapter.message import SendResult
 from adapter.sending.actions import ACTIONS, Action
 from adapter.sending.runtime import Runtime, default_runtime
 from adapter.settings import Settings
-from adapter.web.callers import Caller, PlainToken
 from adapter.web.openapi import DENIED, SEND, SENT, DescribedRoute, Schema, answer, failures, operation
 from adapter.web.payload import parse_send
+from controller.shared.api_tokens import CheckCaller, Denied, Right, Tokens
 
 ROOM_FOR_JSON = 64 * 1024
 """Beyond what the files may take."""
 
 
-def routes(runtime: Runtime | None = None, *, caller: Caller | None = None) -> list[Route]:
+def routes(runtime: Runtime | None = None, *, caller: CheckCaller | None = None) -> list[Route]:
     """Return one route for each action, for a Starlette app.
 
-    Without a runtime the environment gives one at the first request; without `caller` the one token of
-    ROLLOUT_API_TOKEN opens the routes, and none does where that is not set.
+    Without a runtime the environment gives one at the first request; without `caller` the tokens of
+    ROLLOUT_API_TOKEN open the routes, and none does where that is not set.
     """
-    asked = caller or PlainToken((runtime.settings if runtime else Settings.from_environment()).api_token)
+    settings = runtime.settings if runtime else Settings.from_environment()
+    asked = caller or Tokens.parse(settings.api_token).caller
     return [
         DescribedRoute(
             f"/actions/{name}", partial(_send, action, runtime, asked), {"post": _described(action)}
@@ -53,20 +54,22 @@ def _described(action: Action) -> Schema:
     )
 
 
-async def _send(action: Action, runtime: Runtime | None, caller: Caller, request: Request) -> Response:
-    refusal = caller(request.headers.get("authorization"))
-    if not isinstance(refusal, str):
-        return _refused(refusal)
+async def _send(action: Action, runtime: Runtime | None, check: CheckCaller, request: Request) -> Response:
+    caller = check(request.headers.get("authorization"), Right.SEND)
+    if isinstance(caller, Denied):
+        return _refused(caller)
     runtime = runtime or await default_runtime()
     try:
         arguments = await _arguments(request, runtime.settings)
+        if refusal := caller.refused_for(arguments["user_id"]):
+            return _refused(refusal)
         result = await action.send(**arguments, runtime=runtime)
     except StructuredError as error:
         return _failed(action, error)
     return JSONResponse(_sent(result))
 
 
-def _refused(refusal: Any) -> Response:
+def _refused(refusal: Denied) -> Response:
     headers = {"WWW-Authenticate": 'Bearer realm="rollout-controller"'} if refusal.status == 401 else None
     code = "UNAUTHORIZED" if refusal.status == 401 else "FORBIDDEN"
     return JSONResponse(_error(code, refusal.detail, "caller"), refusal.status, headers)

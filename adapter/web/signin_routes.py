@@ -20,9 +20,9 @@ from adapter.signin.metrics import SignInMetrics
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
 from adapter.web import signin_pages as pages
-from adapter.web.callers import Caller, PlainToken
 from adapter.web.openapi import DescribedRoute
 from adapter.web.signin_described import DESCRIBED
+from controller.shared.api_tokens import Caller, CheckCaller, Denied, Right, Tokens
 
 PATH = "/oauth/microsoft"
 _MAX_BODY_BYTES = 64 * 1024
@@ -32,15 +32,18 @@ Manager = MicrosoftTokenManager | Callable[[], MicrosoftTokenManager]
 """A manager, or what makes one at the first request: a service may run before Microsoft is configured."""
 
 
-def routes(manager: Manager = MicrosoftTokenManager.from_env, *, caller: Caller | None = None) -> list[Route]:
+def routes(
+    manager: Manager = MicrosoftTokenManager.from_env, *, caller: CheckCaller | None = None
+) -> list[Route]:
     """Return the routes for a Starlette app.
 
-    Without a manager the environment gives one at the first request; without `caller` the one token of
-    ROLLOUT_API_TOKEN is asked for, and where that is not set only signed links open anything.
+    Without a manager the environment gives one at the first request; without `caller` a token of
+    ROLLOUT_API_TOKEN is asked for, and where none is set only signed links open anything.
     """
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     SignInMetrics.of()
-    face = _Face(manager, caller or PlainToken(Environment(os.environ).secret("ROLLOUT_API_TOKEN")))
+    environment = Environment(os.environ)
+    face = _Face(manager, caller or Tokens.parse(environment.secret("ROLLOUT_API_TOKEN")).caller)
     return [
         DescribedRoute(f"{PATH}/{name}", _answered(getattr(face, name)), described)
         for name, described in DESCRIBED.items()
@@ -48,17 +51,17 @@ def routes(manager: Manager = MicrosoftTokenManager.from_env, *, caller: Caller 
 
 
 class _DeniedError(Exception):
-    """The bearer token is missing (401), or is not the one configured (403)."""
+    """The bearer token is missing (401), or has not the right (403)."""
 
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+    def __init__(self, refusal: Denied) -> None:
+        super().__init__(refusal.detail)
+        self.status = refusal.status
 
 
 class _Face:
-    def __init__(self, manager: Manager, caller: Caller) -> None:
+    def __init__(self, manager: Manager, check: CheckCaller) -> None:
         self._given = manager
-        self._caller = caller
+        self._check = check
 
     @cached_property
     def _manager(self) -> MicrosoftTokenManager:
@@ -78,8 +81,9 @@ class _Face:
         if request.method == "HEAD" or "prefetch" in request.headers.get("sec-purpose", ""):
             return Response(status_code=204)  # A preview must not use a link up.
         if not link:
-            self._check_bearer(request)
-            return self._begun(await self._handshake.begin(request.query_params.get("user_id", "")))
+            user_id = request.query_params.get("user_id", "")
+            _require(self._caller(request), user_id)
+            return self._begun(await self._handshake.begin(user_id))
         if request.url.hostname != self._redirect.hostname and "hop" not in request.query_params:
             return RedirectResponse(self._at_home(link), 302)
         return self._begun(await self._handshake.begin_with_link(link))
@@ -125,7 +129,7 @@ class _Face:
         )
 
     async def _named_user(self, request: Request) -> str:
-        self._check_bearer(request)
+        caller = self._caller(request)
         try:
             body = json.loads(await _body(request))
         except (ValueError, RecursionError):
@@ -133,12 +137,20 @@ class _Face:
         user_id = body.get("user_id") if isinstance(body, Mapping) else None
         if not is_user_id(user_id):
             raise RefusedError(SignInRefusal.USER_ID_UNUSABLE)
+        _require(caller, str(user_id))
         return str(user_id)
 
-    def _check_bearer(self, request: Request) -> None:
-        found = self._caller(request.headers.get("authorization"))
-        if not isinstance(found, str):
-            raise _DeniedError(found.status, found.detail)
+    def _caller(self, request: Request) -> Caller:
+        found = self._check(request.headers.get("authorization"), Right.SEND)
+        if isinstance(found, Denied):
+            raise _DeniedError(found)
+        return found
+
+
+def _require(caller: Caller, user_id: str) -> None:
+    """Raise _DeniedError where the caller's token is bound to other users."""
+    if refusal := caller.refused_for(user_id):
+        raise _DeniedError(refusal)
 
 
 Handler = Callable[[Request], Awaitable[Response]]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from controller.config.api_tokens import Tokens
 from controller.config.receivers import Receiver, parse_receivers
 from controller.features import (
     ROLLOUT_FEATURES,
@@ -18,6 +17,7 @@ from controller.features import (
     parse_features,
     read_toml,
 )
+from controller.shared.api_tokens import Tokens
 from controller.shared.redis_url import SCHEMES, parse_target
 
 DEFAULT_INTERVAL_S = 30.0
@@ -50,7 +50,10 @@ class ControllerSettings:
     listen: str = "127.0.0.1:8003"
     """Address of the status page, the API and the metrics."""
     api_token: str = field(default="", repr=False)
-    """Opens what changes or sends: TOKEN, NAME:TOKEN or NAME:sha256:HEX, several separated by commas."""
+    """Opens what changes or sends: TOKEN, NAME:TOKEN or NAME/RIGHTS:TOKEN, several separated by commas.
+
+    RIGHTS are send, operate and alert joined by +; send@GLOB is bound to users; sha256:HEX may replace TOKEN.
+    """
     requests_per_s: float = 1000.0
     """How many requests one address may make, on the average of ten seconds; more are answered 429."""
     journal: Path | None = None

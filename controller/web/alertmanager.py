@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from controller.decision.model import Kind, RolloutFeature
 from controller.loop.manual import operate
+from controller.shared.api_tokens import Right
 from controller.shared.plain_text import fit_line
 from controller.web.context import ServerContext
 from controller.web.idempotency import Call, Replies
@@ -33,7 +34,7 @@ class Alerts:
         self._log = structlog.get_logger("alerts")
 
     async def take(self, request: Request) -> Response:
-        self._context.caller(request)
+        self._context.caller(request, Right.ALERT)
         told = await read_object(request, largest_bytes=LARGEST_BODY_BYTES)
         alerts = told.get("alerts")
         if not isinstance(alerts, list) or not all(isinstance(one, Mapping) for one in alerts):
@@ -95,7 +96,7 @@ class Alerts:
                 "by machine",
                 {200: ResponseSpec("which features it concerns, and which it paused", answer)},
                 body=record_like({"alerts": listed({"type": "object"})}),
-                secured=True,
+                right=Right.ALERT,
                 problems={
                     400: "the body is not a JSON object",
                     413: "the body is too large",

@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from controller.decision.model import Kind, RolloutFeature
 from controller.journal.stream import Streams, is_entry_id
 from controller.loop.feature_status import feature_status
 from controller.loop.manual import operate
+from controller.shared.api_tokens import Right
 from controller.shared.plain_text import LONGEST_TEXT, read_line
 from controller.store.flag_store import find_record
 from controller.web.context import ServerContext
@@ -72,11 +74,10 @@ class Api:
             raise ProblemError(404, f"{name} has no decision {decision_id!r}; it may have been trimmed away")
         return answer(request, record)
 
-    async def act(self, request: Request) -> Response:
+    async def act(self, kind: Kind, request: Request) -> Response:
         """Do what a person asks for; the same Idempotency-Key does it once."""
-        actor = self._context.caller(request)
+        actor = self._context.caller(request, Right.OPERATE).name
         feature = self._context.feature(request.path_params["name"])
-        kind = Kind(request.url.path.rpartition("/")[2])
         body = await read_object(request)
         reason, percent = _asked(kind, body)
         if self._context.dry_run:
@@ -167,13 +168,13 @@ class Api:
         return Operation(
             "POST",
             f"/api/v1/features/{{name}}/{kind}",
-            self.act,
+            partial(self.act, kind),
             _SUMMARIES[kind],
             "by hand",
             {200: ResponseSpec("done; the record of it", ref("Record"))},
             parameters=[_IDEMPOTENCY_KEY],
             body=_BODIES.get(kind, ACT),
-            secured=True,
+            right=Right.OPERATE,
             problems=_ACT_PROBLEMS,
         )
 

@@ -6,12 +6,12 @@ from typing import Protocol
 
 from starlette.requests import Request
 
-from controller.config.api_tokens import Denied, Tokens
 from controller.config.settings import ControllerSettings
 from controller.features import RolloutFeature, no_feature
 from controller.journal.sinks import Journal, Journals
 from controller.loop.tick import Report
 from controller.notify.delivery import Mailer
+from controller.shared.api_tokens import Caller, Denied, Right, Tokens
 from controller.store.flag_store import FlagStore
 from controller.web.problems import ProblemError
 
@@ -84,9 +84,10 @@ class ServerContext:
     def features(self) -> Mapping[str, RolloutFeature]:
         return self.settings().features
 
-    def caller(self, request: Request) -> str:
-        """Return the name behind the request's bearer token; raises ProblemError 401 or 403."""
-        found = Tokens.parse(self.settings().api_token).caller(request.headers.get("authorization"))
+    def caller(self, request: Request, right: Right) -> Caller:
+        """Return who brought the request's bearer token; raises ProblemError 401 or 403."""
+        tokens = Tokens.parse(self.settings().api_token)
+        found = tokens.caller(request.headers.get("authorization"), right)
         if isinstance(found, Denied):
             raise ProblemError(found.status, found.detail)
         return found

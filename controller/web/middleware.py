@@ -8,7 +8,7 @@ from collections import OrderedDict
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from controller.config.api_tokens import Denied, Tokens
+from controller.shared.api_tokens import Tokens
 from controller.web.problems import problem_at
 
 BODY_WITHIN_S = 30.0
@@ -79,8 +79,7 @@ class RequestGuard:
 
     def _guessed(self, scope: Scope) -> bool:
         """Whether a token was brought that is none; a send that the gate refuses is forbidden as well."""
-        brought = Headers(scope=scope).get("authorization")
-        return brought is not None and isinstance(self._tokens.caller(brought), Denied)
+        return self._tokens.is_guess(Headers(scope=scope).get("authorization"))
 
 
 class _Visit:

@@ -13,7 +13,7 @@ from controller.web.schemas import COMPONENTS, TEXT, ref
 
 _SECURED = {
     401: "no bearer token",
-    403: "an unknown bearer token; or none is configured, so the route is closed",
+    403: "an unknown bearer token, or one without the right to it; or none is configured: then it is closed",
 }
 _EVERY = {429: "this address asks too often; Retry-After says when to come back"}
 
@@ -59,8 +59,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": operation.body}},
         }
-    if operation.secured:
+    if operation.right:
         told["security"] = [{"token": []}]
+        told["x-right"] = operation.right
     return told
 
 
@@ -78,7 +79,7 @@ def _asked(operation: Operation) -> list[dict[str, Any]]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     slow = {408: "the body did not come in time"} if operation.body else {}
-    problems = dict(operation.problems) | (_SECURED if operation.secured else {}) | slow | _EVERY
+    problems = dict(operation.problems) | (_SECURED if operation.right else {}) | slow | _EVERY
     wrong = {status: ResponseSpec(text, ref("Problem"), MEDIA_TYPE) for status, text in problems.items()}
     every = {**wrong, **operation.answers}
     return {str(status): _response(every[status]) for status in sorted(every)}

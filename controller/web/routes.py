@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from controller.shared.api_tokens import Right
+
 Handler = Callable[[Request], Awaitable[Response]]
 Schema = Mapping[str, Any]
 
@@ -43,8 +45,8 @@ class Operation:
     answers: Mapping[int, ResponseSpec]
     parameters: Sequence[Parameter] = ()
     body: Schema | None = None
-    secured: bool = False
-    """Whether a bearer token is asked for."""
+    right: Right | None = None
+    """What the bearer token has to open; None where no token is asked for."""
     problems: Mapping[int, str] = field(default_factory=dict)
     """Further answers that are application/problem+json."""
 

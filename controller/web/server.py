@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from controller.config.api_tokens import Tokens
 from controller.journal.stream import Streams, aconnect
 from controller.notify.delivery import Notifier
+from controller.shared.api_tokens import Tokens
 from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
 from controller.web.alertmanager import Alerts

@@ -56,5 +56,13 @@ def test_only_finished_ticks_feed_the_watchdog() -> None:
         for path in (FOLDER.parent / "controller").rglob("*.py")
         if "WATCHDOG=1" in path.read_text(encoding="utf-8")
     }
-    assert sources == {"daemon.py"}
+    assert sources == {"process.py"}
     assert "WatchdogSec" in (FOLDER / "rollout-controller.service").read_text()
+
+
+def test_controller_and_sender_share_neither_a_token_nor_a_user_of_redis() -> None:
+    files = [
+        dict(re.findall(r"^LoadCredential=(\w+):(\S+)$", unit.read_text(), re.MULTILINE)) for unit in UNITS
+    ]
+    for name in ("ROLLOUT_API_TOKEN", "ROLLOUT_REDIS_URL"):
+        assert len({one[name] for one in files}) == len(UNITS)

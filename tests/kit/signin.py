@@ -21,8 +21,8 @@ from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.handshake import Handshake
 from adapter.signin.settings import SignInSettings
 from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.callers import PlainToken
 from adapter.web.signin_routes import PATH, routes
+from controller.shared.api_tokens import Tokens
 
 API_TOKEN = "the-api-token-of-the-tests"
 REDIRECT_URI = "http://localhost:8003/oauth/microsoft/callback"
@@ -44,7 +44,7 @@ class Browser:
     """A person's browser before the service: keeps cookies, follows redirects, and notes every page."""
 
     def __init__(self, manager: MicrosoftTokenManager, ca_file: Path, pages: list[str]) -> None:
-        app = httpx.ASGITransport(Starlette(routes=routes(manager, caller=PlainToken(API_TOKEN))))
+        app = httpx.ASGITransport(Starlette(routes=routes(manager, caller=Tokens.parse(API_TOKEN).caller)))
         self._pages = pages
         self.http = httpx.AsyncClient(
             mounts={"http://": app, "https://": None},

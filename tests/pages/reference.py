@@ -35,6 +35,7 @@ from controller.decision import model
 from controller.decision.model import REASONS, Kind
 from controller.features import ROLLOUT_FEATURES
 from controller.loop.tick import Report
+from controller.shared.api_tokens import Tokens
 from controller.store.redis_store import RedisFlagStore, connect
 from controller.web.context import ServerContext
 from controller.web.routes import Operation
@@ -260,19 +261,19 @@ def operations() -> list[Operation]:
 
 
 _OF_ADAPTER = {
-    "authorize": ("or a link", "Send a person's browser to Microsoft, to link a mailbox."),
+    "authorize": ("send, or a link", "Send a person's browser to Microsoft, to link a mailbox."),
     "callback": ("", "Take Microsoft's answer."),
-    "refresh": ("yes", "Refresh a user's token now."),
-    "revoke": ("yes", "Forget a user's tokens."),
+    "refresh": ("send", "Refresh a user's token now."),
+    "revoke": ("send", "Forget a user's tokens."),
 }
 
 
 def _routes() -> list[str]:
-    rows = [(f"`{one.method} {one.path}`", "yes" if one.secured else "", one.summary) for one in operations()]
-    for route in [*actions(caller=lambda _: "x"), *signin(caller=lambda _: "x")]:
+    rows = [(f"`{one.method} {one.path}`", one.right or "", one.summary) for one in operations()]
+    for route in [*actions(caller=Tokens.parse("x").caller), *signin(caller=Tokens.parse("x").caller)]:
         name = route.path.rpartition("/")[2]
         rows += [
-            (f"`{method} {route.path}`", *_OF_ADAPTER.get(name, ("yes", f"Run the action `{name}`.")))
+            (f"`{method} {route.path}`", *_OF_ADAPTER.get(name, ("send", f"Run the action `{name}`.")))
             for method in sorted((route.methods or set()) - {"HEAD"})
         ]
     note = (

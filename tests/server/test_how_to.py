@@ -55,7 +55,7 @@ def test_a_token_is_made_and_pauses_by_its_hash_alone(redis_server: RedisServer,
     making = block("bash", "openssl").replace("/etc/rollout-controller/secrets/api_token", str(kept))
     run(f'{making}\nprintf %s "$TOKEN" > {told}')
     token = told.read_text()
-    assert kept.read_text() == f"ann:sha256:{sha256(token.encode()).hexdigest()}\n"
+    assert kept.read_text() == f"ann/operate:sha256:{sha256(token.encode()).hexdigest()}\n"
     with serving(redis_server.url, token=kept.read_text().strip()) as served:
         asking = block("bash", "/pause").replace("https://rollout.example", served.url)
         assert '"actor":"ann"' in run(asking, TOKEN=token)
