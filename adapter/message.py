@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+MEBIBYTE = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class EmailAddress:
@@ -98,3 +100,15 @@ class SendResult:
     @property
     def message_id(self) -> str:
         return self.internet_message_id
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Our own policy and the provider's hard cap."""
+
+    max_recipients: int = 150
+    """To, cc and bcc together. Exchange allows 500 by default; fewer is our policy."""
+    max_attachments: int = 20
+    """Attachments and inline images together. Exchange allows 250; fewer is our policy."""
+    max_body_bytes: int = 4 * MEBIBYTE
+    """Of the whole HTTP request body, base64 and JSON included."""

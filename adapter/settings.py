@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adapter.providers.provider import Limits
+from adapter.message import Limits
 from controller.features import ConfigError, read_toml
 from controller.shared.api_tokens import Tokens
 from controller.shared.redis_url import SCHEMES, parse_target

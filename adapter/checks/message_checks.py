@@ -8,10 +8,11 @@ from adapter.checks.cids import shown_cids
 from adapter.checks.filenames import safe_name
 from adapter.checks.headers import check_content_type, check_header, whole_characters
 from adapter.errors import MessageRefusedError
-from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
-from adapter.providers.provider import Limits
+from adapter.message import Attachment, EmailAddress, InlineImage, Limits, OutgoingMessage
 
 LONGEST_USER_ID = 256
+BYTE_ORDER_MARK = "\ufeff"
+"""Editors put it before a text; in a mail it would be shown."""
 
 
 def is_user_id(value: object) -> bool:
@@ -72,7 +73,7 @@ def _addresses(given: Iterable[EmailAddress], field: str, allow_local: bool) -> 
 def _body(text: str | None, field: str) -> str | None:
     if text is not None and not isinstance(text, str):
         raise MessageRefusedError("EMPTY_MESSAGE", "the body is not text", field)
-    return whole_characters(text) if text else None
+    return whole_characters(text.removeprefix(BYTE_ORDER_MARK)) if text else None
 
 
 def _attachment(file: Attachment, number: int) -> Attachment:

@@ -5,17 +5,17 @@ import json
 import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
 import click
 
+from adapter.checks.mailbox_text import parse_mailbox
 from adapter.checks.message_checks import check
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
 from adapter.errors import AuthError, MessageRefusedError, StructuredError
-from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage
+from adapter.message import Attachment, Form, InlineImage, OutgoingMessage
 from adapter.providers.provider import Request
 from adapter.sending.actions import ACTIONS, Action
 from adapter.sending.one_send import new_ids
@@ -27,17 +27,9 @@ from controller.shared.console import NO, UNREACHABLE, USAGE, examples, fail, js
 SHOWN_CHARACTERS = 120
 """Longer texts are cut where a request is printed."""
 
+PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-
-
-def _people(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[EmailAddress]:
-    """Read `a@b.com` or `Ann <a@b.com>`; whether it is an address is checked later."""
-    return [_person(value) for value in values]
-
-
-def _person(text: str) -> EmailAddress:
-    name, address = parseaddr(text) if text.endswith(">") else ("", text)
-    return EmailAddress(address or text, name or None)
 
 
 def _images(_: click.Context, __: click.Parameter, values: Sequence[str]) -> list[InlineImage]:
@@ -56,7 +48,9 @@ def _files(_: click.Context, __: click.Parameter, values: Sequence[Path]) -> lis
 
 
 def _type_of(path: Path) -> str:
-    return mimetypes.guess_type(path.name)[0] or ""
+    """Guess by the name; of `data.csv.gz` the type is that of the packed file."""
+    kind, packed = mimetypes.guess_type(path.name)
+    return PACKED.get(packed, "application/octet-stream") if packed else kind or ""
 
 
 @click.command(
@@ -67,10 +61,12 @@ def _type_of(path: Path) -> str:
     )
 )
 @click.option("--user", "user_id", help="Whose mailbox sends; the rollout decides by it.")
-@click.option("--to", multiple=True, callback=_people, help="Recipient; may be repeated.")
-@click.option("--cc", multiple=True, callback=_people)
-@click.option("--bcc", multiple=True, callback=_people)
-@click.option("--reply-to", multiple=True, callback=_people)
+@click.option(
+    "--to", multiple=True, help="One mailbox: b@corp.example or 'Bob <b@corp.example>'; repeatable."
+)
+@click.option("--cc", multiple=True, help="As --to.")
+@click.option("--bcc", multiple=True, help="As --to.")
+@click.option("--reply-to", multiple=True, help="As --to.")
 @click.option("--subject", default="")
 @click.option(
     "--html", "body_html", type=click.File("r", encoding="utf-8"), help="File; - is standard input."
@@ -118,7 +114,11 @@ def _from_options(given: Mapping[str, Any]) -> dict[str, Any]:
     if not given["user_id"]:
         raise ValueError("--user is needed (or --message with user_id)")
     bodies = {name: given[name].read() if given[name] else None for name in ("body_html", "body_text")}
-    return {**given, **bodies}
+    people = {
+        name: [parse_mailbox(text, f"{name}[{number}]") for number, text in enumerate(given[name])]
+        for name in ("to", "cc", "bcc", "reply_to")
+    }
+    return {**given, **bodies, **people}
 
 
 async def _send(action: Action, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

@@ -7,8 +7,8 @@ bytes are asked for: the standard library would pass each of its lines through s
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.message import MIMEPart
-from email.policy import SMTP
+from email.message import Message, MIMEPart
+from email.policy import SMTP, compat32
 
 from pybase64 import b64encode
 
@@ -133,16 +133,24 @@ def _text(body: str, subtype: str) -> MIMEPart:
 
 def _file(mark: bytes, file: Attachment | InlineImage, disposition: str) -> MIMEPart:
     part = MIMEPart(policy=SMTP)
-    maintype, subtype = _media_type(file.content_type)
-    part.set_content(mark, maintype, subtype, disposition=disposition, filename=file.name)
+    maintype, subtype, params = _media_type(file.content_type)
+    part.set_content(mark, maintype, subtype, disposition=disposition, filename=file.name, params=params)
     if isinstance(file, InlineImage):
         part["Content-ID"] = f"<{file.content_id}>"
     return part
 
 
-def _media_type(content_type: str) -> tuple[str, str]:
-    """Cut the parameters; what is itself a mail or has parts may not be sent in base64 under its own name."""
+def _media_type(content_type: str) -> tuple[str, str, dict[str, str]]:
+    """Split a type from its parameters, such as `method` of a meeting request.
+
+    What is itself a mail or has parts may not be sent in base64 under its own name (RFC 2046, 5.2.1).
+    """
+    written = Message(policy=compat32)
+    written["Content-Type"] = content_type
     maintype, _, subtype = content_type.partition(";")[0].strip().partition("/")
     if maintype.lower() in {"multipart", "message"}:
-        return "application", "octet-stream"
-    return maintype, subtype
+        return "application", "octet-stream", {}
+    params = {
+        name: str(value) for name, value in written.get_params([])[1:] if name not in {"name", "boundary"}
+    }
+    return maintype, subtype, params

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from adapter.errors import Code, MessageRefusedError
-from adapter.message import Attachment, EmailAddress, Form, InlineImage, OutgoingMessage, SendIds
+from adapter.message import Attachment, EmailAddress, Form, InlineImage, Limits, OutgoingMessage, SendIds
 from adapter.providers import outlook_errors
 from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
 from adapter.providers.mime import MimeOutput, build_mime
-from adapter.providers.outlook_mime import read_mime
-from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request
+from adapter.providers.mime_reader import read_mime
+from adapter.providers.provider import Accepted, Refused, Reply, Request
 
 SEND_PATH = "/me/sendMail"
 FILE_ATTACHMENT = "#microsoft.graph.fileAttachment"

@@ -10,22 +10,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from adapter.errors import Code
-from adapter.message import Form, OutgoingMessage, SendIds
+from adapter.message import Form, Limits, OutgoingMessage, SendIds
 from adapter.providers.body import Body
-
-MEBIBYTE = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Our own policy and the provider's hard cap."""
-
-    max_recipients: int = 150
-    """To, cc and bcc together. Exchange allows 500 by default; fewer is our policy."""
-    max_attachments: int = 20
-    """Attachments and inline images together. Exchange allows 250; fewer is our policy."""
-    max_body_bytes: int = 4 * MEBIBYTE
-    """Of the whole HTTP request body, base64 and JSON included."""
 
 
 @dataclass(frozen=True, slots=True)

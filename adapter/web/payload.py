@@ -91,8 +91,9 @@ def _image(value: Any, field: str) -> InlineImage:
 
 
 def _base64(value: Any, field: str) -> bytes:
+    """Decode standard base64, in one line or in many."""
     try:
-        return binascii.a2b_base64(_text(value, field), strict_mode=True)
+        return binascii.a2b_base64("".join(_text(value, field).split()), strict_mode=True)
     except (binascii.Error, ValueError):
         raise _invalid("this is not standard base64", field) from None
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from adapter.checks.addresses import PUBLIC_ENDING, check_address
 from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError
-from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
-from adapter.providers.provider import Limits
+from adapter.message import Attachment, EmailAddress, InlineImage, Limits, OutgoingMessage
 
 BOB = EmailAddress("bob@corp.example")
 MAIL = OutgoingMessage(to=(BOB,), subject="Hi", body_html="<p>Hi</p>")

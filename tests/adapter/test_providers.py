@@ -14,9 +14,9 @@ from worlds.example_provider import Example
 from adapter import ActionDisabledError, ActionGatedError, Runtime, SendUnknownError, Settings, StaticTokens
 from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError, Source
-from adapter.message import Attachment, OutgoingMessage, SendIds
+from adapter.message import Attachment, Limits, OutgoingMessage, SendIds
 from adapter.providers.outlook import Outlook
-from adapter.providers.provider import Accepted, Limits, Provider, Refused, Reply, RetryAction
+from adapter.providers.provider import Accepted, Provider, Refused, Reply, RetryAction
 from adapter.providers.registry import PROVIDERS
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox

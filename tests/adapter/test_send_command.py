@@ -134,3 +134,25 @@ def test_the_exit_code_says_whose_turn_it_is(
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], given: str) -> None:
     assert run(*arguments, given=given)[0] == 2
+
+
+@pytest.mark.parametrize("option", ["--to", "--cc", "--bcc", "--reply-to"])
+@pytest.mark.parametrize(
+    "text", ["bob@old.example <bob@corp.example>", "ann@corp.example, Bob <bob@corp.example>"]
+)
+def test_an_option_that_names_not_exactly_one_mailbox_is_refused_by_name(option: str, text: str) -> None:
+    code, _, stderr = run(*SEND, option, text, "--text", "-", "--dry-run", given="Hi")
+    assert code == 1
+    assert text in stderr
+    assert stderr.count("\n") == 1
+
+
+def test_a_packed_file_has_the_type_of_its_packing_and_a_text_no_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "data.csv.gz").write_bytes(b"packed")
+    (tmp_path / "body.txt").write_text("Hi", encoding="utf-8-sig")
+    files = ("--attach", str(tmp_path / "data.csv.gz"), "--text", str(tmp_path / "body.txt"))
+    code, stdout, _ = run(*SEND, *files, "--dry-run", "--json")
+    message = json.loads(stdout)["body"]["message"]
+    assert code == 0
+    assert message["attachments"][0]["contentType"] == "application/gzip"
+    assert message["body"]["content"] == "Hi"

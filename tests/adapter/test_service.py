@@ -23,7 +23,7 @@ MAIL: dict[str, Any] = {
     "to": [{"address": "ann@corp.example", "name": "Ann"}],
     "subject": "Hi",
     "body_html": '<p>Hi</p><img src="cid:logo">',
-    "attachments": [{"name": "a.txt", "content_type": "text/plain", "content_base64": "YQ=="}],
+    "attachments": [{"name": "a.txt", "content_type": "text/plain", "content_base64": "YQ=\r\n="}],
     "inline_images": [
         {"name": "l.png", "content_type": "image/png", "content_base64": "eA==", "content_id": "logo"}
     ],
@@ -111,6 +111,7 @@ async def test_an_answer_of_graph_has_its_status(
         ({"user_id": "x" * 257}, 422, "INVALID_REQUEST"),
         ({"to": None}, 422, "INVALID_REQUEST"),
         ({"attachments": [{"name": "a", "content_base64": "*"}]}, 422, "INVALID_REQUEST"),
+        ({"attachments": [{"name": "a", "content_base64": "YQ=\r\n"}]}, 422, "INVALID_REQUEST"),
         ({"resend_unknown": "yes"}, 422, "INVALID_REQUEST"),
         (
             {"attachments": [{"name": "a", "content_base64": base64.b64encode(b"x" * 16_000).decode()}]},

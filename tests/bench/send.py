@@ -36,9 +36,8 @@ from kit.sending import open_flags
 from kit.servers import RedisServer
 
 from adapter.checks.message_checks import check
-from adapter.message import OutgoingMessage
+from adapter.message import Limits, OutgoingMessage
 from adapter.providers.outlook import Outlook
-from adapter.providers.provider import Limits
 
 BUILDS = 80
 BIG, SMALL = (message_of(mail) for mail in MAILS.values())

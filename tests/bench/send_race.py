@@ -18,9 +18,8 @@ from bench.send_mails import AT_ONCE, MAILS, TOKEN, Sample
 from prometheus_client import CollectorRegistry
 
 from adapter import Attachment, EmailAddress, InlineImage, Runtime, Settings, StaticTokens, outlook_send
-from adapter.message import OutgoingMessage, SendIds
+from adapter.message import Limits, OutgoingMessage, SendIds
 from adapter.providers.outlook import Outlook
-from adapter.providers.provider import Limits
 
 ROUNDS = 60
 PEER_PACKAGES = {"msgraph-sdk": "msgraph-sdk==1.65.0", "O365": "O365==2.1.10"}

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 
 from adapter.errors import Code, MessageRefusedError, Source, code_table
-from adapter.message import OutgoingMessage, SendIds
+from adapter.message import Limits, OutgoingMessage, SendIds
 from adapter.providers.body import Body
-from adapter.providers.provider import Accepted, Limits, Refused, Reply, Request, RetryAction
+from adapter.providers.provider import Accepted, Refused, Reply, Request, RetryAction
 
 
 class Example:
