@@ -29,7 +29,7 @@ def test_the_whole_story_is_on_the_page_while_it_happens_and_a_person_pauses_fro
         def look_while_paused() -> None:
             expect(page.locator(".pill")).to_have_text("paused")
             expect(page.locator(".detail")).to_contain_text("sends failed")
-            expect(page.get_by_role("button", name="Resume")).to_be_visible()
+            expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()
             for view in (DARK, PHONE):
                 take(browser, url, view, pictures)
 
@@ -52,7 +52,7 @@ def pauses_from_the_page(world: World, page: Page) -> None:
     pause = page.get_by_role("button", name="Pause")
     page.get_by_label("Reason").fill("customers call")
     pause.click()
-    expect(page.locator(".outcome")).to_contain_text("Give a token")
+    expect(page.locator(".outcome")).to_contain_text("Type your token")
     page.get_by_label("Token").fill("guessed")
     pause.click()
     expect(page.locator(".outcome")).to_contain_text("Not done")

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from kit.browsing import chromium
 from kit.servers import RedisServer
 from kit.serving import TOKEN, Served, serving
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from worlds.fault_rig import Rig
 
 from controller.decision.model import Kind
@@ -19,6 +19,7 @@ from controller.features import ROLLOUT_FEATURES
 
 WITHIN_MS = 2000
 """A change is on the page within two seconds of its record."""
+PAUSED_WITHIN_MS = 3000
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +86,84 @@ def test_the_page_keeps_up_with_what_happens(ramp: Rig, served: Served, page: Pa
 def test_without_its_event_stream_the_page_keeps_up_more_slowly(
     ramp: Rig, served: Served, page: Page
 ) -> None:
-    page.route("**/api/v1/events", lambda route: route.abort())
+    page.add_init_script("delete window.SharedWorker")
     page.goto(served.url)
     ramp.person(Kind.PAUSE)
     expect(page.locator(".pill").first).to_have_text("paused", timeout=20_000)
+
+
+def test_what_happens_while_a_tab_loads_is_not_missed(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    ramp.person(Kind.PAUSE)
+    expect(page.locator(".pill").first).to_have_text("paused", timeout=WITHIN_MS)
+
+
+def test_eight_tabs_share_one_stream_and_pause_works_in_each(ramp: Rig, served: Served, page: Page) -> None:
+    """A browser opens six connections to a host."""
+    tabs = [page, *(page.context.new_page() for _ in range(7))]
+    for tab in tabs:
+        tab.goto(served.url)
+        expect(tab.locator(".uplot")).to_have_count(3)
+    for tab in tabs:
+        card = tab.get_by_role("article", name="microsoft")
+        expect(card.get_by_role("button", name="Pause")).to_be_visible(timeout=WITHIN_MS)
+        tab.get_by_label("Token").fill(TOKEN)
+        card.get_by_role("button", name="Pause").click()
+        expect(card.locator(".outcome")).to_contain_text("Done", timeout=PAUSED_WITHIN_MS)
+        assert ramp.flags().paused
+        ramp.person(Kind.RESUME)
+    assert [record["kind"] for record in ramp.stream()].count("pause") == 8
+
+
+def test_pause_works_while_every_connection_of_the_browser_is_taken(
+    ramp: Rig, served: Served, page: Page
+) -> None:
+    page.goto(served.url)
+    page.get_by_label("Token").fill(TOKEN)
+    expect(page.locator(".uplot")).to_have_count(3)
+    page.evaluate(
+        "for (let i = 0; i < 8; i++) read('/api/v1/events', (answer) => answer.text()).catch(() => 0)"
+    )
+    card = page.get_by_role("article", name="microsoft")
+    card.get_by_role("button", name="Pause").click()
+    expect(card.locator(".outcome")).to_contain_text("Done", timeout=PAUSED_WITHIN_MS)
+
+
+def test_without_an_answer_the_page_says_that_it_is_not_known_whether_it_was_done(
+    ramp: Rig, served: Served, page: Page
+) -> None:
+    page.goto(served.url)
+    page.get_by_label("Token").fill(TOKEN)
+    keys: list[str | None] = []
+
+    def lose_the_answer(route: Route) -> None:
+        keys.append(route.request.header_value("idempotency-key"))
+        if len(keys) == 1:
+            route.fetch()
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.route("**/microsoft/pause", lose_the_answer)
+    card = page.get_by_role("article", name="microsoft")
+    card.get_by_role("button", name="Pause").click()
+    expect(card.locator(".outcome")).to_contain_text("Not known whether it was done")
+    expect(card.locator(".pill")).to_have_text("paused")
+    ramp.person(Kind.RESUME)
+    card.get_by_role("button", name="Pause").click()
+    expect(card.locator(".outcome")).to_contain_text("Done")
+    assert keys[0] == keys[1]
+
+
+def test_a_daemon_that_hangs_is_said_after_a_time(ramp: Rig, served: Served, page: Page) -> None:
+    page.goto(served.url)
+    page.get_by_label("Token").fill(TOKEN)
+    page.route("**/microsoft/pause", lambda _: None)
+    card = page.get_by_role("article", name="microsoft")
+    card.get_by_role("button", name="Pause").click()
+    expect(card.locator(".outcome")).to_contain_text("Pausing")
+    expect(card.locator(".outcome")).to_contain_text("did not answer within 8 s", timeout=20_000)
+    expect(card.get_by_role("button", name="Pause")).to_be_enabled()
 
 
 def test_a_feature_that_is_switched_on_grows_its_card(rig: Rig, served: Served, page: Page) -> None:
@@ -106,25 +181,28 @@ def test_a_decision_opens_to_its_whole_record(ramp: Rig, served: Served, page: P
     expect(line.locator(".record")).to_contain_text('"evidence_for_health"')
 
 
-def test_pause_is_one_click_with_a_reason_and_a_token(ramp: Rig, served: Served, page: Page) -> None:
+def test_pause_is_one_click_and_the_token_is_kept_for_the_tab(ramp: Rig, served: Served, page: Page) -> None:
     page.goto(served.url)
     card = page.get_by_role("article", name="microsoft")
     pause = card.get_by_role("button", name="Pause")
     pause.click()
-    expect(card.locator(".outcome")).to_contain_text("Give a reason")
-    expect(card.get_by_label("Reason")).to_be_focused()
-    card.get_by_label("Reason").fill("error reports")
-    pause.click()
-    expect(card.locator(".outcome")).to_contain_text("Give a token")
-    page.get_by_label("Token").fill("somebody")
-    pause.click()
+    expect(card.locator(".outcome")).to_contain_text("Type your token")
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.keyboard.type("somebody")
+    page.keyboard.press("Enter")
     expect(card.locator(".outcome")).to_contain_text("Not done")
     assert not ramp.flags().paused
     page.get_by_label("Token").fill(TOKEN)
+    card.get_by_label("Reason").fill("error reports")
+    pause.click()
+    expect(card.locator(".outcome")).to_contain_text("Done")
+    assert (ramp.stream()[-1]["actor"], ramp.stream()[-1]["note"]) == ("ann", "error reports")
+    ramp.person(Kind.RESUME)
+    page.reload()
     pause.click()
     expect(card.locator(".outcome")).to_contain_text("Done")
     assert ramp.flags().paused
-    assert (ramp.stream()[-1]["actor"], ramp.stream()[-1]["note"]) == ("ann", "error reports")
+    assert ramp.stream()[-1]["note"] == "paused from the status page"
 
 
 def test_everything_but_pause_asks_first_and_cancel_changes_nothing(
@@ -143,10 +221,48 @@ def test_everything_but_pause_asks_first_and_cancel_changes_nothing(
     expect(dialog).to_be_hidden()
     assert ramp.flags().rollout_percent == 5
     card.get_by_role("button", name="Set percent").click()
-    dialog.get_by_label("Percent").fill("2.5")
+    expect(dialog.get_by_label("Reason")).to_have_value("to be sure")
+    dialog.get_by_label("percentage").fill("2.5")
     dialog.get_by_role("button", name="Set percent").click()
     expect(card.locator(".outcome")).to_contain_text("Done")
     assert ramp.flags().rollout_percent == 2.5
+
+
+def test_the_question_says_from_what_to_what_and_what_is_skipped(
+    ramp: Rig, served: Served, page: Page
+) -> None:
+    page.goto(served.url)
+    page.get_by_label("Token").fill(TOKEN)
+    card, dialog = page.get_by_role("article", name="microsoft"), page.get_by_role("dialog")
+    card.get_by_role("button", name="Set percent").click()
+    expect(dialog).to_contain_text("Now at 5 % of internal mail")
+    expect(dialog).to_contain_text("Prometheus does not answer: nothing would notice harm")
+    dialog.get_by_label("percentage").fill("100")
+    expect(dialog.locator(".change")).to_have_text(
+        "From 5 % to 100 %. 10 %, 25 %, 50 % skipped: nothing is proven there first."
+    )
+    dialog.get_by_label("percentage").fill("0")
+    expect(dialog.locator(".change")).to_contain_text("Nobody is in then")
+    dialog.get_by_role("button", name="Set percent").click()
+    expect(dialog.get_by_label("Reason")).to_be_focused()
+    page.keyboard.press("Escape")
+
+
+def test_a_paused_card_offers_to_go_back_a_step_and_resume(ramp: Rig, served: Served, page: Page) -> None:
+    ramp.person(Kind.PAUSE)
+    page.goto(served.url)
+    page.get_by_label("Token").fill(TOKEN)
+    card, dialog = page.get_by_role("article", name="microsoft"), page.get_by_role("dialog")
+    card.get_by_role("button", name="Resume", exact=True).click()
+    expect(dialog).to_contain_text("by ann: why")
+    page.keyboard.press("Escape")
+    card.get_by_role("button", name="Go back to 1 % and resume").click()
+    expect(dialog.locator(".change")).to_have_text("From 5 % to 1 %.")
+    dialog.get_by_label("Reason").fill("fixed in 4.2")
+    dialog.get_by_role("button", name="Go back to 1 % and resume").click()
+    expect(card.locator(".pill")).to_have_text("holding")
+    assert (ramp.flags().paused, ramp.flags().rollout_percent) == (False, 1)
+    assert [record["kind"] for record in ramp.stream()[-2:]] == ["set", "resume"]
 
 
 def test_a_person_pauses_with_the_keyboard_alone(ramp: Rig, served: Served, page: Page) -> None:

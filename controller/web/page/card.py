@@ -31,6 +31,8 @@ class Card:
     course: Course
     p95_s: float | None
     now: float
+    watched: bool = True
+    """Whether Prometheus answers."""
 
     @property
     def name(self) -> str:
@@ -60,17 +62,35 @@ def _part(shown: Card, part: str, inner: str, *, live: bool = False) -> str:
 
 
 def _quiet(shown: Card) -> str:
-    return f"{acts(shown.stand)}{_decisions(shown)}"
+    return f"{_acts(shown)}{_decisions(shown)}"
 
 
 def _full(shown: Card) -> str:
     return (
-        f"{_part(shown, 'steps', _ladder(shown))}{acts(shown.stand)}"
+        f"{_part(shown, 'steps', _ladder(shown))}{_acts(shown)}"
         f"{_part(shown, 'slos', slos(shown.stand, shown.p95_s))}"
         f"{_chart(shown)}"
         f"{_part(shown, 'facts', _facts(shown))}"
         f"{_decisions(shown)}"
     )
+
+
+def _acts(shown: Card) -> str:
+    return acts(shown.stand, _cause(shown), watched=shown.watched)
+
+
+def _stop(shown: Card) -> Mapping[str, Any] | None:
+    """Return the record that paused it; None where it is not paused."""
+    stops = (one for one in shown.records if one["kind"] == "pause" and one["applied"] == "applied")
+    return next(stops, None) if shown.stand["paused"] else None
+
+
+def _cause(shown: Card) -> str:
+    stop = _stop(shown)
+    if stop is None:
+        return ""
+    by = "the controller" if stop["actor"] == "controller" else stop["actor"]
+    return f"Paused {duration_text(shown.now - stop['at'])} ago by {by}: {stop['note'] or stop['detail']}"
 
 
 def _headline(shown: Card) -> str:
@@ -85,8 +105,7 @@ def _headline(shown: Card) -> str:
 
 def _why(shown: Card) -> str:
     """Say why it stands so; of a paused feature, what paused it."""
-    stops = (one for one in shown.records if one["kind"] == "pause" and one["applied"] == "applied")
-    stop = next(stops, None) if shown.stand["paused"] else None
+    stop = _stop(shown)
     if shown.asleep and not shown.stand["paused"]:
         first = percent_text(shown.stand["steps"][0])
         return f"Enable it and the controller begins: {e(first)} first, and further as health is proven."

@@ -6,6 +6,9 @@ from typing import Any
 from controller import __version__
 from controller.web.page.words import e, headline, percent_text, state_of
 
+SCRIPTS = ("uPlot.iife.min.js", "live.js", "charts.js", "acts.js", "page.js")
+"""In the order in which they need each other."""
+_SCRIPT_TAGS = "".join(f'<script src="/page/{name}" defer></script>' for name in SCRIPTS)
 RELOAD_S = 10
 """How often a browser without the script reads the page again."""
 
@@ -19,7 +22,7 @@ def page(title: str, health: Mapping[str, Any], overview: str, cards: Sequence[s
         '<meta name="color-scheme" content="light dark">'
         '<link rel="icon" href="/page/icon.svg" type="image/svg+xml">'
         '<link rel="stylesheet" href="/page/uPlot.min.css"><link rel="stylesheet" href="/page/style.css">'
-        '<script src="/page/uPlot.iife.min.js" defer></script><script src="/page/page.js" defer></script>'
+        f"{_SCRIPT_TAGS}"
         f'<noscript><meta http-equiv="refresh" content="{RELOAD_S}"></noscript></head><body>'
         f'<a class="skip" href="#main">Skip to the features</a>{_top(health)}'
         f'<main id="main" tabindex="-1">{overview}<div class="cards">{"".join(cards)}</div></main>'
@@ -31,7 +34,8 @@ def _top(health: Mapping[str, Any]) -> str:
     return (
         '<header class="top"><div class="brand"><a href="/">rollout-controller</a></div>'
         f'<div class="part health" id="health" data-part>{chips(health)}</div>'
-        '<form class="token" hidden><input name="username" autocomplete="username" value="rollout" hidden>'
+        '<form class="token" aria-label="Who you are" hidden>'
+        '<input name="username" autocomplete="username" value="rollout" hidden>'
         '<label>Token<input type="password" name="token" '
         'autocomplete="current-password" placeholder="needed to change things"></label></form>'
         "</header>"
@@ -100,10 +104,14 @@ def trouble(sentence: str, then: str) -> str:
 
 def _dialog() -> str:
     return (
-        '<dialog aria-labelledby="question"><form method="dialog"><p id="question"></p>'
-        '<label class="to" hidden>Percent<input name="percent" inputmode="decimal" autocomplete="off" '
+        '<dialog aria-labelledby="question"><form method="dialog"><h2 id="question"></h2>'
+        '<ul class="says"></ul>'
+        '<label class="to" hidden>New percentage<input name="percent" inputmode="decimal" autocomplete="off" '
         'pattern="[0-9]{1,3}([.][0-9]{1,3})?"></label>'
-        '<p class="because"></p><div class="buttons"><button value="no">Cancel</button>'
+        '<p class="change" role="status"></p>'
+        '<label>Reason<input name="why" maxlength="500" autocomplete="off" required '
+        'placeholder="is kept in the history"></label>'
+        '<div class="buttons"><button value="no" formnovalidate>Cancel</button>'
         '<button class="go" value="yes">Yes</button></div></form></dialog>'
     )
 

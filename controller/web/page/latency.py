@@ -1,5 +1,6 @@
 """The p95 over the ramp, asked of Prometheus by the name of its recorded series, kept for a few seconds."""
 
+import asyncio
 import math
 import time
 
@@ -8,31 +9,43 @@ import httpx
 from controller.config.settings import ControllerSettings
 from controller.decision.model import RolloutFeature
 from controller.rules.names import Names
+from controller.shared.tasks import end
 
 Series = list[tuple[float, float]]
 """(unix seconds, seconds of latency), oldest first."""
 
 _KEPT_S = 5.0
 _PATIENCE_S = 2.0
+_WAITED_S = 0.5
+"""No page waits longer for Prometheus; the next one has the answer."""
 _POINTS = 400
 
 
 class Latencies:
-    """Asks at most every few seconds for a feature; gives nothing where Prometheus gives nothing."""
+    """Asks at most every few seconds for a feature; has nothing where Prometheus has nothing."""
 
     def __init__(self) -> None:
         self._http = httpx.AsyncClient(timeout=_PATIENCE_S)
         self._known: dict[str, tuple[float, Series]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def aclose(self) -> None:
+        await end(self._asking.values())
         await self._http.aclose()
 
     async def of(self, feature: RolloutFeature, settings: ControllerSettings, started_at: float) -> Series:
-        asked_at, series = self._known.get(feature.name, (float("-inf"), []))
+        """Return the series as last known; a new question is waited for only a moment."""
+        asked_at, _ = self._known.get(feature.name, (float("-inf"), []))
         if time.monotonic() - asked_at > _KEPT_S:
-            series = await self._ask(feature, settings, started_at)
-            self._known[feature.name] = (time.monotonic(), series)
-        return series
+            asking = self._asking.get(feature.name)
+            if asking is None or asking.done():
+                asking = asyncio.create_task(self._renew(feature, settings, started_at))
+                self._asking[feature.name] = asking
+            await asyncio.wait([asking], timeout=_WAITED_S)
+        return self._known.get(feature.name, (0.0, []))[1]
+
+    async def _renew(self, feature: RolloutFeature, settings: ControllerSettings, started_at: float) -> None:
+        self._known[feature.name] = (time.monotonic(), await self._ask(feature, settings, started_at))
 
     async def _ask(self, feature: RolloutFeature, settings: ControllerSettings, started_at: float) -> Series:
         end = time.time()

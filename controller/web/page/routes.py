@@ -34,7 +34,10 @@ POLICY = (
 )
 _FILES = {
     "style.css": ("style.css", "text/css"),
-    "page.js": ("page.js", "text/javascript"),
+    **{
+        name: (name, "text/javascript")
+        for name in ("live.js", "charts.js", "acts.js", "page.js", "stream.js")
+    },
     "icon.svg": ("icon.svg", "image/svg+xml"),
     "uPlot.min.css": ("vendor/uPlot.min.css", "text/css"),
     "uPlot.iife.min.js": ("vendor/uPlot.iife.min.js", "text/javascript"),
@@ -73,8 +76,9 @@ class StatusPage:
 
     async def _page(self, name: str) -> Response:
         """Return the page of one feature, or of all; what prevents it is a page too."""
+        health = await self._readiness.lately()
         try:
-            title, listed, cards = await self._shown(name)
+            title, listed, cards = await self._shown(name, watched=health["prometheus"])
             status = 200
         except ProblemError as problem:
             title, listed, status = "Not found", "", problem.status
@@ -82,12 +86,11 @@ class StatusPage:
         except StoreError as error:
             title, listed, status = "Redis does not answer", "", 503
             cards = [trouble(f"{error}.", _WITHOUT_REDIS)]
-        health = await self._readiness.now()
         return HTMLResponse(
             page(title, health, listed, cards), status, headers={"Content-Security-Policy": POLICY}
         )
 
-    async def _shown(self, name: str) -> tuple[str, str, list[str]]:
+    async def _shown(self, name: str, *, watched: bool) -> tuple[str, str, list[str]]:
         """Return title, overview and cards; raises ProblemError for an unknown feature, StoreError."""
         if name:
             self._context.feature(name)
@@ -96,16 +99,16 @@ class StatusPage:
         title = title_of(shown)
         if len(shown) > MOST_CARDS:
             shown = []
-        cards = await asyncio.gather(*(self._card(stand) for stand in sorted(shown, key=_awake)))
+        cards = await asyncio.gather(*(self._card(stand, watched) for stand in sorted(shown, key=_awake)))
         return title, overview(standings), cards
 
-    async def _card(self, stand: dict[str, Any]) -> str:
+    async def _card(self, stand: dict[str, Any], watched: bool) -> str:
         name = stand["feature"]
         records, course, p95 = await asyncio.gather(
             self._streams.page(name, limit=_RECORDS), self._course(stand), self._p95(stand)
         )
         newest = [entry.record for entry in records.entries]
-        return card(Card(stand, newest, course, p95[-1][1] if p95 else None, time.time()))
+        return card(Card(stand, newest, course, p95[-1][1] if p95 else None, time.time(), watched))
 
     async def _course(self, stand: dict[str, Any]) -> Course:
         started_at = stand["progress"]["ramp_started_at"]
@@ -154,7 +157,8 @@ async def _file(request: Request) -> Response:
         return Response(status_code=404)
     path, media_type = _FILES[name]
     body = files("controller.web.page").joinpath(path).read_bytes()
-    return tagged(request, body, media_type)
+    # A worker obeys the policy of its own file.
+    return tagged(request, body, media_type, {"Content-Security-Policy": POLICY})
 
 
 async def _icon(request: Request) -> Response:
