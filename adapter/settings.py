@@ -1,28 +1,32 @@
 """The adapter's settings: read once from the environment, each bad value refused with its name and reason."""
 
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from adapter.message import Limits
-from controller.features import ConfigError, read_toml
 from controller.shared.api_tokens import Tokens
-from controller.shared.redis_url import SCHEMES, parse_target
+from controller.shared.config_file import ConfigError
+from controller.shared.environment import DEFAULT_REDIS_URL, Environment
+from controller.shared.value_readers import (
+    checked_text,
+    count,
+    existing_file,
+    flag,
+    http_url,
+    number,
+    redis_url,
+    split,
+)
 
-T = TypeVar("T")
-
-
-class SettingsError(ValueError):
-    """A setting cannot be used; the text names it and says why."""
+SettingsError = ConfigError
+"""A setting cannot be used; the text names it and says what to write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the adapter needs to know of its surroundings. Each comment names the environment variable."""
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = DEFAULT_REDIS_URL
     """ROLLOUT_REDIS_URL, also from a file; else as `[controller]` of ROLLOUT_CONFIG says."""
     config_file: str = ""
     """ROLLOUT_CONFIG: the features; without it the built-in ones."""
@@ -49,158 +53,59 @@ class Settings:
     integration_token: str = field(default="", repr=False)
     """MS_INTEGRATION_TOKEN, taken only while INTEGRATION_TESTS_ENABLED=true."""
     api_token: str = field(default="", repr=False)
-    """ROLLOUT_API_TOKEN: tokens for the HTTP routes that send and sign in; closed without one."""
+    """ROLLOUT_API_TOKEN, else `[controller]` of ROLLOUT_CONFIG: tokens for the HTTP routes that send and sign in;
+    closed without one."""
     limits: Limits = field(default_factory=Limits)
     """ROLLOUT_MAX_RECIPIENTS, ROLLOUT_MAX_ATTACHMENTS, ROLLOUT_MAX_BODY_BYTES"""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the settings; raises SettingsError."""
-        env = Environment(os.environ if environment is None else environment)
+        env, default, limits = Environment(environment), cls(), Limits()
+        env.refuse_misspelt()
+        integration = env.read("INTEGRATION_TESTS_ENABLED", flag, default=False)
         return cls(
-            redis_url=env.redis_url(),
+            redis_url=env.setting("redis_url", redis_url, default.redis_url),
             config_file=env.text("ROLLOUT_CONFIG"),
-            base_urls=env.base_urls(),
-            ca_file=env.file("MS_CA_FILE"),
-            providers_enabled=env.providers(),
-            internal_domains=env.listed("INTERNAL_DOMAINS"),
-            send_deadline_s=env.number("ROLLOUT_SEND_DEADLINE_S", _default("send_deadline_s"), 0.1, 600),
-            connect_timeout_s=env.number(
-                "ROLLOUT_CONNECT_TIMEOUT_S", _default("connect_timeout_s"), 0.05, 60
+            base_urls=_base_urls(env),
+            ca_file=env.read("MS_CA_FILE", existing_file, ""),
+            providers_enabled=_providers(env),
+            internal_domains=tuple(split(env.text("INTERNAL_DOMAINS"))),
+            send_deadline_s=env.read(
+                "ROLLOUT_SEND_DEADLINE_S", number(0.1, 600, "s"), default.send_deadline_s
             ),
-            max_posts=env.count("ROLLOUT_MAX_POSTS", _default("max_posts"), 1, 20),
-            sends_per_mailbox=env.count("ROLLOUT_SENDS_PER_MAILBOX", _default("sends_per_mailbox"), 1, 100),
-            idempotency_ttl_s=env.count(
-                "ROLLOUT_IDEMPOTENCY_TTL_S", _default("idempotency_ttl_s"), 60, 31_536_000
+            connect_timeout_s=env.read(
+                "ROLLOUT_CONNECT_TIMEOUT_S", number(0.05, 60, "s"), default.connect_timeout_s
             ),
-            allow_local_domains=env.flag("ROLLOUT_ALLOW_LOCAL_DOMAINS"),
-            integration_token=env.secret("MS_INTEGRATION_TOKEN")
-            if env.flag("INTEGRATION_TESTS_ENABLED")
-            else "",
-            api_token=env.tokens("ROLLOUT_API_TOKEN"),
+            max_posts=env.read("ROLLOUT_MAX_POSTS", count(1, 20), default.max_posts),
+            sends_per_mailbox=env.read("ROLLOUT_SENDS_PER_MAILBOX", count(1, 100), default.sends_per_mailbox),
+            idempotency_ttl_s=env.read(
+                "ROLLOUT_IDEMPOTENCY_TTL_S", count(60, 31_536_000), default.idempotency_ttl_s
+            ),
+            allow_local_domains=env.read("ROLLOUT_ALLOW_LOCAL_DOMAINS", flag, default=False),
+            integration_token=env.secret("MS_INTEGRATION_TOKEN") if integration else "",
+            api_token=env.setting("api_token", checked_text(Tokens.parse), ""),
             limits=Limits(
-                max_recipients=env.count("ROLLOUT_MAX_RECIPIENTS", Limits().max_recipients, 1, 1000),
-                max_attachments=env.count("ROLLOUT_MAX_ATTACHMENTS", Limits().max_attachments, 0, 250),
-                max_body_bytes=env.count(
-                    "ROLLOUT_MAX_BODY_BYTES", Limits().max_body_bytes, 1024, 200_000_000
+                max_recipients=env.read("ROLLOUT_MAX_RECIPIENTS", count(1, 1000), limits.max_recipients),
+                max_attachments=env.read("ROLLOUT_MAX_ATTACHMENTS", count(0, 250), limits.max_attachments),
+                max_body_bytes=env.read(
+                    "ROLLOUT_MAX_BODY_BYTES", count(1024, 200_000_000), limits.max_body_bytes
                 ),
             ),
         )
 
 
-def _default(name: str) -> Any:
-    return next(f.default for f in fields(Settings) if f.name == name)
+def _providers(env: Environment) -> frozenset[str]:
+    names = [name for name in env.values if name.startswith("PROVIDER_") and name.endswith("_ENABLED")]
+    return frozenset(name[9:-8].lower() for name in names if env.read(name, flag, default=False))
 
 
-class Environment:
-    """Reads single values; secrets may also lie in files, as systemd and containers give them."""
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = values
-
-    def text(self, name: str) -> str:
-        return self._values.get(name, "").strip()
-
-    def listed(self, name: str) -> tuple[str, ...]:
-        return tuple(part.strip() for part in self.text(name).split(",") if part.strip())
-
-    def flag(self, name: str) -> bool:
-        text = self.text(name).lower()
-        if text not in {"", "true", "false"}:
-            raise SettingsError(f"{name}={text!r}: write true or false")
-        return text == "true"
-
-    def number(self, name: str, default: float, low: float, high: float) -> float:
-        return self._between(name, default, float, low, high)
-
-    def count(self, name: str, default: int, low: int, high: int) -> int:
-        return int(self._between(name, default, int, low, high))
-
-    def _between(self, name: str, default: T, convert: Callable[[str], T], low: float, high: float) -> T:
-        text = self.text(name)
-        if not text:
-            return default
-        try:
-            value = convert(text)
-        except ValueError:
-            raise SettingsError(f"{name}={text!r} is not a number") from None
-        if not low <= float(value) <= high:  # type: ignore[arg-type]
-            raise SettingsError(f"{name}={text} is not between {low:g} and {high:g}")
-        return value
-
-    def url(self, name: str, default: str, schemes: tuple[str, ...]) -> str:
-        return _url(name, self.text(name), schemes) or default
-
-    def redis_url(self) -> str:
-        """Take the Redis that the controller takes: ROLLOUT_REDIS_URL, its file, else the configuration's."""
-        given = self.secret("ROLLOUT_REDIS_URL") or self.in_config("redis_url")
-        try:
-            parse_target(given)
-        except ValueError as error:
-            raise SettingsError(f"ROLLOUT_REDIS_URL {error}") from error
-        return _url("ROLLOUT_REDIS_URL", given, SCHEMES) or str(_default("redis_url"))
-
-    def in_config(self, key: str) -> str:
-        """Return the text of `key` in the table [controller] of ROLLOUT_CONFIG; empty where it is missing."""
-        path = self.text("ROLLOUT_CONFIG")
-        try:
-            table = read_toml(Path(path))[1].get("controller", {}) if path else {}
-        except ConfigError as error:
-            raise SettingsError(str(error)) from error
-        return str(table.get(key, "")) if isinstance(table, Mapping) else ""
-
-    def file(self, name: str) -> str:
-        text = self.text(name)
-        if text and not Path(text).is_file():
-            raise SettingsError(f"{name}={text}: there is no such file")
-        return text
-
-    def providers(self) -> frozenset[str]:
-        names = [name for name in self._values if name.startswith("PROVIDER_") and name.endswith("_ENABLED")]
-        return frozenset(name[9:-8].lower() for name in names if self.flag(name))
-
-    def base_urls(self) -> dict[str, str]:
-        names = {
-            name: name[9:-4].lower()
-            for name in self._values
-            if name.startswith("PROVIDER_") and name.endswith("_URL")
-        }
-        names["MS_GRAPH_URL"] = "microsoft"
-        urls = {provider: self.url(name, "", ("http", "https")) for name, provider in names.items()}
-        return {provider: url for provider, url in urls.items() if url}
-
-    def tokens(self, name: str) -> str:
-        """Return the API tokens as they are configured, once they can be parsed."""
-        text = self.secret(name)
-        try:
-            Tokens.parse(text)
-        except ValueError as error:
-            raise SettingsError(f"{name}: {error}") from error
-        return text
-
-    def secret(self, name: str) -> str:
-        """Take NAME, the file that NAME_FILE names, or the file NAME in systemd's credentials directory."""
-        if self.text(name):
-            return self.text(name)
-        named = self.text(f"{name}_FILE")
-        if named:
-            return _read_secret(f"{name}_FILE", Path(named))
-        directory = self.text("CREDENTIALS_DIRECTORY")
-        path = Path(directory) / name
-        return _read_secret(name, path) if directory and path.is_file() else ""
-
-
-def _url(name: str, text: str, schemes: tuple[str, ...]) -> str:
-    scheme, _, place = text.partition("://")
-    if text and (scheme not in schemes or not place):
-        raise SettingsError(f"{name} is not a URL that begins with {' or '.join(schemes)}")
-    return text
-
-
-def _read_secret(name: str, path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"{name}: {path} cannot be read ({type(error).__name__}); check its rights"
-        ) from error
+def _base_urls(env: Environment) -> dict[str, str]:
+    names = {
+        name: name[9:-4].lower()
+        for name in env.values
+        if name.startswith("PROVIDER_") and name.endswith("_URL")
+    }
+    names["MS_GRAPH_URL"] = "microsoft"
+    urls = {provider: env.read(name, http_url, "") for name, provider in names.items()}
+    return {provider: url for provider, url in urls.items() if url}

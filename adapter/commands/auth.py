@@ -1,7 +1,6 @@
 """`rollout auth`: let a person link a mailbox, see whether one is linked, forget it."""
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -12,13 +11,15 @@ import click
 
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
-from adapter.settings import Environment, SettingsError
+from adapter.settings import SettingsError
 from adapter.signin.errors import CLIENT_CONFIG, SignInError
 from adapter.signin.handshake import Handshake
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
 from adapter.web.signin_routes import PATH
 from controller.shared.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from controller.shared.environment import Environment
+from controller.shared.value_readers import address
 
 T = TypeVar("T")
 DEFAULT_LISTEN = "127.0.0.1:8003"
@@ -123,7 +124,7 @@ def _run(ask: Callable[[MicrosoftTokenManager], Awaitable[T]]) -> T:
 
 def _configured_listen() -> str:
     try:
-        return Environment(os.environ).in_config("listen") or DEFAULT_LISTEN
+        return Environment().setting("listen", address, DEFAULT_LISTEN)
     except SettingsError as error:
         fail(str(error))
 

@@ -1,6 +1,5 @@
 """`rollout gate`: would this user's send go ahead now, and why."""
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import click
 from adapter.commands.config import config_option
 from adapter.gate.live import Explanation, RolloutGate, configured_features
 from adapter.gate.rule import BUCKETS, GATE_REASONS
-from adapter.settings import Environment
+from adapter.settings import Settings
 from controller.contract import FLAG_NAMES, Flags, format_flags, format_percent
 from controller.features import RolloutFeature, no_feature
 from controller.shared.console import (
@@ -64,7 +63,7 @@ def gate(feature: str, user_id: str, recipients: tuple[str, ...], as_json: bool)
 def _explain(feature: str, user_ids: Sequence[str], recipients: tuple[str, ...]) -> list[Explanation]:
     try:
         features = _features(feature)
-        rollout_gate = RolloutGate.connect(Environment(os.environ).redis_url(), features)
+        rollout_gate = RolloutGate.connect(Settings.from_environment().redis_url, features)
     except ValueError as error:
         fail(str(error))
     with rollout_gate:

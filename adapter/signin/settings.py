@@ -1,11 +1,12 @@
 """The settings of signing in: read once from the environment, each bad value refused by name."""
 
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from adapter.settings import Environment, SettingsError
+from adapter.settings import SettingsError
+from controller.shared.environment import DEFAULT_REDIS_URL, Environment
+from controller.shared.value_readers import exact_url, existing_file, https_url, redis_url, split, text
 
 ACCESS_MARGIN_S = 300
 """The access token is forgotten this long before it expires, so that no send starts with a dying one."""
@@ -38,7 +39,7 @@ class SignInSettings:
     """MS_AUTHORITY; Microsoft's own for the tenant unless given."""
     ca_file: str = ""
     """MS_CA_FILE: trusted for Graph and the sign-in server instead of the usual certificates."""
-    redis_url: str = "redis://127.0.0.1:6379/0"
+    redis_url: str = DEFAULT_REDIS_URL
     """ROLLOUT_REDIS_URL, also from a file; else as `[controller]` of ROLLOUT_CONFIG says."""
     scopes: tuple[str, ...] = ("Mail.Send", "email")
     """MSAL adds openid, profile and offline_access, and refuses to be given them."""
@@ -72,27 +73,27 @@ class SignInSettings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "SignInSettings":
         """Read the settings; raises SettingsError with the name of the first that is missing or bad."""
-        env = Environment(os.environ if environment is None else environment)
-        settings = cls(
-            client_id=_needed(env.text("MS_CLIENT_ID"), "MS_CLIENT_ID"),
-            client_secret=_needed(env.secret("MS_CLIENT_SECRET"), "MS_CLIENT_SECRET"),
-            tenant_id=_needed(env.text("MS_TENANT_ID"), "MS_TENANT_ID"),
+        env = Environment(environment)
+        env.refuse_misspelt()
+        return cls(
+            client_id=_needed(env, "MS_CLIENT_ID"),
+            client_secret=_needed(env, "MS_CLIENT_SECRET"),
+            tenant_id=_needed(env, "MS_TENANT_ID"),
             token_keys=token_keys(env),
-            redis_url=env.redis_url(),
-            ca_file=env.file("MS_CA_FILE"),
-        )
-        return replace(
-            settings,
-            redirect_uri=env.url("MS_REDIRECT_URI", DEFAULT_REDIRECT_URI, ("http", "https")),
-            authority=env.url("MS_AUTHORITY", "", ("https",)),
+            redirect_uri=env.read("MS_REDIRECT_URI", exact_url, DEFAULT_REDIRECT_URI),
+            authority=env.read("MS_AUTHORITY", https_url, ""),
+            redis_url=env.setting("redis_url", redis_url, DEFAULT_REDIS_URL),
+            ca_file=env.read("MS_CA_FILE", existing_file, ""),
         )
 
 
 def token_keys(env: Environment) -> tuple[str, ...]:
-    return tuple(key.strip() for key in env.secret("ROLLOUT_TOKEN_KEYS").split(",") if key.strip())
+    """Return the Fernet keys of ROLLOUT_TOKEN_KEYS; none where it is not set."""
+    return tuple(split(env.secret("ROLLOUT_TOKEN_KEYS")))
 
 
-def _needed(value: str, name: str) -> str:
+def _needed(env: Environment, name: str) -> str:
+    value = env.read(name, text(), "")
     if not value:
         raise SettingsError(f"{name} is not set")
     return value

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -13,7 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from adapter.checks.message_checks import is_user_id
-from adapter.settings import Environment
+from adapter.settings import Settings
 from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
 from adapter.signin.handshake import Begun, Handshake, RefusedError, SignInRefusal
 from adapter.signin.metrics import SignInMetrics
@@ -42,8 +41,7 @@ def routes(
     """
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     SignInMetrics.of()
-    environment = Environment(os.environ)
-    face = _Face(manager, caller or Tokens.parse(environment.secret("ROLLOUT_API_TOKEN")).caller)
+    face = _Face(manager, caller or Tokens.parse(Settings.from_environment().api_token).caller)
     return [
         DescribedRoute(f"{PATH}/{name}", _answered(getattr(face, name)), described)
         for name, described in DESCRIBED.items()

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import click
 
-from controller.config.settings import ControllerSettings, load_settings, read_http_url
-from controller.features import ConfigError, RolloutFeature, no_feature
+from controller.config.settings import ControllerSettings, load_settings
+from controller.features import RolloutFeature, no_feature
+from controller.shared.config_file import ConfigError
 from controller.shared.console import USAGE, fail
+from controller.shared.value_readers import read_url
 
 config_option = click.option(
     "--config",
@@ -19,7 +21,7 @@ config_option = click.option(
 def http_url(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
     """Read an option's URL, or end with exit code 2; it may hold a password, so it is not shown."""
     try:
-        return str(read_http_url(text)) if text else None
+        return read_url(text, "http", "https") if text else None
     except ValueError as error:
         raise click.BadParameter(f"{error}, as in http://127.0.0.1:8003") from error
 

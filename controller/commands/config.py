@@ -1,6 +1,6 @@
 """`rollout config`: checks the configuration, and shows it as it is used, secrets masked."""
 
-import os
+from collections.abc import Collection
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.config.settings import SECRETS, ControllerSettings, credential, masked
-from controller.features import read_toml
+from controller.config.settings import ControllerSettings, masked, variable
+from controller.shared.config_file import read_config_file
 from controller.shared.console import examples, json_option, print_json, print_table
+from controller.shared.environment import Environment
 
 
 @click.group(epilog=examples("rollout config check", "rollout config show"))
@@ -49,26 +50,15 @@ def show(config: Path | None, as_json: bool) -> None:
 
 
 def _rows(settings: ControllerSettings) -> list[dict[str, Any]]:
-    in_file = read_toml(settings.config_path)[1].get("controller", {}) if settings.config_path else {}
-    names = [
-        field.name for field in fields(ControllerSettings) if field.name not in {"features", "config_path"}
-    ]
+    file = read_config_file(settings.config_path) if settings.config_path else None
+    in_file = file.table("controller").values if file else {}
+    names = [field.name for field in fields(settings) if field.name not in {"features", "config_path"}]
     return [
-        {
-            "setting": name,
-            "value": masked(name, getattr(settings, name)),
-            "from": _source(name, in_file),
-        }
+        {"setting": name, "value": masked(name, getattr(settings, name)), "from": _source(name, in_file)}
         for name in names
     ]
 
 
-def _source(name: str, in_file: dict[str, Any]) -> str:
-    variable = f"ROLLOUT_{name.upper()}"
-    if os.environ.get(variable):
-        return variable
-    if name in SECRETS and os.environ.get(f"{variable}_FILE"):
-        return f"{variable}_FILE"
-    if name in SECRETS and credential(os.environ, variable):
-        return f"credential {variable}"
-    return "file" if name in in_file else "default"
+def _source(name: str, in_file: Collection[str]) -> str:
+    origin = "" if name == "notify" else Environment().origin(variable(name))
+    return origin or ("file" if name in in_file else "default")

@@ -17,10 +17,12 @@ from controller.config.settings import ControllerSettings, load_settings
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import Kind
 from controller.decision.record import snapshot_from
-from controller.features import ConfigError, RolloutFeature
+from controller.features import RolloutFeature
 from controller.journal.sinks import FileJournal, Journals
 from controller.loop.manual import operate
+from controller.shared.config_file import ConfigError
 from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json
+from controller.shared.environment import Environment
 from controller.shared.plain_text import LONGEST_NAME, fit_line, read_line
 from controller.store.flag_store import StoreError
 from controller.store.opening import open_store
@@ -81,9 +83,9 @@ def _settings_to_pause(config: Path | None, name: str) -> ControllerSettings:
     try:
         return load_settings(config)
     except ConfigError as mistake:
-        redis_url = os.environ.get("ROLLOUT_REDIS_URL")
+        redis_url = Environment().secret("ROLLOUT_REDIS_URL")
         if not redis_url:
-            fail(f"{mistake}; to pause without it, set ROLLOUT_REDIS_URL")
+            fail(f"{mistake}; to pause all the same, set ROLLOUT_REDIS_URL")
         try:
             settings = load_settings(environ={"ROLLOUT_REDIS_URL": redis_url})
         except ConfigError as error:

@@ -1,6 +1,5 @@
 """`--server`: the same command through a daemon's API instead of Redis."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ import click
 
 from controller.commands.common import http_url
 from controller.shared.console import NO, UNREACHABLE, USAGE, fail
+from controller.shared.environment import Environment
 
 if TYPE_CHECKING:
     from controller.client import Client
@@ -32,7 +32,7 @@ def daemon_at(server: str) -> "Iterator[Client]":
     from controller.client import Client, ClientError  # noqa: PLC0415 - httpx is slow to import
 
     try:
-        with Client(server, os.environ.get("ROLLOUT_API_TOKEN", "")) as client:
+        with Client(server, Environment().secret("ROLLOUT_API_TOKEN")) as client:
             yield client
     except ClientError as error:
         if error.status == 0:

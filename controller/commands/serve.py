@@ -15,12 +15,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from controller.commands.common import config_option, settings_from
-from controller.config.settings import ControllerSettings, read_address
+from controller.config.settings import ControllerSettings
 from controller.daemon.process import MOST_CONNECTIONS, ListenError, listen_on
 from controller.daemon.systemd import notify
 from controller.journal.sinks import set_up_logging
 from controller.shared.api_tokens import Tokens
 from controller.shared.console import examples, fail
+from controller.shared.value_readers import read_address
 from controller.web.middleware import RequestGuard
 
 _GRACE_S = 35

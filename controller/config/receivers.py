@@ -1,13 +1,12 @@
 """Receivers: who is told of what, from the [notify.NAME] tables, each mistake refused with its place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from string import Formatter
 from typing import Any
-from urllib.parse import urlsplit
 
-from controller.features import ConfigError, line_of
+from controller.shared.config_file import ConfigError, Table
+from controller.shared.value_readers import Reader, checked_text, from_file, http_url, one_of, text, texts
 
 KINDS = ("webhook", "slack", "teams", "email")
 EVENTS = (
@@ -44,119 +43,50 @@ class Receiver:
     """From whose mailbox an email goes out."""
 
 
-class _KeyError(ValueError):
-    """A mistake at one key of a table."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-def parse_receivers(tables: Any, *, text: str = "", source: str = "notify") -> tuple[Receiver, ...]:
+def parse_receivers(table: Table) -> tuple[Receiver, ...]:
     """Make receivers of the tables below `notify`; raises ConfigError with the line of the first mistake."""
-    if not isinstance(tables, Mapping):
-        raise ConfigError(f"{source}: notify must be tables, as in [notify.ops]")
-    found = []
-    for name, table in tables.items():
-        try:
-            found.append(_receiver(str(name), table))
-        except _KeyError as mistake:
-            line = line_of(text, f"notify.{name}", mistake.key)
-            raise ConfigError(f"{source}:{line}: [notify.{name}] {mistake}") from mistake
-    return tuple(found)
+    if not isinstance(table.values, Mapping):
+        raise ConfigError(f"{table.source}: notify must be tables, as in [notify.ops]")
+    return tuple(
+        _receiver(name, Table(f"notify.{name}", values, table.text, table.source))
+        for name, values in table.values.items()
+    )
 
 
-def _receiver(name: str, table: Any) -> Receiver:
-    if not isinstance(table, Mapping):
-        raise _KeyError("", 'must be a table, as in [notify.ops] kind = "slack", url_file = "..."')
-    for key in table:
-        if key not in _READERS:
-            raise _KeyError(key, f"unknown key '{key}'; known are {', '.join(sorted(_READERS))}")
-    given = {}
-    for key, value in table.items():
-        given[key.removesuffix("_file")] = _READERS[key](key, value)
+def _receiver(name: str, table: Table) -> Receiver:
+    given = table.read(_READERS, _SECRETS)
     if "kind" not in given:
-        raise _KeyError("", f"needs a kind: one of {', '.join(KINDS)}")
-    _check(given)
+        raise table.mistake("", f"needs a kind: one of {', '.join(KINDS)}")
+    given = {key.removesuffix("_file"): value for key, value in given.items()}
+    needed = ("to", "user_id") if given["kind"] == "email" else ("url",)
+    if not all(given.get(key) for key in needed):
+        raise table.mistake("kind", f"a receiver of kind {given['kind']} needs {' and '.join(needed)}")
+    if given.get("secret") and given["kind"] != "webhook":
+        raise table.mistake("secret", "only a webhook is signed; leave secret out")
     return Receiver(name=name, **given)
 
 
-def _check(given: Mapping[str, Any]) -> None:
-    email = given["kind"] == "email"
-    needed = ("to", "user_id") if email else ("url",)
-    for key in needed:
-        if not given.get(key):
-            raise _KeyError("kind", f"a receiver of kind {given['kind']} needs {' and '.join(needed)}")
-    if given.get("secret") and given["kind"] != "webhook":
-        raise _KeyError("secret", "only a webhook is signed; leave secret out")
-
-
-def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _KeyError(key, f"{key} must be a text")
-    return value.strip()
-
-
-def _url(key: str, value: Any) -> str:
-    url = _text(key, value)
-    if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).netloc:
-        raise _KeyError(key, f"{key} must be a URL that begins with https:// or http://")
-    return url
-
-
-def _from_file(reader: Callable[[str, Any], str]) -> Callable[[str, Any], str]:
-    def read(key: str, value: Any) -> str:
-        try:
-            return reader(key, Path(_text(key, value)).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise _KeyError(key, f"{key}: {value} cannot be read ({error.strerror})") from error
-
-    return read
-
-
-def _kind(key: str, value: Any) -> str:
-    if value not in KINDS:
-        raise _KeyError(key, f"{key} = {value!r} is not one of {', '.join(KINDS)}")
-    return str(value)
-
-
-def _texts(key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
-        raise _KeyError(key, f"{key} must be a list of texts")
-    return tuple(value)
-
-
-def _events(key: str, value: Any) -> tuple[str, ...]:
-    for event in (events := _texts(key, value)):
-        if event not in EVENTS:
-            raise _KeyError(key, f"{event!r} is not one of {', '.join(EVENTS)}")
-    return events
-
-
-def _template(key: str, value: Any) -> str:
-    template = _text(key, value)
+def _template(template: str) -> None:
     try:
         words = {word for _, word, spec, _ in Formatter().parse(template) if word is not None or spec}
     except ValueError as error:
-        raise _KeyError(key, f"{key} cannot be read: {error}") from error
+        raise ValueError(f"cannot be read: {error}") from error
     unknown = {word or "{}" for word in words} - WORDS
     if unknown:
-        raise _KeyError(
-            key, f"{key}: unknown {', '.join(sorted(unknown))}; known: {', '.join(sorted(WORDS))}"
-        )
-    return template
+        raise ValueError(f"has the unknown {', '.join(sorted(unknown))}; known: {', '.join(sorted(WORDS))}")
 
 
-_READERS: dict[str, Callable[[str, Any], Any]] = {
-    "kind": _kind,
-    "url": _url,
-    "url_file": _from_file(_url),
-    "secret": _text,
-    "secret_file": _from_file(_text),
-    "on": _events,
-    "features": _texts,
-    "template": _template,
-    "link": _url,
-    "to": _texts,
-    "user_id": _text,
+_SECRETS = {"url", "secret"}
+_READERS: dict[str, Reader[Any]] = {
+    "kind": one_of(*KINDS),
+    "url": http_url,
+    "url_file": from_file(http_url),
+    "secret": text(),
+    "secret_file": from_file(text()),
+    "on": texts(*EVENTS),
+    "features": texts(),
+    "template": checked_text(_template),
+    "link": http_url,
+    "to": texts(),
+    "user_id": text(),
 }

@@ -24,8 +24,8 @@ from controller.daemon.metrics import DaemonMetrics
 from controller.daemon.systemd import notify
 from controller.daemon.wiring import Parts, assemble
 from controller.decision.model import Kind
-from controller.features import ConfigError
 from controller.loop.tick import Report
+from controller.shared.config_file import ConfigError
 from controller.shared.log_on_change import ClockWatch, OutageLog
 from controller.store.opening import open_store
 

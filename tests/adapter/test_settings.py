@@ -26,7 +26,7 @@ def test_the_environment_is_read() -> None:
         }
     )
     assert settings.providers_enabled == {"microsoft"}
-    assert settings.base_urls == {"microsoft": "http://127.0.0.1:1/v1.0/"}
+    assert settings.base_urls == {"microsoft": "http://127.0.0.1:1/v1.0"}
     assert settings.internal_domains == ("corp.example", ".corp.example")
     assert (settings.send_deadline_s, settings.limits.max_recipients) == (2.5, 500)
 
@@ -35,15 +35,15 @@ def test_the_environment_is_read() -> None:
     ("name", "value", "reason"),
     [
         ("PROVIDER_MICROSOFT_ENABLED", "yes", "true or false"),
-        ("ROLLOUT_SEND_DEADLINE_S", "soon", "not a number"),
-        ("ROLLOUT_SEND_DEADLINE_S", "0", "between"),
-        ("ROLLOUT_SEND_DEADLINE_S", "nan", "between"),
-        ("ROLLOUT_MAX_RECIPIENTS", "1.5", "not a number"),
-        ("ROLLOUT_MAX_RECIPIENTS", "5000", "between"),
+        ("ROLLOUT_SEND_DEADLINE_S", "soon", "must be a number"),
+        ("ROLLOUT_SEND_DEADLINE_S", "0", "from 0.1 to 600"),
+        ("ROLLOUT_SEND_DEADLINE_S", "nan", "must be a number"),
+        ("ROLLOUT_MAX_RECIPIENTS", "1.5", "whole number"),
+        ("ROLLOUT_MAX_RECIPIENTS", "5000", "from 1 to 1000"),
         ("MS_GRAPH_URL", "graph.microsoft.com", "URL"),
         ("ROLLOUT_REDIS_URL", "http://x", "URL"),
         ("ROLLOUT_REDIS_URL", "redis://:[hush]@x/0", "is no URL"),
-        ("MS_CA_FILE", "/nowhere/ca.pem", "no such file"),
+        ("MS_CA_FILE", "/nowhere/ca.pem", "is no file"),
         ("ROLLOUT_API_TOKEN_FILE", "/nowhere/token", "cannot be read"),
     ],
 )
@@ -76,3 +76,9 @@ def test_settings_do_not_print_their_secrets() -> None:
         {"ROLLOUT_API_TOKEN": "s3cret", "MS_INTEGRATION_TOKEN": "s3cret", "INTEGRATION_TESTS_ENABLED": "true"}
     )
     assert "s3cret" not in repr(settings)
+
+
+def test_a_named_and_a_hashed_token_open_the_routes_that_send() -> None:
+    assert Settings.from_environment({"ROLLOUT_API_TOKEN": "ann:one,bob:two"}).api_token == "ann:one,bob:two"
+    with pytest.raises(SettingsError, match="sha256"):
+        Settings.from_environment({"ROLLOUT_API_TOKEN": "ann:sha256:12"})

@@ -26,7 +26,7 @@ from adapter.gate.rule import GateReason
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.idempotency import redis_key
 from adapter.sending.redis_client import open_redis
-from adapter.settings import Environment, SettingsError
+from adapter.settings import Settings, SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.grant import AccessToken, Account, Grant
 from adapter.signin.store import TokenStore
@@ -37,9 +37,10 @@ from controller.config.settings import ControllerSettings, load_settings, shown
 from controller.contract import FLAG_NAMES
 from controller.decision.model import Kind
 from controller.doctor.redis import look_at_redis
-from controller.features import ROLLOUT_FEATURES, ConfigError
+from controller.features import ROLLOUT_FEATURES
 from controller.journal.stream import Streams, aconnect
 from controller.notify.delivery import Notifier
+from controller.shared.config_file import ConfigError
 from controller.shared.redis_pool import key_prefix
 from controller.shared.redis_url import parse_target
 from controller.shared.tasks import end
@@ -332,8 +333,8 @@ def test_doctor_tells_how_the_cluster_is_and_who_forgot_the_tag(redis_cluster: R
 def test_a_cluster_url_without_a_tag_or_hosts_is_refused_by_all_who_read_one(url: str) -> None:
     with pytest.raises(ConfigError, match=r"redis\+cluster://HOST|HOST:PORT"):
         load_settings(environ={"ROLLOUT_REDIS_URL": url})
-    with pytest.raises(SettingsError, match=r"ROLLOUT_REDIS_URL must"):
-        Environment({"ROLLOUT_REDIS_URL": url}).redis_url()
+    with pytest.raises(SettingsError, match=r"ROLLOUT_REDIS_URL.* must"):
+        Settings.from_environment({"ROLLOUT_REDIS_URL": url})
     with pytest.raises(ValueError, match="must"):
         RolloutGate.connect(url)
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from controller.contract import format_percent, parse_percent
 from controller.decision.model import DatedFreeze, WeeklyFreeze
-from controller.features import ROLLOUT_FEATURES, ConfigError, config_hash, load_features
+from controller.features import ROLLOUT_FEATURES, config_hash, load_features
+from controller.shared.config_file import ConfigError
 
 
 def load(tmp_path: Path, text: str) -> object:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from controller.config.settings import load_settings, masked
-from controller.features import ConfigError
+from controller.shared.config_file import ConfigError
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
@@ -44,7 +44,7 @@ def test_a_secret_is_not_in_the_printed_settings() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
-        ("ROLLOUT_INTERVAL_S", "soon", "float"),
+        ("ROLLOUT_INTERVAL_S", "30s", "must be a number from 0.1 to 86400 seconds"),
         ("ROLLOUT_INTERVAL_S", "0", "0.1"),
         ("ROLLOUT_LISTEN", "8003", "HOST:PORT"),
         ("ROLLOUT_PROMETHEUS_URL", "localhost:9090", "http://"),

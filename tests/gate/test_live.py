@@ -15,7 +15,8 @@ from kit.waiting import wait_until
 from adapter.gate.live import RolloutGate
 from adapter.gate.rule import GateReason
 from controller.contract import FLAG_NAMES, FLAGS_CHANNEL, flag_key, flag_keys, revision_key
-from controller.features import ConfigError, RolloutFeature
+from controller.features import RolloutFeature
+from controller.shared.config_file import ConfigError
 
 pytestmark = pytest.mark.servers
 

@@ -29,11 +29,12 @@ from controller.commands.notify import notify
 from controller.config.receivers import EVENTS, KINDS, Receiver, parse_receivers
 from controller.contract import ROLLOUT_TICKS_TOTAL
 from controller.decision.model import Kind
-from controller.features import ROLLOUT_FEATURES, ConfigError
+from controller.features import ROLLOUT_FEATURES
 from controller.journal.stream import aconnect
 from controller.notify import delivery as notifier
 from controller.notify.delivery import Notifier
 from controller.notify.messages import message, notices_of, signature
+from controller.shared.config_file import ConfigError, Table
 from controller.shared.tasks import end
 
 HANG, TWICE = 0, -1
@@ -325,7 +326,7 @@ def test_a_signature_is_an_hmac_over_the_time_and_the_body(secret: str, body: by
         ({"kind": "slack", "url": "ftp://x"}, "https://"),
         ({"kind": "email", "to": ["a@b.example"]}, "needs to and user_id"),
         ({"kind": "slack", "url": "https://x.example", "secret": "s"}, "only a webhook"),
-        ({"kind": "webhook", "url": "https://x.example", "on": ["hold"]}, "'hold' is not one of"),
+        ({"kind": "webhook", "url": "https://x.example", "on": ["hold"]}, "'hold', which is not one of"),
         ({"kind": "webhook", "url": "https://x.example", "template": "{nobody}"}, "unknown nobody"),
         ({"kind": "webhook", "url": "https://x.example", "template": "{feature.__class__}"}, "unknown"),
         ({"kind": "webhook", "url": "https://x.example", "template": "{"}, "cannot be read"),
@@ -336,12 +337,14 @@ def test_a_signature_is_an_hmac_over_the_time_and_the_body(secret: str, body: by
 )
 def test_a_mistake_in_a_receiver_is_refused_with_the_reason(table: Any, why: str) -> None:
     with pytest.raises(ConfigError, match=why):
-        parse_receivers({"ops": table})
+        parse_receivers(Table("notify", {"ops": table}))
 
 
 def test_a_secret_stands_in_no_text_of_a_receiver(tmp_path: Path) -> None:
     (tmp_path / "url").write_text("https://hooks.example/T0/SECRET\n")
-    [receiver] = parse_receivers({"ops": {"kind": "slack", "url_file": str(tmp_path / "url")}})
+    [receiver] = parse_receivers(
+        Table("notify", {"ops": {"kind": "slack", "url_file": str(tmp_path / "url")}})
+    )
     assert receiver.url.endswith("SECRET")
     assert "SECRET" not in repr(receiver)
 
