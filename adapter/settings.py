@@ -53,7 +53,7 @@ class Settings:
     integration_token: str = field(default="", repr=False)
     """MS_INTEGRATION_TOKEN, taken only while INTEGRATION_TESTS_ENABLED=true."""
     api_token: str = field(default="", repr=False)
-    """ROLLOUT_API_TOKEN, else `[controller]` of ROLLOUT_CONFIG: tokens for the HTTP routes that send and sign in;
+    """ROLLOUT_API_TOKEN, else `[controller]` of ROLLOUT_CONFIG: tokens for the routes that send and sign in;
     closed without one."""
     limits: Limits = field(default_factory=Limits)
     """ROLLOUT_MAX_RECIPIENTS, ROLLOUT_MAX_ATTACHMENTS, ROLLOUT_MAX_BODY_BYTES"""
