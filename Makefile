@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-test demo test soak lint format unit pictures bench bench-decisions audit lock clean
+.PHONY: help setup setup-test demo check test soak lint format unit pictures bench bench-decisions audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -18,11 +18,14 @@ setup-test: setup
 demo: setup ## the whole loop for real on loopback: ramp, fault, pause, resume, 100 %
 	@$(BIN)/rollout demo $(ARGS)
 
-test: lint unit ## lint, types, import arrows, and every test on real servers
+check: lint ## within a minute: format, lint, types, import arrows, and each test that starts no server
+	HYPOTHESIS_PROFILE=check $(BIN)/pytest -q -n 2 -m "not servers and not long" $(ARGS)
 
-lint: setup-test ## ruff, mypy strict, import arrows, committed rules equal rendered ones
-	$(BIN)/ruff check .
+test: lint unit ## all that check does, and each test on real servers
+
+lint: setup-test ## format, ruff, mypy strict, import arrows, committed rules equal rendered ones
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/rollout rules check
@@ -35,10 +38,12 @@ unit: setup-test ## pytest: the core, the conformance suites, the stories, the r
 	$(BIN)/pytest -q -n 2 $(ARGS)
 
 soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQUENCES=200 SOAK_KILLS=50 ...)
+	HYPOTHESIS_PROFILE=soak \
 	SOAK_SEQUENCES=$${SOAK_SEQUENCES:-200} SOAK_KILLS=$${SOAK_KILLS:-50} SOAK_TICKS=$${SOAK_TICKS:-20000} \
 	SOAK_REQUESTS=$${SOAK_REQUESTS:-50000} SOAK_EXAMPLES=$${SOAK_EXAMPLES:-40} \
 	  $(BIN)/pytest -q -n 3 --timeout=3600 tests/faults/test_sequences.py tests/faults/test_daemon.py \
-	  tests/faults/test_flat.py tests/server/test_malformed.py $(ARGS)
+	  tests/faults/test_flat.py tests/server/test_malformed.py tests/decision tests/gate/test_bucket.py \
+	  tests/rules/test_mutations.py tests/rules/test_evidence_counts.py $(ARGS)
 
 pictures: setup-test ## tell the demo's story once and renew the pictures in docs/pictures
 	PYTHONPATH=tests $(BIN)/python -m pages.pictures

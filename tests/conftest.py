@@ -6,15 +6,13 @@ from pathlib import Path
 import pytest
 import redis
 import structlog
-from hypothesis import HealthCheck, settings
+from kit.examples import load_profile
 from kit.redis_cluster import RedisCluster, running_cluster, told
 from kit.servers import Proxy, RedisServer
 
-pytest_plugins = ["kit.secret_search"]
+pytest_plugins = ["kit.secret_search", "kit.tiers"]
 
-# How long an example takes says how busy the machine is, and nothing about the code.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+load_profile()
 
 
 @pytest.fixture(autouse=True)

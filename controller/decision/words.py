@@ -17,6 +17,10 @@ from controller.decision.model import (
 )
 from controller.decision.ramp import baked_s, step_above
 
+_MOST_SENDS = 1e12
+_LONGEST_S = 100 * 365 * 86_400.0
+"""What takes more sends, or longer, is never reached; so the figures stay finite, as JSON wants them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Telling:
@@ -53,8 +57,10 @@ def _still_needed(
     if any(wait is None for wait in waits):
         return None, None
     more = max((wait or 0.0 for wait in waits), default=0.0)
+    if more > _MOST_SENDS:
+        return None, None
     rate = sends_per_s(snapshot, state)
-    return more, max(more / rate, bake_s) if rate > 0 else None
+    return more, max(more / rate, bake_s) if more < rate * _LONGEST_S else None
 
 
 def sends_per_s(snapshot: Snapshot, state: State) -> float:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from email_validator import EmailNotValidError, validate_email
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from kit.examples import examples
 
 from adapter.checks.addresses import PUBLIC_ENDING, check_address
 from adapter.checks.message_checks import check
@@ -141,7 +142,7 @@ def test_an_address_is_sent_in_ascii(given: str, sent: str) -> None:
 @example("a" * 65, "b.example")
 @example("INFO", "b.example")
 @example("Postmaster", "b.example")
-@settings(max_examples=1000)
+@examples(1000)
 def test_an_address_is_taken_where_the_library_takes_it(local_part: str, domain: str) -> None:
     address = f"{local_part}@{domain}"
     try:

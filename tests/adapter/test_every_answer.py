@@ -89,7 +89,6 @@ CASES = [
 ]
 
 
-@pytest.mark.servers
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_an_answer_gives_its_posts_its_code_and_its_metrics(
     case: Case, redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
@@ -111,7 +110,6 @@ async def test_an_answer_gives_its_posts_its_code_and_its_metrics(
     assert (outcome.posts, outcome.code, outcome.moved) == (case.posts, case.code, expected)
 
 
-@pytest.mark.servers
 async def test_every_code_had_its_counter_before_it_was_needed(sender: Sender) -> None:
     counters = sender.metrics()
     missing = [
@@ -122,7 +120,6 @@ async def test_every_code_had_its_counter_before_it_was_needed(sender: Sender) -
     assert missing == []
 
 
-@pytest.mark.servers
 async def test_a_refused_connection_is_tried_again_and_then_told(
     redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
 ) -> None:
@@ -134,7 +131,6 @@ async def test_a_refused_connection_is_tried_again_and_then_told(
     assert outcome.moved["action_error_total{}"] == 1
 
 
-@pytest.mark.servers
 async def test_an_error_tells_status_and_request_ids_and_no_token(sender: Sender, graph: Sandbox) -> None:
     graph.faults = Faults(status=504)
     outcome = await sender.outcome()
@@ -146,7 +142,6 @@ async def test_an_error_tells_status_and_request_ids_and_no_token(sender: Sender
     assert "sandbox-token" not in repr(vars(error)) + str(error)
 
 
-@pytest.mark.servers
 async def test_a_claims_challenge_reaches_the_token_source(
     redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
 ) -> None:
@@ -158,7 +153,6 @@ async def test_a_claims_challenge_reaches_the_token_source(
     assert (outcome.code, outcome.posts, tokens.claims) == ("", 2, ['{"a":1}'])
 
 
-@pytest.mark.servers
 async def test_a_token_source_that_fails_gives_its_code_and_nothing_is_posted(
     redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
 ) -> None:
@@ -170,7 +164,6 @@ async def test_a_token_source_that_fails_gives_its_code_and_nothing_is_posted(
     assert "s3cret" not in str(outcome.error)
 
 
-@pytest.mark.servers
 async def test_without_a_sign_in_configuration_it_says_what_is_missing(
     redis_server: RedisServer,
     redis_client: redis.Redis,

@@ -15,8 +15,6 @@ from adapter.sandbox.graph import Sandbox
 from adapter.sending.mailer import NoticeMailer
 from controller.contract import flag_key
 
-pytestmark = pytest.mark.servers
-
 DISABLED, GATED = ActionDisabledError, ActionGatedError
 OUTSIDER = EmailAddress("x@evil-corp.example")
 

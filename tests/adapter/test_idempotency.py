@@ -17,8 +17,6 @@ from adapter.sending.idempotency import redis_key
 from controller.shared.redis_pool import key_prefix
 from controller.store.redis_store import connect
 
-pytestmark = pytest.mark.servers
-
 GATE_OPEN = "rollout_gate_total{feature=microsoft,outcome=open,reason=in_rollout}"
 
 

@@ -6,15 +6,12 @@ that address, which must lie in INTERNAL_DOMAINS.
 
 import os
 
-import pytest
 import redis
 from kit.sending import open_flags
 from kit.servers import RedisServer
 
 from adapter import EmailAddress, InlineImage, Runtime, Settings, outlook_send
 from adapter.sandbox.graph import Sandbox
-
-pytestmark = pytest.mark.servers
 
 PIXEL = bytes.fromhex(
     "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b"

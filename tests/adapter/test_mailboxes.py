@@ -11,8 +11,6 @@ from kit.servers import Proxy, RedisServer
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 
-pytestmark = pytest.mark.servers
-
 
 async def test_one_process_sends_four_at_once_for_a_mailbox(sender: Sender, graph: Sandbox) -> None:
     graph.faults = Faults(latency_s=0.05)

@@ -27,8 +27,6 @@ from controller.contract import (
     revision_key,
 )
 
-pytestmark = pytest.mark.servers
-
 WORKER = """
 import asyncio, sys
 from prometheus_client import start_http_server

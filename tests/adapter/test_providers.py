@@ -101,7 +101,6 @@ def environment(
     }
 
 
-@pytest.mark.servers
 async def test_a_second_provider_has_gate_metrics_errors_and_keys_from_one_line(
     environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox, example: Action
 ) -> None:
@@ -121,7 +120,6 @@ async def test_a_second_provider_has_gate_metrics_errors_and_keys_from_one_line(
     assert json.loads(graph.messages[0].body)["message"]["body"]["content"] == "Hi"
 
 
-@pytest.mark.servers
 async def test_a_second_provider_is_gated_as_the_first(
     environment: Mapping[str, str], redis_client: redis.Redis, graph: Sandbox, example: Action
 ) -> None:

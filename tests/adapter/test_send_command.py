@@ -17,8 +17,6 @@ from kit.servers import RedisServer
 
 from controller.cli import rollout
 
-pytestmark = pytest.mark.servers
-
 SEND = ["send", "--user", "u1", "--to", "Ann <ann@corp.example>", "--subject", "Hi"]
 
 

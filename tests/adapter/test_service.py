@@ -16,8 +16,6 @@ from adapter.sandbox.graph import Sandbox
 from adapter.web.service import routes
 from controller.contract import flag_key
 
-pytestmark = pytest.mark.servers
-
 PATH = "/actions/outlook.send"
 MAIL: dict[str, Any] = {
     "to": [{"address": "ann@corp.example", "name": "Ann"}],

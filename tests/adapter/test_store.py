@@ -3,13 +3,10 @@
 import asyncio
 import random
 
-import pytest
 import redis
 from kit.servers import Proxy, RedisServer
 
 from adapter.sending.redis_client import REDIS_ERRORS, BatchingConnection, open_redis
-
-pytestmark = pytest.mark.servers
 
 
 async def test_each_gets_its_own_answer_while_others_ask_give_up_and_are_cut_off(

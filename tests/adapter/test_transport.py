@@ -28,8 +28,6 @@ ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-pytestmark = pytest.mark.servers
-
 
 @asynccontextmanager
 async def listening(talk: Talk) -> AsyncIterator[int]:

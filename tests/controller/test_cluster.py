@@ -47,8 +47,6 @@ from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
 from controller.store.redis_store import RedisFlagStore, connect
 
-pytestmark = pytest.mark.servers
-
 FAILOVER_WITHIN_S = 60.0
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 ALL_KEYS = {

@@ -6,8 +6,6 @@ import sys
 import pytest
 from kit.servers import RedisServer
 
-pytestmark = pytest.mark.servers
-
 NOT_NEEDED = {
     "apscheduler",
     "cryptography.fernet",

@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 from worlds.tick import tick_world
 
-pytestmark = pytest.mark.servers
-
 REQUESTS, ROUND_TRIPS = 3, 3
 """The source's clock, the samples, the rules; the lease, the flags, the decisions."""
 

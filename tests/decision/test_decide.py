@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from kit.examples import examples
 from worlds.snapshots import FEATURE, NOW, STEPS, at_step, changed, proven_healthy, record, snapshots, window
 
 from controller.contract import CLOSED, FLAG_NAMES, Flags
@@ -310,7 +311,7 @@ PROPERTIES: tuple[Property, ...] = (
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(2000, suppress_health_check=list(HealthCheck))
 @given(snapshots())
 def test_whatever_is_read_each_property_of_a_decision_holds(snapshot: Snapshot) -> None:
     decision = decide(snapshot)
@@ -325,7 +326,7 @@ TICKS = st.lists(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@examples(1000)
 @given(TICKS, st.data())
 def test_ticks_without_data_in_between_change_no_verdict(ticks: list[Any], data: st.DataObject) -> None:
     """The tests add up the same, whatever silence or failure of the metrics lies between."""

@@ -218,7 +218,6 @@ def test_no_such_decision_is_exit_code_1_and_no_redis_is_3(tmp_path: Path) -> No
     assert run("explain", "nope", ROLLOUT_REDIS_URL=away, ROLLOUT_JOURNAL=str(path)).exit_code == 1
 
 
-@pytest.mark.servers
 def test_a_decision_is_found_in_redis(redis_server: RedisServer) -> None:
     store = RedisFlagStore(connect(redis_server.url, 1.0))
     snapshot = changed(at_step(), evidence={"alerts": ("A",)})

@@ -5,9 +5,9 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from kit.examples import examples
 from worlds.snapshots import FEATURE, HASH, NOW, STEPS, at_step, changed, proven_healthy, window
 
 from controller.contract import CLOSED, Flags
@@ -313,4 +313,4 @@ class Rollout(RuleBasedStateMachine):
 
 
 TestRollout = Rollout.TestCase
-TestRollout.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRollout.settings = examples(1000, stateful_step_count=40)

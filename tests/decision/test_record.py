@@ -116,6 +116,18 @@ def test_each_decision_of_a_course_recomputes_from_its_record_alone() -> None:
     assert kinds == {Kind.HOLD, Kind.STEP_UP, Kind.PAUSE}
 
 
+@pytest.mark.parametrize("step_sends", [5e-324, 2.2e-311, 1e-300, 1e-6])
+def test_a_rate_too_slow_to_reckon_with_leaves_how_long_open(step_sends: float) -> None:
+    seen = SloState(sends=step_sends)
+    state = {"step_sends": step_sends, "error_rate": seen, "latency": seen}
+    slow = at_step(state=state, evidence={"windows": ()})
+    decision = decide(slow)
+    assert decision.reason is Reason.GATHERING_EVIDENCE
+    assert decision.more_sends is not None
+    assert decision.more_s is None
+    assert verify(through_json(record(slow, decision))) == []
+
+
 TAMPERED: list[tuple[str, Any, str]] = [
     ("kind", "step_up", "kind"),
     ("reason", "healthy", "reason"),

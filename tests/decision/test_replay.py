@@ -257,7 +257,6 @@ def wait_until_ready(url: str) -> None:
     raise TimeoutError(url)
 
 
-@pytest.mark.servers
 def test_what_a_real_prometheus_recorded_is_replayed(
     prometheus: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,14 +273,12 @@ def test_what_a_real_prometheus_recorded_is_replayed(
     assert kinds == ["step_up"] * 6 + ["pause"]
 
 
-@pytest.mark.servers
 def test_a_prometheus_that_recorded_nothing_says_so(prometheus: str) -> None:
     result = CliRunner().invoke(rollout, ["replay", "google", "--since", "1h", "--prometheus", prometheus])
     assert result.exit_code == 2
     assert "recorded no sends of google gmail.send" in result.stderr
 
 
-@pytest.mark.servers
 def test_a_plan_without_traffic_to_measure_asks_for_it(prometheus: str) -> None:
     result = CliRunner().invoke(rollout, ["plan", "google"], env={"ROLLOUT_PROMETHEUS_URL": prometheus})
     assert result.exit_code == 1

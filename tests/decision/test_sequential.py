@@ -6,8 +6,9 @@ from math import ceil, exp, inf, log, nan
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.examples import examples, share_of
 from worlds.snapshots import FEATURE
 
 from controller.decision.model import RolloutFeature, SloState
@@ -91,7 +92,7 @@ def test_the_grid_of_breach_rates_runs_from_one_and_a_half_limits_to_nine_tenths
     assert max(ratios) == pytest.approx(min(ratios))
 
 
-@settings(max_examples=2000)
+@examples(2000)
 @given(SENDS, SHARES, st.floats(1e-5, 0.4))
 def test_one_window_never_reaches_the_alarm_alone(sends: float, share: float, limit: float) -> None:
     test = slo_test(limit, FEATURE, 30.0)
@@ -100,7 +101,7 @@ def test_one_window_never_reaches_the_alarm_alone(sends: float, share: float, li
     assert late_evidence(state) < test.late_needed
 
 
-@settings(max_examples=2000)
+@examples(2000)
 @given(st.lists(st.tuples(SENDS, SHARES), max_size=6), st.integers(1, 5))
 def test_windows_without_sends_change_nothing(seen: list[tuple[float, float]], silent: int) -> None:
     state = added(TEST, *[(n, share * n) for n, share in seen])
@@ -118,7 +119,7 @@ def test_bad_sends_are_clipped_to_the_sends(n: float, k: float) -> None:
     assert added(TEST, (n, k)) == added(TEST, (n, min(max(k, 0.0), n)))
 
 
-@settings(max_examples=1000)
+@examples(1000)
 @given(st.lists(st.tuples(SENDS, SHARES), min_size=1, max_size=40))
 def test_the_state_stays_finite_whatever_is_seen(seen: list[tuple[float, float]]) -> None:
     state = added(TEST, *[(n * 50, share * n * 50) for n, share in seen])
@@ -174,7 +175,7 @@ def test_sums_of_logarithms_do_not_depend_on_their_size(terms: list[float]) -> N
     assert min(terms) - 1e-9 <= log_mean(terms) <= max(terms) + 1e-9
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(st.floats(1, 5000), st.floats(0, 0.018))
 def test_the_sends_foretold_are_the_sends_that_it_takes(seen: float, share: float) -> None:
     state = added(TEST, (seen, share * seen))
@@ -195,8 +196,8 @@ def test_nothing_is_foretold_where_health_would_never_be_proven() -> None:
 
 def test_at_the_limit_false_alarms_of_one_slo_stay_far_below_alpha() -> None:
     """Ville's bound, tried: 400 courses of 300 windows just at the limit."""
-    rng, alarms = Random(5), 0
-    for _ in range(400):
+    rng, alarms, courses = Random(5), 0, share_of(400, 100)
+    for _ in range(courses):
         state = SloState()
         for _ in range(300):
             bad = sum(rng.random() < LIMIT for _ in range(15))
@@ -204,7 +205,7 @@ def test_at_the_limit_false_alarms_of_one_slo_stay_far_below_alpha() -> None:
             if breach_evidence(state) >= TEST.breach_needed:
                 alarms += 1
                 break
-    assert alarms <= 400 * 0.05 * 0.9 / 6 * 3
+    assert alarms <= courses * 0.05 * 0.9 / 6 * 3
 
 
 def test_a_limit_too_high_for_the_margin_still_leaves_room_below_one() -> None:

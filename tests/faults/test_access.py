@@ -21,7 +21,6 @@ from controller.evidence.session import BoundedSession
 from controller.store.redis_store import connect
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
-pytestmark = pytest.mark.servers
 
 
 @pytest.fixture

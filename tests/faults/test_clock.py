@@ -16,7 +16,6 @@ from controller.journal.sinks import Journals
 from controller.loop.manual import operate
 from controller.store.redis_store import RedisFlagStore, connect
 
-pytestmark = pytest.mark.servers
 [LIBRARY] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
 BAKE_S = 12
 

@@ -22,7 +22,6 @@ from controller.journal.sinks import Journals, read_file
 from controller.loop.manual import operate
 from controller.store.redis_store import RedisFlagStore, connect
 
-pytestmark = pytest.mark.servers
 TAKEOVER_S = LEASE_S + TICK_S
 MARGIN_S = 2.5
 """For a machine that is busy with other tests."""

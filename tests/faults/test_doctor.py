@@ -18,8 +18,6 @@ from controller.decision.model import Kind
 from controller.doctor import surroundings
 from controller.doctor.surroundings import look_at_microsoft
 
-pytestmark = pytest.mark.servers
-
 
 def run(*arguments: object, **environment: str) -> Result:
     return CliRunner().invoke(rollout, [str(argument) for argument in arguments], env=environment)

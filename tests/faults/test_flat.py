@@ -11,7 +11,6 @@ from worlds.fault_rig import Rig
 from controller.daemon.metrics import DaemonMetrics
 from controller.decision.model import Kind
 
-pytestmark = pytest.mark.servers
 TICKS = int(os.environ.get("SOAK_TICKS", "600"))
 WARM_UP = 200
 

@@ -24,7 +24,6 @@ from controller.loop.tick import Report
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 TICKS = 3
-pytestmark = pytest.mark.servers
 
 
 @dataclass

@@ -4,7 +4,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
 from click.testing import CliRunner
 from worlds.fault_rig import Rig
 
@@ -13,7 +12,6 @@ from controller.decision.model import Kind
 from controller.journal.sinks import read_file, rotated_files
 
 CONFIGURATION = Path(__file__).parents[2] / "systemd" / "logrotate.conf"
-pytestmark = pytest.mark.servers
 
 
 def rotate(rig: Rig) -> None:

@@ -12,7 +12,6 @@ from cryptography.fernet import Fernet
 from kit.waiting import wait_until
 from worlds.live import Daemon, World
 
-pytestmark = pytest.mark.servers
 API_TOKEN = "s3cret-of-the-api"
 SECRETS = {
     "ROLLOUT_REDIS_URL": "redis://default:s3cret-of-redis@127.0.0.1:{port}/0",

@@ -14,7 +14,7 @@ SEQUENCES = int(os.environ.get("SOAK_SEQUENCES", "1"))
 FIRST = int(os.environ.get("SOAK_FIRST_SEED", "1"))
 LENGTH_S = float(os.environ.get("SOAK_LENGTH_S", "20"))
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEQUENCES))

@@ -14,7 +14,6 @@ import pytest
 from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 
-pytestmark = pytest.mark.servers
 Sender = tuple[str, "subprocess.Popen[bytes]", Path]
 
 

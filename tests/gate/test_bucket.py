@@ -1,12 +1,14 @@
 """Bucketing, scheme v1: pinned, even, independent between features, and sticky as the percentage rises."""
 
 import itertools
+import math
 import uuid
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.examples import share_of
 
 from adapter.gate.rule import BUCKETS, answer, bucket, threshold
 from controller.contract import Flags, parse_percent
@@ -46,7 +48,7 @@ def test_an_answer_carries_the_bucket_of_the_scheme(salt: str, user_id: str) -> 
 @pytest.mark.parametrize("kind", ID_KINDS)
 def test_users_spread_evenly_over_the_buckets(kind: str) -> None:
     """Chi-square over 1,000 cells, per degree of freedom: 1 +- 0.045 when even."""
-    users, cells = 200_000, [0] * 1000
+    users, cells = share_of(200_000, 50_000), [0] * 1000
     for n in range(users):
         cells[bucket("microsoft", ID_KINDS[kind](n)) // 100] += 1
     expected = users / len(cells)
@@ -56,18 +58,18 @@ def test_users_spread_evenly_over_the_buckets(kind: str) -> None:
 
 def test_two_features_share_no_pattern() -> None:
     """Two features at 10 % each share 1 % of the users, whichever two of 29 they are (406 pairs)."""
-    users = 100_000
+    users, features = 100_000, share_of(29, 8)
     sets = [
-        {n for n in range(users) if bucket(f"feature-{f}", f"user-{n}") < threshold(10)} for f in range(29)
+        {n for n in range(users) if bucket(f"feature-{f}", f"user-{n}") < threshold(10)}
+        for f in range(features)
     ]
     shares = [len(one & other) / users for one, other in itertools.combinations(sets, 2)]
-    assert len(shares) >= 400
     assert min(shares) >= 0.0089
     assert max(shares) <= 0.0111
 
 
 def test_a_user_who_is_in_stays_in_at_every_higher_percentage() -> None:
-    users = [f"user-{n}" for n in range(400)]
+    users = [f"user-{n}" for n in range(share_of(400, 40))]
     before: set[str] = set()
     for tenths in range(1001):
         flags = Flags(enabled=True, internal_only=False, paused=False, rollout_percent=tenths / 10)
@@ -78,8 +80,9 @@ def test_a_user_who_is_in_stays_in_at_every_higher_percentage() -> None:
 
 
 def test_a_hundredth_of_a_percent_of_a_million_is_about_a_hundred() -> None:
-    inside = sum(bucket("microsoft", str(n)) < threshold(0.01) for n in range(1_000_000))
-    assert 50 <= inside <= 150
+    users = share_of(1_000_000, 200_000)
+    inside = sum(bucket("microsoft", str(n)) < threshold(0.01) for n in range(users))
+    assert inside == pytest.approx(users / 10_000, abs=5 * math.sqrt(users / 10_000))
 
 
 @given(thousandths=st.integers(0, BUCKETS))

@@ -11,8 +11,6 @@ from kit.servers import RedisServer
 from adapter.commands.gate import gate
 from controller.contract import flag_keys
 
-pytestmark = pytest.mark.servers
-
 
 @pytest.fixture
 def open_redis(redis_server: RedisServer, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

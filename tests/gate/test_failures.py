@@ -15,8 +15,6 @@ from adapter.gate.rule import GateReason
 from adapter.gate.snapshot import STALE_AFTER_S
 from controller.contract import FLAGS_CHANNEL, flag_key, flag_keys
 
-pytestmark = pytest.mark.servers
-
 Failure = Callable[[RedisServer, Proxy], None]
 
 FAILURES: dict[str, Failure] = {

@@ -18,8 +18,6 @@ from controller.contract import FLAG_NAMES, FLAGS_CHANNEL, flag_key, flag_keys, 
 from controller.features import RolloutFeature
 from controller.shared.config_file import ConfigError
 
-pytestmark = pytest.mark.servers
-
 OPEN = ("true", "false", "100", "false")
 
 

@@ -23,7 +23,7 @@ from controller.sandbox.processes import Processes
 ROOT = Path(__file__).parents[2]
 MINUTE_S = 60.0
 
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

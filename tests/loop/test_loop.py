@@ -207,6 +207,7 @@ def test_a_dry_run_beside_the_daemon_only_reads(world: World) -> None:
     client.close()
 
 
+@pytest.mark.servers
 def test_the_demo_ends_with_100_percent_and_leaves_nothing(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "controller", "demo", "--plain"],

@@ -74,7 +74,6 @@ def in_at(served: Served, percent: float) -> None:
     wait_until(lambda: served.http.post(path, json=body).json()["metadata"]["revision"] >= revision)
 
 
-@pytest.mark.servers
 @pytest.mark.parametrize("kind", ["server", "web"])
 def test_a_thousand_users_get_the_answer_of_rollout_gate(served: Served, kind: str, tmp_path: Path) -> None:
     in_at(served, 30)
@@ -84,7 +83,6 @@ def test_a_thousand_users_get_the_answer_of_rollout_gate(served: Served, kind: s
         assert client.ask(users=USERS) == expected
 
 
-@pytest.mark.servers
 @pytest.mark.parametrize("kind", ["server", "web"])
 def test_a_pause_turns_it_off_within_a_second_without_a_restart(served: Served, kind: str) -> None:
     in_at(served, 100)
@@ -94,7 +92,6 @@ def test_a_pause_turns_it_off_within_a_second_without_a_restart(served: Served, 
         wait_until(lambda: client.ask(again=True) == {"user-1": False}, within_s=1.0, what="the pause")
 
 
-@pytest.mark.servers
 def test_a_lost_redis_is_an_answer_and_no_error_that_would_take_the_callers_default(
     served: Served, redis_server: RedisServer
 ) -> None:

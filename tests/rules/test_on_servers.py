@@ -108,7 +108,6 @@ def total(running: Running, name: str, **matchers: str) -> float:
     )
 
 
-@pytest.mark.servers
 @pytest.mark.timeout(180)
 def test_recorded_counts_add_up_to_what_was_sent_through_scrape_gaps_and_restarts(counting: Running) -> None:
     deadline = time.monotonic() + 60
@@ -137,7 +136,6 @@ def test_recorded_counts_add_up_to_what_was_sent_through_scrape_gaps_and_restart
         assert counting.counted(EVIDENCE_LATENCY_BUCKET, f',le="{edge}"') == pytest.approx(timed, rel=1e-9)
 
 
-@pytest.mark.servers
 @pytest.mark.timeout(180)
 def test_every_query_is_answered_every_series_has_data_and_the_installation_is_found_sound(
     running: Running, tmp_path: Path
@@ -178,7 +176,6 @@ def test_every_query_is_answered_every_series_has_data_and_the_installation_is_f
     assert "is evaluated every 1 s, and must be every 30 s" in elsewhere.output
 
 
-@pytest.mark.servers
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("backend", HERE)
 def test_each_alert_comes_is_told_and_goes_and_the_controller_pauses(backend: str) -> None:

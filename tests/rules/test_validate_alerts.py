@@ -21,7 +21,7 @@ def validate(*options: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
 def test_what_is_committed_passes_with_a_result_for_every_alert_and_junit(tmp_path: Path) -> None:
     report = tmp_path / "alerts.xml"
     exit_code, output = validate("--rules", str(ROOT / "rules"), "--json", "--junit", str(report))
@@ -34,7 +34,7 @@ def test_what_is_committed_passes_with_a_result_for_every_alert_and_junit(tmp_pa
     assert len(ET.parse(report).getroot().findall("testcase")) == answer["passed"]  # noqa: S314 - our own file
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
 def test_a_threshold_that_was_changed_is_named(tmp_path: Path) -> None:
     rules = shutil.copytree(ROOT / "rules", tmp_path / "rules")
     path = rules / "prometheus-alerts-google.yml"
@@ -45,7 +45,7 @@ def test_a_threshold_that_was_changed_is_named(tmp_path: Path) -> None:
     assert wrong == {"GmailSendHighLatencyCritical"}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.long
 def test_any_feature_of_a_configuration_is_rendered_checked_and_validated_whatever_its_limits(
     tmp_path: Path,
 ) -> None:

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.timeout(300)
 TOKEN = "try-me"
 
 
-@pytest.mark.servers
 def test_the_whole_story_is_on_the_page_while_it_happens_and_a_person_pauses_from_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ CHECKS = (
 TOKEN = "0123456789-of-the-tests"
 UNFIT = "/api/v1/events"
 """It has no end."""
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture

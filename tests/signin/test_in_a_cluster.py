@@ -7,8 +7,6 @@ from kit.signin import Browser, environment, link_user
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.tokens import MicrosoftTokenManager
 
-pytestmark = pytest.mark.servers
-
 
 @pytest.fixture
 def env(sandbox: SandboxSignIn, redis_cluster: RedisCluster) -> dict[str, str]:

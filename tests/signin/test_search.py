@@ -59,9 +59,10 @@ def test_a_secret_of_one_test_is_found_wherever_another_left_it_and_fails_the_ru
         f"def test_one(tmp_path):\n    {'; '.join(LEAKS.values()) if leaking else 'pass'}\n"
         "def test_two():\n    SEARCH.secrets.add(secret)\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "kit.secret_search", "-n", workers]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "xdist", "-p", "kit.secret_search", "-n", workers]
     command += ["--dist", "loadfile" if int(workers) else "no", "--rootdir", str(tmp_path), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    alone = {"PYTHONPATH": str(Path(__file__).parents[1]), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = os.environ | alone
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
     assert done.returncode == leaking, done.stdout
