@@ -46,29 +46,6 @@ log = logging.getLogger("rollout.gate")
 log.addHandler(logging.NullHandler())
 
 
-def redis_client(url: str) -> "redis.Redis":
-    """Make a client that gives up soon and repeats nothing: redis-py's defaults wait a minute.
-
-    Values arrive as bytes, because one flag that is not UTF-8 must not hide all others.
-    Raises ValueError for a URL that cannot be used; connects to nothing yet.
-    """
-    import redis  # noqa: PLC0415 (slow to import, and not needed to answer)
-    from redis.backoff import NoBackoff  # noqa: PLC0415
-    from redis.retry import Retry  # noqa: PLC0415
-
-    from controller.shared.redis_pool import open_pool  # noqa: PLC0415
-
-    pool = open_pool(
-        redis.ConnectionPool,
-        url,
-        protocol=2,
-        socket_connect_timeout=IO_TIMEOUT_S,
-        socket_timeout=IO_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return redis.Redis.from_pool(pool)
-
-
 class FlagReader:
     """Keeps `snapshot`; whoever uses it looks at its age."""
 
@@ -163,6 +140,13 @@ class FlagReader:
         self._tried.set()
 
 
+def _client(url: str) -> "redis.Redis":
+    """Open a client for bytes, because one flag that is not UTF-8 must not hide all others."""
+    from controller.shared.redis_pool import open_redis  # noqa: PLC0415 (slow to import, and not needed to answer)
+
+    return open_redis(url, IO_TIMEOUT_S, decode=False)
+
+
 _shared: WeakValueDictionary[object, FlagReader] = WeakValueDictionary()
 _sharing = threading.Lock()
 
@@ -171,7 +155,7 @@ def shared_reader(url: str, salts: Mapping[str, str], internal: InternalDomains)
     """Return this process's reader of these flags, or make it; raises ValueError for an unusable URL."""
     key = (os.getpid(), url, tuple(salts.items()), internal)
     with _sharing:
-        return _shared.get(key) or _shared.setdefault(key, FlagReader(redis_client(url), salts, internal))
+        return _shared.get(key) or _shared.setdefault(key, FlagReader(_client(url), salts, internal))
 
 
 def _listen(hints: "PubSub", timeout_s: float) -> tuple[bool, bool]:

@@ -6,10 +6,6 @@ from typing import Any
 
 import redis
 import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
-from controller.shared.redis_pool import open_pool
 
 TIMEOUT_S = 0.5
 """To connect and for one exchange. The library's own is 5 s with ten hidden repeats."""
@@ -18,20 +14,6 @@ QUEUE_S = 2.0
 """The longest wait for a free connection."""
 
 REDIS_ERRORS = (redis.RedisError, OSError, asyncio.TimeoutError)
-
-
-def open_redis(url: str) -> "aioredis.Redis":
-    pool = open_pool(
-        aioredis.BlockingConnectionPool,
-        url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=QUEUE_S,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        decode_responses=True,
-    )
-    return aioredis.Redis.from_pool(pool)
 
 
 Command = tuple[str | int, ...]

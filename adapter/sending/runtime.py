@@ -26,11 +26,12 @@ from adapter.sending.access_tokens import StaticTokens, TokenSource
 from adapter.sending.idempotency import IdempotencyKeys
 from adapter.sending.mailboxes import Mailboxes
 from adapter.sending.metrics import SendMetrics
-from adapter.sending.redis_client import open_redis
+from adapter.sending.redis_client import MAX_CONNECTIONS, QUEUE_S, TIMEOUT_S
 from adapter.settings import Settings
 from adapter.signin.metrics import SignInMetrics
 from adapter.transport.post import Transport
 from controller.features import RolloutFeature, load_features
+from controller.shared.redis_pool import open_async_redis
 
 log = logging.getLogger("rollout.send")
 
@@ -71,7 +72,9 @@ class Runtime:
     _closers: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def __post_init__(self) -> None:
-        self._redis = open_redis(self.settings.redis_url)
+        self._redis = open_async_redis(
+            self.settings.redis_url, TIMEOUT_S, connections=MAX_CONNECTIONS, queue_s=QUEUE_S
+        )
         self.keys = IdempotencyKeys(self._redis, self.settings.idempotency_ttl_s)
         self._by_action = {(f.provider, f.action): f.name for f in self.features.values()}
 

@@ -4,18 +4,17 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapter.signin.encryption import TokenCipher, UnreadableError
 from adapter.signin.errors import SignInError, client_config, unavailable
 from adapter.signin.grant import AccessToken, Grant
 from adapter.signin.settings import LINK_TTL_S, REFRESH_TTL_S
-from controller.shared.redis_pool import key_prefix, open_pool
+from controller.shared.redis_pool import key_prefix
 
 PREFIX = "oauth:microsoft"
+TIMEOUT_S = 1.0
 MAX_CONNECTIONS = 8
 """Enough for ten thousand reads a second; a crowd of callers would spend its time on opening more."""
 
@@ -92,21 +91,6 @@ class RefreshClaim:
     def held(self) -> bool:
         """Whether somebody else holds the lock."""
         return self.fresh is None and self.sealed_grant is None
-
-
-def connect(redis_url: str) -> "Redis":
-    """Make a client with short time-outs and no hidden retries, whose defaults stall a send for a minute."""
-    pool = open_pool(
-        BlockingConnectionPool,
-        redis_url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=2.0,
-        decode_responses=True,
-        socket_timeout=1.0,
-        socket_connect_timeout=1.0,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis.from_pool(pool)
 
 
 class TokenStore:

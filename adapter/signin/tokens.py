@@ -20,7 +20,8 @@ from adapter.signin.grant import AccessToken, Grant, TokenPair
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.refresh import Refresher
 from adapter.signin.settings import SignInSettings
-from adapter.signin.store import TokenStore, connect
+from adapter.signin.store import MAX_CONNECTIONS, TIMEOUT_S, TokenStore
+from controller.shared.redis_pool import open_async_redis
 
 T = TypeVar("T")
 Flight = tuple[str, str | None, bool]
@@ -64,7 +65,8 @@ class MicrosoftTokenManager:
     ) -> None:
         """Make a manager; `ahead` prepares the way to the sign-in server by the time that somebody asks."""
         self.settings = settings
-        self.store = TokenStore(connect(settings.redis_url), TokenCipher(settings.token_keys))
+        client = open_async_redis(settings.redis_url, TIMEOUT_S, connections=MAX_CONNECTIONS)
+        self.store = TokenStore(client, TokenCipher(settings.token_keys))
         self._metrics = SignInMetrics.of(registry)
         self._made: Entra | None = None
         self._making = threading.Lock()

@@ -22,10 +22,10 @@ from controller.shared.console import (
     table_lines,
     terminal_width,
 )
+from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import FlagStore, StoreError
 from controller.store.lease import leader
 from controller.store.opening import open_store, redis_timeout_s
-from controller.store.redis_store import connect
 
 Overview = dict[str, Any]
 """As GET /api/v1/features tells it."""
@@ -50,7 +50,7 @@ def status(config: Path | None, server: str | None, watch: bool, as_json: bool) 
             _show(daemon.overview, watch=watch, as_json=as_json)
         return
     settings = settings_from(config)
-    store, client = open_store(settings), connect(settings.redis_url, redis_timeout_s(settings))
+    store, client = open_store(settings), open_redis(settings.redis_url, redis_timeout_s(settings))
     try:
         _show(
             lambda: {"features": _standings(store, settings), "leader": leader(client)},

@@ -36,7 +36,8 @@ class ControllerSettings:
     features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
     config_path: Path | None = None
     redis_url: str = field(default=DEFAULT_REDIS_URL, repr=False)
-    """Flags, state, decisions and lease; redis://, rediss://, unix://, redis+sentinel:// or redis+cluster://."""
+    """Flags, state, decisions and lease; redis://, unix://, redis+sentinel:// or redis+cluster://, over TLS
+    rediss://, rediss+sentinel:// or rediss+cluster://."""
     prometheus_url: str = field(default="http://127.0.0.1:9090", repr=False)
     """What answers /api/v1/query."""
     rules_url: str = field(default="", repr=False)
@@ -140,7 +141,7 @@ def shown(url: str) -> str:
     scheme, _, login = before.partition("://")
     user, _, password = login.partition(":")
     url = f"{scheme}://{user}:***@{rest}" if password else url
-    return re.sub("([?&](?:ssl_)?password=)[^&#]*", r"\1***", url)  # redis-py takes it there, too
+    return re.sub("([?&][a-z_]*password=)[^&#]*", r"\1***", url)  # redis-py takes it there, too
 
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from controller.evidence.prometheus import PrometheusSource
 from controller.journal.reconcile import Reconciler
 from controller.journal.sinks import FileJournal, Journal, Journals, LogJournal
 from controller.loop.tick import Controller
+from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import FlagStore
 from controller.store.lease import Lease, NoLease, RedisLease
 from controller.store.opening import open_store, redis_timeout_s
-from controller.store.redis_store import connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _controller(
 
 def _lease(settings: ControllerSettings, reconciler: Reconciler | None) -> Lease:
     return RedisLease(
-        connect(settings.redis_url, redis_timeout_s(settings)),
+        open_redis(settings.redis_url, redis_timeout_s(settings)),
         lease_s=settings.lease_s,
         monotonic=time.monotonic,
         known_epoch=reconciler.known_epoch if reconciler else 0,

@@ -16,7 +16,8 @@ from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.sandbox.processes import Process, Processes, answers, free_port
 from controller.sandbox.servers import Ports, start_prometheus, start_redis
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.shared.redis_pool import open_redis
+from controller.store.redis_store import RedisFlagStore
 
 SENDERS = ("sender-1", "sender-2")
 USERS_EACH = 5000
@@ -119,7 +120,7 @@ def build(processes: Processes) -> World:
     for name, sender_port in sender_ports.items():
         processes.wait_for(processes.all[name], answers(f"http://127.0.0.1:{sender_port}/metrics"))
     processes.wait_for(daemon, answers(f"http://127.0.0.1:{port}/healthz"))
-    return World(processes, settings, RedisFlagStore(connect(redis_url, 1.0)), graph_url)
+    return World(processes, settings, RedisFlagStore(open_redis(redis_url, 1.0)), graph_url)
 
 
 _WEATHER = json.dumps({"latency_s": 0.03, "seed": 1})

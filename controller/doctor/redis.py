@@ -10,9 +10,9 @@ import redis
 from controller.config.settings import ControllerSettings
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, applied_key, decisions_key
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_away
-from controller.shared.redis_pool import key_prefix
+from controller.shared.redis_pool import key_prefix, open_redis
 from controller.store.flag_store import StoreError
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.store.redis_store import RedisFlagStore
 
 OLDEST = (6, 2)
 _CLOCK_S = 2.0
@@ -22,7 +22,7 @@ _TRIAL = "redis.call('SET', KEYS[1], '1') return redis.call('DEL', KEYS[1])"
 
 def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     """Yield the findings about Redis and the flags in it."""
-    client = connect(settings.redis_url, _TIMEOUT_S)
+    client = open_redis(settings.redis_url, _TIMEOUT_S)
     yield from until_away(
         [
             partial(_server, client),

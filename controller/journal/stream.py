@@ -11,17 +11,16 @@ from typing import Any, cast
 
 import redis
 import redis.asyncio as aioredis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from controller.contract import LEASE_KEY, decisions_key
-from controller.shared.redis_pool import key_prefix, open_pool
+from controller.shared.redis_pool import key_prefix
 from controller.store.flag_store import StoreError
 from controller.store.record_json import read_record
 
 _ENTRY_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}\Z")
 _LARGEST = 2**64 - 1
-_BLOCK_MS = 500
+BLOCK_S = 0.5
+"""The longest wait for new entries before looking again."""
 _CHUNK = 200
 _LONGEST_SCAN = 20_000
 
@@ -62,21 +61,6 @@ def place(entry_id: str) -> tuple[int, int]:
     """Read an entry's id as what it is ordered by."""
     ms, _, sequence = entry_id.partition("-")
     return int(ms), int(sequence or 0)
-
-
-def aconnect(url: str, timeout_s: float) -> "aioredis.Redis":
-    """Open a client for an event loop that neither waits long nor repeats by itself."""
-    pool = open_pool(
-        aioredis.ConnectionPool,
-        url,
-        decode_responses=True,
-        socket_timeout=timeout_s + _BLOCK_MS / 1000,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        protocol=2,
-    )
-    return aioredis.Redis.from_pool(pool)
 
 
 class Streams:
@@ -145,7 +129,9 @@ class Streams:
             name: answer[0][0] if answer else "0-0" for name, answer in zip(features, answers, strict=True)
         }
 
-    async def wait(self, after: Mapping[str, str], *, block_ms: int | None = _BLOCK_MS) -> list[Entry]:
+    async def wait(
+        self, after: Mapping[str, str], *, block_ms: int | None = round(BLOCK_S * 1000)
+    ) -> list[Entry]:
         """Wait up to half a second for entries newer than these ids, and give them oldest first.
 
         With `block_ms` None those that are there already.

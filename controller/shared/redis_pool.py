@@ -1,92 +1,122 @@
-"""Connections to one Redis, to the master that Sentinel names, or to the master of our keys in a cluster.
+"""Opens every client of Redis: of one server, of the master that Sentinel names, of our slot in a cluster.
 
-A pool of redis-py takes the kind of its connections as an argument, so every client here works with a server
+A pool of redis-py takes the kind of its connections as an argument, so every client works with a server
 that moves as it does with one that stays: each new connection asks first where it is (the sentinels, as their
 guidelines for clients say, or nodes of the cluster), and one whose server has stopped being it is given up.
-In a cluster all keys begin with one hash tag and so lie in one slot: one connection reaches them all.
+In a cluster all keys begin with one hash tag and so are in one slot: one connection reaches them all.
 """
 
 import random
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 import redis
 import redis.asyncio as aioredis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, TryAgainError
+from redis.retry import Retry
 
 from controller.shared.redis_url import CLUSTER, Address, RedisTarget, parse_target
 
 PATIENCE_S = 0.5
-"""For the answer of one that is asked."""
+"""For the answer of one that is asked where the master is."""
 _MOVED = (ReadOnlyError, MovedError, AskError, TryAgainError, ClusterDownError)
 """Answers of a server that is not, or not wholly, the one that our keys are with."""
 _NO_ADDRESS = {None, "", "?"}
 
-Pool = TypeVar("Pool", redis.ConnectionPool, aioredis.ConnectionPool, aioredis.BlockingConnectionPool)
+
+def open_redis(url: str, timeout_s: float, *, decode: bool = True) -> "redis.Redis":
+    """Open a client that neither waits long nor repeats by itself: redis-py's defaults stall for a minute.
+
+    `timeout_s` bounds connecting and each answer. Raises ValueError for a URL that cannot be used; connects
+    to nothing yet.
+    """
+    options = _options(timeout_s, Retry(NoBackoff(), 0), decode)
+    target = parse_target(url)
+    if target is None:
+        return redis.Redis.from_pool(redis.ConnectionPool.from_url(url, **options))
+    kind = MasterFollowing if target.tls is None else TlsMasterFollowing
+    return redis.Redis.from_pool(redis.ConnectionPool(connection_class=kind, **_of(target), **options))
 
 
-def open_pool(kind: type[Pool], url: str, **options: Any) -> Pool:
-    """Open a pool of one Redis, or of a master that moves; raises ValueError."""
-    home = parse_target(url)
-    if home is None:
-        return kind.from_url(url, **options)
-    connection: Any = (
-        AsyncFollowing if kind.__module__.startswith(aioredis.__name__) else MasterFollowingConnection
-    )
-    return kind(connection_class=connection, home=home, **home.login, **options)
+def open_async_redis(
+    url: str, timeout_s: float, *, blocks_s: float = 0.0, connections: int = 0, queue_s: float = 2.0
+) -> "aioredis.Redis":
+    """Open the same for an event loop; a command may block for `blocks_s` beside.
+
+    With `connections`, at most so many are open, and one more command waits up to `queue_s` for one of them.
+    """
+    options = _options(timeout_s, AsyncRetry(NoBackoff(), 0), decode=True)
+    options["socket_timeout"] += blocks_s
+    pool: Any = aioredis.ConnectionPool
+    if connections:
+        pool = aioredis.BlockingConnectionPool
+        options |= {"max_connections": connections, "timeout": queue_s}
+    target = parse_target(url)
+    if target is None:
+        return aioredis.Redis.from_pool(pool.from_url(url, **options))
+    kind = AsyncMasterFollowing if target.tls is None else AsyncTlsMasterFollowing
+    return aioredis.Redis.from_pool(pool(connection_class=kind, **_of(target), **options))
+
+
+def _options(timeout_s: float, retry: Any, decode: bool) -> dict[str, Any]:
+    timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
+    return {**timeouts, "retry": retry, "decode_responses": decode, "health_check_interval": 0, "protocol": 2}
+
+
+def _of(target: RedisTarget) -> dict[str, Any]:
+    return {"target": target, **target.login, **(target.tls or {})}
 
 
 def key_prefix(client: "redis.Redis | aioredis.Redis") -> str:
     """Return what every key behind this client begins with: the hash tag in a cluster, else nothing."""
-    home: RedisTarget | None = client.connection_pool.connection_kwargs.get("home")
-    return home.prefix if home else ""
+    target: RedisTarget | None = client.connection_pool.connection_kwargs.get("target")
+    return target.prefix if target else ""
 
 
-def place_of(home: RedisTarget) -> Address:
+def place_of(target: RedisTarget) -> Address:
     """Ask where the master is; the first answer counts. Raises redis.ConnectionError."""
     why: Exception | None = None
-    for host, port in _in_any_order(home.asked):
+    for options in _asked(target):
         try:
-            with redis.Redis(**_quick(home, host, port)) as asked:
-                answer = asked.execute_command(*_question(home))
-                found = _found(home, answer, host)
+            with redis.Redis(**options) as asked:
+                if found := _found(target, asked.execute_command(*_question(target)), options["host"]):
+                    return found
         except (redis.RedisError, OSError) as error:
             why = error
-            continue
-        if found:
-            return found
-    raise _unknown(home, why)
+    raise _unknown(target, why)
 
 
-async def aplace_of(home: RedisTarget) -> Address:
-    """Do the same without waiting in a thread."""
+async def aplace_of(target: RedisTarget) -> Address:
+    """Ask the same without waiting in a thread."""
     why: Exception | None = None
-    for host, port in _in_any_order(home.asked):
+    for options in _asked(target):
         try:
-            async with aioredis.Redis(**_quick(home, host, port)) as asked:
-                answer = await asked.execute_command(*_question(home))  # type: ignore[no-untyped-call]
-                found = _found(home, answer, host)
+            async with aioredis.Redis(**options) as asked:
+                answer = await asked.execute_command(*_question(target))  # type: ignore[no-untyped-call]
+                if found := _found(target, answer, options["host"]):
+                    return found
         except (redis.RedisError, OSError) as error:
             why = error
-            continue
-        if found:
-            return found
-    raise _unknown(home, why)
+    raise _unknown(target, why)
 
 
-class MasterFollowingConnection(redis.Connection):
+class MasterFollowing(redis.Connection):
     """A connection that goes where the master is when it connects."""
 
-    def __init__(self, *, home: RedisTarget, **options: Any) -> None:
+    def __init__(self, *, target: RedisTarget, **options: Any) -> None:
         super().__init__(**options)  # type: ignore[no-untyped-call]
-        self._home = home
+        self._target = target
 
     def connect(self) -> None:
+        """Connect to the master; raises redis.ConnectionError where the server says that it is none."""
         if self.is_connected:
             return
-        self.host, self.port = place_of(self._home)
+        self.host, self.port = place_of(self._target)
         super().connect()  # type: ignore[no-untyped-call]
-        if self._home.kind == CLUSTER:
+        if self._target.kind == CLUSTER:
             return  # A node that is not the master of our keys refuses every command on them.
         self.send_command("ROLE")  # type: ignore[no-untyped-call]
         if not _is_master(self.read_response()):
@@ -94,6 +124,7 @@ class MasterFollowingConnection(redis.Connection):
             raise _given_up(self.host)
 
     def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read an answer; one of a server that is not the master any more ends the connection."""
         try:
             return super().read_response(*args, **options)
         except _MOVED as error:
@@ -101,19 +132,24 @@ class MasterFollowingConnection(redis.Connection):
             raise _given_up(self.host, error) from error
 
 
-class AsyncFollowing(aioredis.Connection):
+class TlsMasterFollowing(MasterFollowing, redis.SSLConnection):
+    """The same over TLS."""
+
+
+class AsyncMasterFollowing(aioredis.Connection):
     """The same for an event loop."""
 
-    def __init__(self, *, home: RedisTarget, **options: Any) -> None:
+    def __init__(self, *, target: RedisTarget, **options: Any) -> None:
         super().__init__(**options)
-        self._home = home
+        self._target = target
 
     async def connect(self) -> None:
+        """Connect to the master; raises redis.ConnectionError where the server says that it is none."""
         if self.is_connected:
             return
-        self.host, self.port = await aplace_of(self._home)
+        self.host, self.port = await aplace_of(self._target)
         await super().connect()  # type: ignore[no-untyped-call]
-        if self._home.kind == CLUSTER:
+        if self._target.kind == CLUSTER:
             return
         await self.send_command("ROLE")
         if not _is_master(await self.read_response()):
@@ -121,6 +157,7 @@ class AsyncFollowing(aioredis.Connection):
             raise _given_up(self.host)
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        """Read an answer; one of a server that is not the master any more ends the connection."""
         try:
             return await super().read_response(*args, **options)
         except _MOVED as error:
@@ -128,27 +165,32 @@ class AsyncFollowing(aioredis.Connection):
             raise _given_up(self.host, error) from error
 
 
-def _in_any_order(asked: tuple[Address, ...]) -> list[Address]:
-    """Shuffle: one that was cut off from the others, and tells what was, is not believed again and again."""
-    return random.sample(asked, len(asked))
+class AsyncTlsMasterFollowing(AsyncMasterFollowing, aioredis.SSLConnection):
+    """The same for an event loop over TLS."""
 
 
-def _quick(home: RedisTarget, host: str, port: int) -> dict[str, Any]:
-    options = dict(home.login) if home.kind == CLUSTER else {}
+def _asked(target: RedisTarget) -> Iterator[dict[str, Any]]:
+    """Return how to reach those who are asked, in any order.
+
+    One that was cut off from the others, and tells what was, is not believed again and again.
+    """
     patience = {"socket_timeout": PATIENCE_S, "socket_connect_timeout": PATIENCE_S, "retry": None}
-    return options | patience | {"host": host, "port": port, "protocol": 2, "decode_responses": True}
+    tls = {} if target.tls is None else {"ssl": True, **target.tls}
+    options = {**target.asked_login, **tls, **patience, "protocol": 2, "decode_responses": True}
+    for host, port in random.sample(target.asked, len(target.asked)):
+        yield {**options, "host": host, "port": port}
 
 
-def _question(home: RedisTarget) -> tuple[str, ...]:
-    if home.kind == CLUSTER:
+def _question(target: RedisTarget) -> tuple[str, ...]:
+    if target.kind == CLUSTER:
         return ("CLUSTER", "SLOTS")
-    return ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", home.name)
+    return ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", target.name)
 
 
-def _found(home: RedisTarget, answer: Any, host: str) -> Address | None:
-    """Read the answer of `host`; a node that tells a port alone means its own host."""
-    if home.kind == CLUSTER:
-        slot = key_slot(home.prefix.encode())
+def _found(target: RedisTarget, answer: Any, host: str) -> Address | None:
+    """Parse the answer of `host`; a node that tells a port alone means its own host."""
+    if target.kind == CLUSTER:
+        slot = key_slot(target.prefix.encode())
         masters = [master for first, last, master, *_ in answer if first <= slot <= last]
         return next(((host if to in _NO_ADDRESS else str(to), int(port)) for to, port, *_ in masters), None)
     return (str(answer[0]), int(answer[1])) if answer else None
@@ -163,9 +205,9 @@ def _given_up(host: str, error: Exception | None = None) -> redis.ConnectionErro
     return redis.ConnectionError(f"{host} is not the master any more{why}")
 
 
-def _unknown(home: RedisTarget, why: Exception | None) -> redis.ConnectionError:
-    if home.kind == CLUSTER:
-        asked = f"no node of the cluster tells who serves the keys {home.prefix}*"
+def _unknown(target: RedisTarget, why: Exception | None) -> redis.ConnectionError:
+    if target.kind == CLUSTER:
+        asked = f"no node of the cluster tells who serves the keys {target.prefix}*"
     else:
-        asked = f"no sentinel tells where the master {home.name!r} is"
+        asked = f"no sentinel tells where the master {target.name!r} is"
     return redis.ConnectionError(f"{asked} ({type(why).__name__}: {why})" if why else asked)

@@ -1,21 +1,30 @@
-"""Where Redis is: the schemes of `redis_url`, and what may stand in it. Connects to nothing."""
+"""Where Redis is: the schemes of `redis_url`, and what may be in it. Connects to nothing."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-SENTINEL, CLUSTER = "redis+sentinel", "redis+cluster"
-SCHEMES = ("redis", "rediss", "unix", SENTINEL, CLUSTER)
+SENTINEL, CLUSTER = "sentinel", "cluster"
+_MOVING = {f"{scheme}+{kind}": kind for scheme in ("redis", "rediss") for kind in (SENTINEL, CLUSTER)}
+SCHEMES = ("redis", "rediss", "unix", *_MOVING)
 _DEFAULT_PORTS = {SENTINEL: 26379, CLUSTER: 6379}
 _TAG = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _LOGIN_OPTIONS = ("username", "password", "db", "client_name")
-_TLS_OPTIONS = ("ca_certs", "ca_path", "certfile", "keyfile", "password", "cert_reqs", "check_hostname")
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+_TLS_OPTIONS = tuple(
+    f"ssl_{name}"
+    for name in ("ca_certs", "ca_path", "certfile", "keyfile", "password", "cert_reqs", "check_hostname")
+)
 _OPTIONS = {
     "redis": _LOGIN_OPTIONS,
     "unix": _LOGIN_OPTIONS,
-    "rediss": (*_LOGIN_OPTIONS, *(f"ssl_{name}" for name in _TLS_OPTIONS)),
+    "rediss": (*_LOGIN_OPTIONS, *_TLS_OPTIONS),
+    "redis+sentinel": _SENTINEL_OPTIONS,
+    "rediss+sentinel": (*_SENTINEL_OPTIONS, *_TLS_OPTIONS),
+    "redis+cluster": (),
+    "rediss+cluster": _TLS_OPTIONS,
 }
 """redis-py takes more from a URL. How long is waited for Redis, and how often, is not left to one."""
 
@@ -31,8 +40,12 @@ class RedisTarget:
     name: str
     """The master's at the sentinels; the hash tag of all keys in a cluster."""
     asked: tuple[Address, ...]
-    login: Mapping[str, Any]
+    login: Mapping[str, Any] = field(default_factory=dict)
     """User, password and number of the database, as redis-py takes them."""
+    asked_login: Mapping[str, Any] = field(default_factory=dict)
+    """User and password at those who are asked."""
+    tls: Mapping[str, Any] | None = None
+    """Options of TLS, as redis-py takes them, for those who are asked and for the master; None without."""
 
     @property
     def prefix(self) -> str:
@@ -41,45 +54,79 @@ class RedisTarget:
 
 
 def parse_target(url: str) -> RedisTarget | None:
-    """Read `redis+sentinel://` and `redis+cluster://`, None for any other.
+    """Parse `redis+sentinel://` and `redis+cluster://`, with rediss for TLS; None for any other scheme.
 
     Raises ValueError for what no connection can be made from; it shows nothing of the URL.
     """
-    kind, _, rest = url.partition("://")
-    if kind not in _DEFAULT_PORTS:
-        _check(kind, url)
+    scheme, _, rest = url.partition("://")
+    if scheme not in _MOVING:
+        _check(scheme, url)
         return None
     # Not urlsplit: Python releases differ in whether brackets may stand anywhere but around a whole host.
     there, _, path = rest.partition("/")
     login, _, hosts = there.rpartition("@")
-    username, _, password = map(unquote, login.partition(":"))
+    path, _, query = path.partition("?")
     name, _, number = path.strip("/").partition("/")
-    if kind == SENTINEL and (not hosts or not name or "?" in name or not (number or "0").isdecimal()):
-        raise ValueError(f"must be written as {kind}://HOST:PORT,HOST:PORT/MASTER or .../MASTER/DATABASE")
-    if kind == CLUSTER and (not hosts or number or not _TAG.match(name)):
+    kind = _MOVING[scheme]
+    _check_place(scheme, hosts, name, number)
+    options = _options(scheme, query)
+    user = _user(*map(unquote, login.partition(":")[::2]))
+    return RedisTarget(
+        kind,
+        name,
+        asked=tuple(_address(host, kind) for host in hosts.split(",")),
+        login=user | ({"db": int(number or 0)} if kind == SENTINEL else {}),
+        asked_login=_user(*map(options.get, _SENTINEL_OPTIONS)) if kind == SENTINEL else user,
+        tls=_tls(options) if scheme.startswith("rediss") else None,
+    )
+
+
+def _check_place(scheme: str, hosts: str, name: str, number: str) -> None:
+    if _MOVING[scheme] == SENTINEL and (not hosts or not name or not _is_number(number)):
+        raise ValueError(f"must be written as {scheme}://HOST:PORT,HOST:PORT/MASTER or .../MASTER/DATABASE")
+    if _MOVING[scheme] == CLUSTER and (not hosts or number or not _TAG.match(name)):
         raise ValueError(
-            f"must be written as {kind}://HOST:PORT,HOST:PORT/NAME: every key begins with the hash tag "
+            f"must be written as {scheme}://HOST:PORT,HOST:PORT/NAME: every key begins with the hash tag "
             "{NAME}, of letters, digits, dots, hyphens and underscores"
         )
-    asked = tuple(_address(host, kind) for host in hosts.split(","))
-    user = {name: text for name, text in {"username": username, "password": password}.items() if text}
-    return RedisTarget(kind, name, asked, user | ({"db": int(number or 0)} if kind == SENTINEL else {}))
 
 
-def _check(kind: str, url: str) -> None:
+def _options(scheme: str, query: str) -> dict[str, str]:
+    """Return the options of a URL; raises ValueError for one that redis-py would pass over."""
+    options = {name: texts[-1] for name, texts in parse_qs(query, keep_blank_values=True).items()}
+    if not options.keys() <= set(_OPTIONS[scheme]):
+        allowed = ", ".join(_OPTIONS[scheme])
+        raise ValueError(f"may have no other options than {allowed}" if allowed else "may have no options")
+    return options
+
+
+def _tls(options: Mapping[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {name: text for name, text in options.items() if name in _TLS_OPTIONS}
+    if "ssl_check_hostname" in given:
+        given["ssl_check_hostname"] = given["ssl_check_hostname"].lower() not in {"false", "no", "0"}
+    return given
+
+
+def _user(username: str | None, password: str | None) -> dict[str, Any]:
+    return {name: text for name, text in {"username": username, "password": password}.items() if text}
+
+
+def _check(scheme: str, url: str) -> None:
     """Refuse what redis-py would pass over, or fall over only when it connects."""
-    if kind not in _OPTIONS:
+    if scheme not in _OPTIONS:
         return
     try:
         parts = urlsplit(url)
     except ValueError:  # whose words show what stands in the URL
         raise ValueError("is no URL; write signs of a password that mean something in one as %XX") from None
-    options = parse_qs(parts.query, keep_blank_values=True)
-    if not options.keys() <= set(_OPTIONS[kind]):
-        raise ValueError(f"may have no other options than {', '.join(_OPTIONS[kind])}")
-    numbers = [*options.get("db", []), parts.path.strip("/") if kind != "unix" else ""]
-    if not all((number or "0").isdecimal() for number in numbers):
+    options = _options(scheme, parts.query)
+    numbers = [options.get("db", ""), parts.path.strip("/") if scheme != "unix" else ""]
+    if not all(_is_number(number) for number in numbers):
         raise ValueError("must name its database by a number, as in redis://HOST:PORT/0")
+
+
+def _is_number(text: str) -> bool:
+    return not text or (text.isascii() and text.isdecimal())
 
 
 def _address(text: str, kind: str) -> Address:

@@ -5,9 +5,7 @@ from itertools import islice
 from typing import Any, cast
 
 import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
-from redis.retry import Retry
 
 from controller.contract import (
     EPOCH_KEY,
@@ -21,7 +19,7 @@ from controller.contract import (
     revision_key,
     state_key,
 )
-from controller.shared.redis_pool import key_prefix, open_pool
+from controller.shared.redis_pool import key_prefix
 from controller.store.flag_store import Stored, StoreError, Texts, Write, WriteOutcome, tee
 from controller.store.record_json import read_record
 
@@ -97,21 +95,6 @@ return given
 """
 """In one piece, because two controllers may notice the same loss. The blank behind the state lets every other
 controller see a state that it did not write, and look."""
-
-
-def connect(url: str, timeout_s: float) -> "redis.Redis":
-    """Open a client that neither waits long nor repeats by itself: redis-py's defaults do both."""
-    pool = open_pool(
-        redis.ConnectionPool,
-        url,
-        decode_responses=True,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=0,
-        protocol=2,
-    )
-    return redis.Redis.from_pool(pool)
 
 
 class RedisFlagStore:

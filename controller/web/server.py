@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
-from controller.journal.stream import Streams, aconnect
+from controller.journal.stream import BLOCK_S, Streams
 from controller.notify.delivery import Notifier
 from controller.shared.api_tokens import Tokens
+from controller.shared.redis_pool import open_async_redis
 from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
 from controller.web.alertmanager import Alerts
@@ -42,7 +43,7 @@ def build_app(context: ServerContext, routes: Sequence[BaseRoute] = ()) -> Starl
     """
     settings = context.settings()
     tokens = Tokens.parse(settings.api_token)
-    client = aconnect(settings.redis_url, _REDIS_TIMEOUT_S)
+    client = open_async_redis(settings.redis_url, _REDIS_TIMEOUT_S, blocks_s=BLOCK_S)
     streams = Streams(client)
     readiness = Readiness(context, streams)
     hub = Hub(context, streams, readiness)

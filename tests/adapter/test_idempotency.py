@@ -14,8 +14,7 @@ from adapter import SendUnknownError, StructuredError
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.idempotency import redis_key
-from controller.shared.redis_pool import key_prefix
-from controller.store.redis_store import connect
+from controller.shared.redis_pool import key_prefix, open_redis
 
 GATE_OPEN = "rollout_gate_total{feature=microsoft,outcome=open,reason=in_rollout}"
 
@@ -23,7 +22,7 @@ GATE_OPEN = "rollout_gate_total{feature=microsoft,outcome=open,reason=in_rollout
 @pytest.fixture(params=["redis_server", "redis_cluster"])
 async def sender(request: pytest.FixtureRequest, graph: Sandbox) -> AsyncIterator[Sender]:
     server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
-    with connect(server.url, 5) as client:
+    with open_redis(server.url, 5) as client:
         open_flags(client)
     async with open_sender(server.url, graph) as opened:
         yield opened
@@ -128,7 +127,7 @@ async def test_a_cancelled_send_stays_unknown(sender: Sender, graph: Sandbox) ->
 
 async def test_a_sender_that_died_leaves_unknown_behind(sender: Sender) -> None:
     await sender.send(idempotency_key="k")
-    with connect(sender.runtime.settings.redis_url, 5) as client:
+    with open_redis(sender.runtime.settings.redis_url, 5) as client:
         key = key_prefix(client) + redis_key("outlook.send", "k")
         client.hset(key, mapping={"state": "pending", "until": "1.0", "owner": "somebody"})
     outcome = await sender.outcome(idempotency_key="k")
@@ -137,7 +136,7 @@ async def test_a_sender_that_died_leaves_unknown_behind(sender: Sender) -> None:
 
 async def test_a_key_is_forgotten_after_its_time(sender: Sender) -> None:
     await sender.send(idempotency_key="k")
-    with connect(sender.runtime.settings.redis_url, 5) as client:
+    with open_redis(sender.runtime.settings.redis_url, 5) as client:
         key = key_prefix(client) + redis_key("outlook.send", "k")
         assert 0 < int(str(client.ttl(key))) <= 86_400
 

@@ -6,7 +6,8 @@ import random
 import redis
 from kit.servers import Proxy, RedisServer
 
-from adapter.sending.redis_client import REDIS_ERRORS, BatchingConnection, open_redis
+from adapter.sending.redis_client import REDIS_ERRORS, TIMEOUT_S, BatchingConnection
+from controller.shared.redis_pool import open_async_redis
 
 
 async def test_each_gets_its_own_answer_while_others_ask_give_up_and_are_cut_off(
@@ -28,7 +29,7 @@ async def test_each_gets_its_own_answer_while_others_ask_give_up_and_are_cut_off
             wrong.append(f"{number}: {answer}")
 
     with Proxy(redis_server.port) as proxy:
-        connection = BatchingConnection(open_redis(proxy.redis_url))
+        connection = BatchingConnection(open_async_redis(proxy.redis_url, TIMEOUT_S))
         await asyncio.gather(*(ask(connection, proxy, number) for number in range(1000)))
         assert wrong == []
         assert await connection.execute("ECHO", "after all") == "after all"
@@ -39,7 +40,7 @@ async def test_a_question_that_was_cancelled_before_it_left_takes_nobodys_answer
     redis_server: RedisServer,
 ) -> None:
     """As at Ctrl-C: all tasks are cancelled, also those that have not begun, and places are given back."""
-    connection = BatchingConnection(open_redis(redis_server.url))
+    connection = BatchingConnection(open_async_redis(redis_server.url, TIMEOUT_S))
     await connection.execute("ECHO", "before")
     lost = asyncio.create_task(connection.execute("ECHO", "lost"))
     before = asyncio.all_tasks()
@@ -53,7 +54,7 @@ async def test_a_question_that_was_cancelled_before_it_left_takes_nobodys_answer
 
 
 async def test_an_error_of_one_command_is_its_own(redis_server: RedisServer) -> None:
-    connection = BatchingConnection(open_redis(redis_server.url))
+    connection = BatchingConnection(open_async_redis(redis_server.url, TIMEOUT_S))
     answers = await asyncio.gather(
         connection.execute("ECHO", "before"),
         connection.execute("NONSENSE"),

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from adapter.gate.live import RolloutGate
-from adapter.gate.reader import redis_client
 from adapter.gate.rule import answer
 from controller.contract import flag_keys, parse_flags
+from controller.shared.redis_pool import open_redis
 
 Ask = Callable[[str], object]
 """Decides for one user id; true is in."""
@@ -167,7 +167,7 @@ def flipt(_: str, __: Path) -> Ask:
 
 def redis_mget(url: str, _: Path) -> Ask:
     """Ask Redis for the four flags each time, and decide as our gate does."""
-    client, keys = redis_client(url), flag_keys("microsoft")
+    client, keys = open_redis(url, 1.0, decode=False), flag_keys("microsoft")
 
     def ask(user: str) -> object:
         texts = tuple(value.decode() if isinstance(value, bytes) else None for value in client.mget(keys))

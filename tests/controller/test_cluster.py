@@ -14,6 +14,7 @@ import redis
 from click.testing import CliRunner
 from cryptography.fernet import Fernet
 from kit.redis_cluster import SLOT, TAG, RedisCluster, running_cluster, told
+from kit.redis_tls import RedisCertificates
 from kit.sending import open_flags, open_sender
 from kit.servers import RedisServer
 from kit.serving import SIGNED, serving
@@ -25,12 +26,10 @@ from adapter.gate.live import RolloutGate
 from adapter.gate.rule import GateReason
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.idempotency import redis_key
-from adapter.sending.redis_client import open_redis
 from adapter.settings import Settings, SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.grant import AccessToken, Account, Grant
 from adapter.signin.store import TokenStore
-from adapter.signin.store import connect as connect_tokens
 from controller.cli import rollout
 from controller.config.receivers import Receiver
 from controller.config.settings import ControllerSettings, load_settings, shown
@@ -38,14 +37,14 @@ from controller.contract import FLAG_NAMES
 from controller.decision.model import Kind
 from controller.doctor.redis import look_at_redis
 from controller.features import ROLLOUT_FEATURES
-from controller.journal.stream import Streams, aconnect
+from controller.journal.stream import BLOCK_S, Streams
 from controller.notify.delivery import Notifier
 from controller.shared.config_file import ConfigError
-from controller.shared.redis_pool import key_prefix
+from controller.shared.redis_pool import key_prefix, open_async_redis, open_redis
 from controller.shared.redis_url import parse_target
 from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.store.redis_store import RedisFlagStore
 
 FAILOVER_WITHIN_S = 60.0
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -67,21 +66,22 @@ ALL_KEYS = {
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[RedisCluster]:
+def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RedisCluster]:
     """Yield a cluster of the test's own, whose nodes it may kill and whose slots it may move."""
-    with running_cluster(tmp_path) as made:
+    tls = RedisCertificates.made_in(tmp_path) if getattr(request, "param", "") == "tls" else None
+    with running_cluster(tmp_path, tls) as made:
         yield made
 
 
 @pytest.fixture
 def rig(cluster: RedisCluster, tmp_path: Path) -> Iterator[Rig]:
-    with connect(cluster.url, 2.0) as client:
+    with open_redis(cluster.url, 2.0) as client:
         yield Rig(cluster.url, client, tmp_path / "decisions.jsonl")
 
 
 async def use_all(url: str, folder: Path) -> None:
     """Use every part of the product that keeps something in Redis."""
-    with connect(url, 2.0) as client:
+    with open_redis(url, 2.0) as client:
         rig = Rig(url, client, folder / "decisions.jsonl")
         assert rig.tick(rig.controller(), 2).store_problem == ""
         await asyncio.to_thread(ask_the_api, url)
@@ -103,7 +103,7 @@ def ask_the_api(url: str) -> None:
 
 
 async def tell_receivers(url: str, client: redis.Redis) -> None:
-    told_by = aconnect(url, 1.0)
+    told_by = open_async_redis(url, 1.0, blocks_s=BLOCK_S)
     receiver = Receiver(name="ops", kind="webhook", url="http://127.0.0.1:1")
     task = asyncio.create_task(Notifier(receiver, told_by, lambda: ROLLOUT_FEATURES).run())
     made = [f"{key_prefix(client)}rollout:{key}" for key in ("decisions:google", "notice:ops:leader-1")]
@@ -113,7 +113,7 @@ async def tell_receivers(url: str, client: redis.Redis) -> None:
 
 
 async def keep_tokens(url: str) -> None:
-    store = TokenStore(connect_tokens(url), TokenCipher([Fernet.generate_key().decode()]))
+    store = TokenStore(open_async_redis(url, 1.0), TokenCipher([Fernet.generate_key().decode()]))
     grant = Grant("r", AccessToken("a", 0.0, 3600.0), Account("s", "t", "n"), (), 0.0, 0.0)
     await store.put("ann", grant)
     for kind, secret in (("link", "secret"), ("state", "secret"), ("state", "other")):
@@ -162,6 +162,7 @@ async def test_users_who_may_do_nothing_beyond_the_tag_do_the_whole_work(
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("cluster", ["plain", "tls"], indirect=True)
 def test_controller_gate_and_adapter_follow_the_slot_through_a_failover(
     cluster: RedisCluster, rig: Rig
 ) -> None:
@@ -186,11 +187,11 @@ def test_controller_gate_and_adapter_follow_the_slot_through_a_failover(
 
 async def followed_without_waiting(url: str) -> None:
     """The event loop's clients (the API's, the adapter's) reach the new master too."""
-    client = aconnect(url, 2.0)
+    client = open_async_redis(url, 2.0, blocks_s=BLOCK_S)
     kinds = [entry.record["kind"] for entry in await Streams(client).after("microsoft", "0-0", 100)]
     assert "pause" in kinds
     await client.aclose()
-    adapters = open_redis(url)
+    adapters = open_async_redis(url, 0.5, connections=1)
     assert await adapters.get(f"{{{TAG}}}flags:microsoft:paused") == "true"
     await adapters.aclose()
 
@@ -267,7 +268,7 @@ def test_two_installations_with_tags_of_their_own_share_a_cluster(
     redis_cluster: RedisCluster, tmp_path: Path
 ) -> None:
     urls = [redis_cluster.url_of(tag) for tag in ("one", "other")]
-    with connect(urls[0], 2.0) as one, connect(urls[1], 2.0) as other:
+    with open_redis(urls[0], 2.0) as one, open_redis(urls[1], 2.0) as other:
         rigs = [Rig(urls[0], one, tmp_path / "one.jsonl"), Rig(urls[1], other, tmp_path / "other.jsonl")]
         assert all(rig.tick(rig.controller()).leader for rig in rigs)
         for client in (one, other):
@@ -286,7 +287,7 @@ def test_nodes_that_tell_a_port_alone_mean_their_own_host(redis_cluster: RedisCl
     for node in redis_cluster.nodes:
         told(node, "CONFIG", "SET", option, told_as)
     try:
-        assert reads(RedisFlagStore(connect(redis_cluster.url, 2.0)))
+        assert reads(RedisFlagStore(open_redis(redis_cluster.url, 2.0)))
     finally:
         for node in redis_cluster.nodes:
             told(node, "CONFIG", "SET", option, "ip")
@@ -348,9 +349,9 @@ def test_a_cluster_url_names_nodes_tag_and_password() -> None:
 
 
 def test_a_cluster_that_is_away_or_refuses_is_told_of_with_its_reason(redis_server: RedisServer) -> None:
-    away = RedisFlagStore(connect("redis+cluster://127.0.0.1:1/rollout", 0.5))
+    away = RedisFlagStore(open_redis("redis+cluster://127.0.0.1:1/rollout", 0.5))
     with pytest.raises(StoreError, match=r"no node of the cluster tells .*\{rollout\}.* Connection"):
         away.read(["microsoft"])
-    no_cluster = RedisFlagStore(connect(f"redis+cluster://127.0.0.1:{redis_server.port}/rollout", 0.5))
+    no_cluster = RedisFlagStore(open_redis(f"redis+cluster://127.0.0.1:{redis_server.port}/rollout", 0.5))
     with pytest.raises(StoreError, match="cluster support disabled"):
         no_cluster.read(["microsoft"])

@@ -15,10 +15,10 @@ from worlds.snapshots import at_step
 
 from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, Flags, decisions_key, flag_key, revision_key
 from controller.decision.decide import decide
-from controller.shared.redis_pool import key_prefix
+from controller.shared.redis_pool import key_prefix, open_redis
 from controller.store.flag_store import DryRunStore, Stored, StoreError, Write, WriteOutcome, find_record
 from controller.store.record_json import dump
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.store.redis_store import RedisFlagStore
 
 OPEN = Flags(enabled=True, internal_only=False, rollout_percent=5.0, paused=False)
 
@@ -28,7 +28,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     """Yield a Redis that is real, a real cluster, and one that lives in this process."""
     if request.param != "fakeredis":
         server: RedisServer | RedisCluster = request.getfixturevalue(request.param)
-        with connect(server.url, 2.0) as real:
+        with open_redis(server.url, 2.0) as real:
             yield real
     else:
         yield cast("redis.Redis", fakeredis.FakeStrictRedis(decode_responses=True, version=(7, 0)))
@@ -274,7 +274,7 @@ def test_a_script_that_redis_forgot_is_loaded_again(store: RedisFlagStore, clien
 
 
 def test_a_redis_that_is_away_is_one_named_error(redis_server: RedisServer) -> None:
-    store = RedisFlagStore(connect(redis_server.url, 0.3))
+    store = RedisFlagStore(open_redis(redis_server.url, 0.3))
     redis_server.kill()
     with pytest.raises(StoreError, match="Redis"):
         store.read(["microsoft"])

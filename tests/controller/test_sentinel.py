@@ -11,23 +11,24 @@ from pathlib import Path
 
 import pytest
 import redis
+from kit.redis_tls import RedisCertificates
 from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 
 from adapter.gate.live import RolloutGate
 from adapter.gate.rule import GateReason
-from adapter.sending.redis_client import open_redis
 from controller.config.settings import load_settings, shown
 from controller.contract import flag_keys
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
 from controller.journal.sinks import Journals
-from controller.journal.stream import Streams, aconnect
+from controller.journal.stream import BLOCK_S, Streams
 from controller.loop.manual import operate
+from controller.shared.redis_pool import open_async_redis, open_redis
 from controller.shared.redis_url import parse_target
 from controller.store.flag_store import StoreError
 from controller.store.lease import RedisLease
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.store.redis_store import RedisFlagStore
 
 FAILOVER_WITHIN_S = 60.0
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -44,6 +45,8 @@ class Watch:
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinels)
+        if tls := self.master.tls:
+            return f"rediss+sentinel://{hosts}/flags/0{tls.query}"
         return f"redis+sentinel://{hosts}/flags/0"
 
     def promoted(self) -> bool:
@@ -52,11 +55,12 @@ class Watch:
 
 
 @contextmanager
-def sentinel(folder: Path, master_port: int) -> Iterator[int]:
+def sentinel(folder: Path, master_port: int, tls: RedisCertificates | None) -> Iterator[int]:
     port = free_port()
     config = folder / f"sentinel-{port}.conf"
+    ports = tls.settings(port) if tls else {"port": str(port)}
     config.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+        "".join(f"{name} {text}\n" for name, text in ports.items()) + f"bind 127.0.0.1\ndir {folder}\n"
         f"sentinel monitor flags 127.0.0.1 {master_port} 2\n"
         "sentinel down-after-milliseconds flags 800\nsentinel failover-timeout flags 4000\n",
         encoding="utf-8",
@@ -70,18 +74,21 @@ def sentinel(folder: Path, master_port: int) -> Iterator[int]:
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Watch]:
+def watch(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watch]:
+    """Run them until the test ends; over TLS where a test asks for that."""
+    tls = RedisCertificates.made_in(tmp_path) if getattr(request, "param", "") == "tls" else None
     with ExitStack() as stack:
-        master = stack.enter_context(RedisServer(tmp_path))
-        replica = stack.enter_context(RedisServer(tmp_path, "--replicaof", "127.0.0.1", str(master.port)))
-        ports = tuple(stack.enter_context(sentinel(tmp_path, master.port)) for _ in range(3))
+        master = stack.enter_context(RedisServer(tmp_path, tls=tls))
+        of = ("--replicaof", "127.0.0.1", str(master.port))
+        replica = stack.enter_context(RedisServer(tmp_path, *of, tls=tls))
+        ports = tuple(stack.enter_context(sentinel(tmp_path, master.port, tls)) for _ in range(3))
         made = Watch(master, replica, ports)
-        wait_until(lambda: all(_sees_all(port) for port in ports), 30, "the sentinels to find each other")
+        wait_until(lambda: all(_sees_all(port, tls) for port in ports), 30, "the sentinels to meet")
         yield made
 
 
-def _sees_all(port: int) -> bool:
-    with redis.Redis(port=port, decode_responses=True) as client:
+def _sees_all(port: int, tls: RedisCertificates | None) -> bool:
+    with redis.Redis(port=port, decode_responses=True, **(tls.client if tls else {})) as client:
         try:
             found = client.sentinel_master("flags")
         except redis.RedisError:
@@ -90,7 +97,7 @@ def _sees_all(port: int) -> bool:
 
 
 def open_store(watch: Watch) -> RedisFlagStore:
-    return RedisFlagStore(connect(watch.url, 2.0))
+    return RedisFlagStore(open_redis(watch.url, 2.0))
 
 
 def flags_say(store: RedisFlagStore, kind: Kind) -> None:
@@ -115,12 +122,13 @@ def reads(store: RedisFlagStore) -> bool:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.parametrize("watch", ["plain", "tls"], indirect=True)
 def test_controller_gate_and_adapter_follow_the_master_through_a_failover(watch: Watch) -> None:
     store = open_store(watch)
     with watch.master.client() as client:
         client.mset(dict(zip(flag_keys("microsoft"), ("true", "false", "100", "false"), strict=True)))
         client.wait(1, 5000)
-    lease = RedisLease(connect(watch.url, 2.0), lease_s=90, monotonic=time.monotonic)
+    lease = RedisLease(open_redis(watch.url, 2.0), lease_s=90, monotonic=time.monotonic)
     first = lease.acquire()
     with RolloutGate.start(watch.url) as gate:
         assert gate.check("microsoft", "user").open
@@ -139,12 +147,12 @@ def test_controller_gate_and_adapter_follow_the_master_through_a_failover(watch:
 
 async def followed_without_waiting(watch: Watch) -> None:
     """The event loop's clients (the API's, the adapter's) reach the new master too."""
-    client = aconnect(watch.url, 2.0)
+    client = open_async_redis(watch.url, 2.0, blocks_s=BLOCK_S)
     assert [entry.record["kind"] for entry in await Streams(client).after("microsoft", "0-0", 10)] == [
         "pause"
     ]
     await client.aclose()
-    adapters = open_redis(watch.url)
+    adapters = open_async_redis(watch.url, 0.5, connections=1)
     assert await adapters.get(flag_keys("microsoft")[3]) == "true"
     await adapters.aclose()
 
@@ -200,10 +208,21 @@ def test_a_sentinel_url_names_sentinels_master_database_and_password() -> None:
     assert home is not None
     assert home.asked == (("one", 1), ("two", 26379), ("::1", 3))
     assert (home.name, home.login) == ("flags", {"db": 5, "username": "ann", "password": "s@fe"})
+    assert (home.asked_login, home.tls) == ({}, None)
+
+
+def test_a_tls_url_names_the_authority_and_how_the_sentinels_know_us() -> None:
+    login = "sentinel_username=watch&sentinel_password=s%40fe"
+    home = parse_target(
+        f"rediss+sentinel://one:1/flags?{login}&ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=no"
+    )
+    assert home is not None
+    assert home.asked_login == {"username": "watch", "password": "s@fe"}
+    assert home.tls == {"ssl_ca_certs": "/etc/ca.pem", "ssl_check_hostname": False}
 
 
 def test_sentinels_that_know_nothing_are_told_of_as_a_redis_that_is_away() -> None:
-    store = RedisFlagStore(connect("redis+sentinel://127.0.0.1:1/flags", 0.5))
+    store = RedisFlagStore(open_redis("redis+sentinel://127.0.0.1:1/flags", 0.5))
     with pytest.raises(StoreError, match="no sentinel tells where the master 'flags' is"):
         store.read(["microsoft"])
 

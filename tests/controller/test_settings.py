@@ -55,7 +55,9 @@ def test_a_secret_is_not_in_the_printed_settings() -> None:
         ("ROLLOUT_REDIS_URL", "REDIS://127.0.0.1/0", "redis://"),
         ("ROLLOUT_REDIS_URL", "unix:/run/redis.sock", "unix://"),
         ("ROLLOUT_REDIS_URL", "redis+cluster://127.0.0.1:70000/mail", "HOST:PORT"),
-        ("ROLLOUT_REDIS_URL", "redis+sentinel://127.0.0.1/mail?db=1", "redis+sentinel://"),
+        ("ROLLOUT_REDIS_URL", "redis+sentinel://127.0.0.1/mail?db=1", "options"),
+        ("ROLLOUT_REDIS_URL", "redis+cluster://127.0.0.1/mail?ssl_ca_certs=ca.pem", "no options"),
+        ("ROLLOUT_REDIS_URL", "rediss+cluster://127.0.0.1:x/mail", "HOST:PORT"),
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1/0?db=x", "number"),
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1/0?socket_timeout=600", "options"),
         ("ROLLOUT_REDIS_URL", "redis://127.0.0.1/0?ssl_ca_certs=ca.pem", "options"),
@@ -93,6 +95,7 @@ def test_a_url_that_python_cannot_read_is_refused_without_being_shown(name: str,
         "redis+sentinel://ann:hush@one:1,two:2/0/flags",
         "redis://x/0?db=1&password=hush&protocol=2",
         "rediss://x/0?ssl_password=hush&db=1",
+        "rediss+sentinel://x:1/mail?sentinel_password=hush",
     ],
 )
 def test_a_url_is_shown_without_its_password(name: str, text: str) -> None:

@@ -16,7 +16,8 @@ from controller.decision.decide import decide
 from controller.decision.judge import feature_tests
 from controller.decision.model import Kind, Snapshot
 from controller.journal.sinks import FileJournal
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.shared.redis_pool import open_redis
+from controller.store.redis_store import RedisFlagStore
 from controller.whatif.forecast import breach, forecast
 from controller.whatif.simulate import Traffic, binomial, poisson, ramp
 
@@ -219,7 +220,7 @@ def test_no_such_decision_is_exit_code_1_and_no_redis_is_3(tmp_path: Path) -> No
 
 
 def test_a_decision_is_found_in_redis(redis_server: RedisServer) -> None:
-    store = RedisFlagStore(connect(redis_server.url, 1.0))
+    store = RedisFlagStore(open_redis(redis_server.url, 1.0))
     snapshot = changed(at_step(), evidence={"alerts": ("A",)})
     store.append("microsoft", json.dumps(record(snapshot, decide(snapshot))))
     result = run("explain", "microsoft-1-a", "--verify", "--json", ROLLOUT_REDIS_URL=redis_server.url)

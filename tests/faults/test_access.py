@@ -18,7 +18,7 @@ from adapter.gate.live import RolloutGate
 from controller.contract import FLAGS_CHANNEL, LEASE_KEY, flag_key
 from controller.decision.model import Kind
 from controller.evidence.session import BoundedSession
-from controller.store.redis_store import connect
+from controller.shared.redis_pool import open_redis
 
 DOCS = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -44,7 +44,7 @@ def test_the_controller_can_do_its_whole_work_as_its_user(rig: Rig, users: dict[
     rig.person(Kind.RESUME)
     assert len(rig.stream()) > 30
     controller.release()
-    with connect(rig.url, 1) as client, pytest.raises(redis.exceptions.NoPermissionError):
+    with open_redis(rig.url, 1) as client, pytest.raises(redis.exceptions.NoPermissionError):
         client.flushall()
 
 
@@ -57,7 +57,7 @@ def test_a_sender_reads_flags_and_hears_hints_but_changes_nothing(
     with RolloutGate.connect(users[name], {"microsoft": FEATURE}, []) as gate:
         assert gate.check("microsoft", "ann").open
         assert not gate.trouble
-    with connect(users[name], 1) as client:
+    with open_redis(users[name], 1) as client:
         for attempt in (
             lambda: client.set(flag_key("microsoft", "paused"), "false"),
             lambda: client.delete(flag_key("microsoft", "paused")),
@@ -72,7 +72,7 @@ def test_a_sender_reads_flags_and_hears_hints_but_changes_nothing(
 
 
 def test_a_sender_may_keep_its_own_keys(users: dict[str, str]) -> None:
-    with connect(users["rollout-sender"], 1) as client:
+    with open_redis(users["rollout-sender"], 1) as client:
         for key in ("oauth:microsoft:lock:ann", "rollout:idempotency:outlook.send:0", "rollout:mailbox:ms:0"):
             client.eval("return redis.call('SET', KEYS[1], '1', 'PX', 1000)", 1, key)
             assert client.get(key) == "1"
@@ -80,7 +80,7 @@ def test_a_sender_may_keep_its_own_keys(users: dict[str, str]) -> None:
 
 def test_nobody_hears_or_tells_of_other_channels(users: dict[str, str]) -> None:
     for url in users.values():
-        with connect(url, 1) as client:
+        with open_redis(url, 1) as client:
             with pytest.raises(redis.exceptions.NoPermissionError):
                 client.publish("other", "x")
             client.pubsub().subscribe(FLAGS_CHANNEL)

@@ -14,7 +14,8 @@ from controller.decision.record import verify
 from controller.features import load_features
 from controller.journal.sinks import Journals
 from controller.loop.manual import operate
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.shared.redis_pool import open_redis
+from controller.store.redis_store import RedisFlagStore
 
 [LIBRARY] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
 BAKE_S = 12
@@ -38,7 +39,7 @@ def test_a_clock_that_is_set_hours_back_and_forth_neither_stops_nor_hurries_the_
 ) -> None:
     with World(tmp_path) as world:
         daemon, offset = on_a_clock_that_can_be_set(world, monkeypatch)
-        store = RedisFlagStore(connect(world.redis.url, 2.0))
+        store = RedisFlagStore(open_redis(world.redis.url, 2.0))
         feature = load_features(daemon.config)["microsoft"]
         operate(store, Journals(), feature, Kind.ENABLE, actor="ann", note="test", now=time.time())
 
@@ -66,7 +67,7 @@ def test_a_clock_that_is_set_forward_shortens_no_bake_time(
         config = world.daemons["a"].config
         config.write_text(config.read_text().replace("bake_s = 1", f"bake_s = {BAKE_S}"))
         daemon, offset = on_a_clock_that_can_be_set(world, monkeypatch)
-        store = RedisFlagStore(connect(world.redis.url, 2.0))
+        store = RedisFlagStore(open_redis(world.redis.url, 2.0))
         feature = load_features(daemon.config)["microsoft"]
         operate(store, Journals(), feature, Kind.ENABLE, actor="ann", note="test", now=time.time())
 

@@ -20,7 +20,8 @@ from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
 from controller.journal.sinks import Journals, read_file
 from controller.loop.manual import operate
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.shared.redis_pool import open_redis
+from controller.store.redis_store import RedisFlagStore
 
 TAKEOVER_S = LEASE_S + TICK_S
 MARGIN_S = 2.5
@@ -35,11 +36,11 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def stream(world: World) -> list[dict[str, Any]]:
-    return list(RedisFlagStore(connect(world.redis.url, 2)).history("microsoft"))
+    return list(RedisFlagStore(open_redis(world.redis.url, 2)).history("microsoft"))
 
 
 def person(world: World, kind: Kind) -> dict[str, Any]:
-    store = RedisFlagStore(connect(world.redis.url, 2))
+    store = RedisFlagStore(open_redis(world.redis.url, 2))
     feature = ROLLOUT_FEATURES["microsoft"]
     return operate(store, Journals(), feature, kind, actor="ann", note="why", now=time.time())
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kit.redis_tls import RedisCertificates
 from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 from redis.crc import key_slot
@@ -32,6 +33,8 @@ class RedisCluster:
 
     def url_of(self, tag: str, login: str = "") -> str:
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+        if tls := self.replica.tls:
+            return f"rediss+cluster://{login}{hosts}/{tag}{tls.query}"
         return f"redis+cluster://{login}{hosts}/{tag}"
 
     def keys(self) -> set[str]:
@@ -66,11 +69,11 @@ def name_of(node: RedisServer) -> str:
 
 
 @contextmanager
-def running_cluster(folder: Path) -> Iterator[RedisCluster]:
+def running_cluster(folder: Path, tls: RedisCertificates | None = None) -> Iterator[RedisCluster]:
     """Run a cluster until the block ends; whole slots are served even while others are not."""
     with ExitStack() as stack:
         buses = [free_port() for _ in range(4)]
-        nodes = [stack.enter_context(RedisServer(folder, *_options(bus))) for bus in buses]
+        nodes = [stack.enter_context(RedisServer(folder, *_options(bus), tls=tls)) for bus in buses]
         share = _SLOTS // 3 + 1
         first = SLOT // share
         for number, node in enumerate(nodes[:3]):

@@ -11,9 +11,10 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
+from kit.redis_tls import RedisCertificates
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -48,8 +49,11 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 class RedisServer:
     """One redis-server that starts empty; it may be frozen, killed and started again on its port."""
 
-    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, port: int | None = None, tls: RedisCertificates | None = None
+    ) -> None:
         self.port = port or free_port()
+        self.tls = tls
         self._folder = folder
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -66,11 +70,16 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """Make a client for the test itself; the caller closes it."""
-        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        return redis.Redis(**self._to(5), decode_responses=True)
+
+    def _to(self, timeout_s: float) -> dict[str, Any]:
+        return {"port": self.port, "socket_timeout": timeout_s, **(self.tls.client if self.tls else {})}
 
     def start(self) -> Self:
         """Start, and wait until it answers; raises RuntimeError when it does not in time."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        ports = self.tls.settings(self.port) if self.tls else {"port": str(self.port)}
+        command = ["redis-server", *(word for name, text in ports.items() for word in (f"--{name}", text))]
+        command += ["--bind", "127.0.0.1", "--save", ""]
         command += ["--appendonly", "no", "--rdbcompression", "no", "--dbfilename", f"left-{self.port}.rdb"]
         command += ["--dir", str(self._folder), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -84,7 +93,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         """Whether this very process answers: another server may have taken the port."""
-        with redis.Redis(port=self.port, socket_timeout=1) as client:
+        with redis.Redis(**self._to(1)) as client:
             try:
                 return int(client.info("server")["process_id"]) == self.pid
             except redis.RedisError:
@@ -120,7 +129,7 @@ class RedisServer:
         if self._process is not None:
             with (
                 contextlib.suppress(redis.RedisError),
-                redis.Redis(port=self.port, socket_timeout=1, retry=Retry(NoBackoff(), 0)) as client,
+                redis.Redis(**self._to(1), retry=Retry(NoBackoff(), 0)) as client,
             ):
                 client.save()
         self.kill()

@@ -24,7 +24,8 @@ from controller.features import ROLLOUT_FEATURES, RolloutFeature
 from controller.journal.sinks import Journals
 from controller.loop.manual import operate
 from controller.loop.tick import Report
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.shared.redis_pool import open_redis
+from controller.store.redis_store import RedisFlagStore
 from controller.web.context import ServerContext
 from controller.web.server import build_app
 
@@ -101,7 +102,7 @@ def serving(
         api_token=token,
         requests_per_s=requests_per_s,
     )
-    store, ticks = RedisFlagStore(connect(redis_url, 1.0)), Ticks()
+    store, ticks = RedisFlagStore(open_redis(redis_url, 1.0)), Ticks()
     for feature in settings.features.values():
         store.create_missing(feature.name, Flags(False, True, feature.initial_percent, False))
     asked: list[float] = []

@@ -36,7 +36,8 @@ from controller.decision.model import REASONS, Kind
 from controller.features import ROLLOUT_FEATURES
 from controller.loop.tick import Report
 from controller.shared.api_tokens import Tokens
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.shared.redis_pool import open_redis
+from controller.store.redis_store import RedisFlagStore
 from controller.web.context import ServerContext
 from controller.web.routes import Operation
 from controller.web.server import build_app
@@ -254,7 +255,7 @@ class _Gate:
 def operations() -> list[Operation]:
     """Return everything that a daemon serves and describes; nothing of it is called."""
     settings = ControllerSettings()
-    store = RedisFlagStore(connect(settings.redis_url, 1.0))
+    store = RedisFlagStore(open_redis(settings.redis_url, 1.0))
     context = ServerContext(health=_Health(), settings=lambda: settings, store=store, gate=_Gate())
     described: list[Operation] = build_app(context).state.operations
     return described

@@ -30,11 +30,12 @@ from controller.config.receivers import EVENTS, KINDS, Receiver, parse_receivers
 from controller.contract import ROLLOUT_TICKS_TOTAL
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
-from controller.journal.stream import aconnect
+from controller.journal.stream import BLOCK_S
 from controller.notify import delivery as notifier
 from controller.notify.delivery import Notifier
 from controller.notify.messages import message, notices_of, signature
 from controller.shared.config_file import ConfigError, Table
+from controller.shared.redis_pool import open_async_redis
 from controller.shared.tasks import end
 
 HANG, TWICE = 0, -1
@@ -109,7 +110,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def telling(rig: Rig, receiver: Receiver) -> AsyncIterator[None]:
-    client = aconnect(rig.url, 1.0)
+    client = open_async_redis(rig.url, 1.0, blocks_s=BLOCK_S)
     task = asyncio.create_task(Notifier(receiver, client, lambda: ROLLOUT_FEATURES).run())
     try:
         await until(lambda: rig.client.exists("rollout:decisions:google"))

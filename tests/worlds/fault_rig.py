@@ -16,10 +16,10 @@ from controller.journal.reconcile import Reconciler
 from controller.journal.sinks import FileJournal, Journal, Journals
 from controller.loop.manual import operate
 from controller.loop.tick import Controller, Report
-from controller.shared.redis_pool import key_prefix
+from controller.shared.redis_pool import key_prefix, open_redis
 from controller.store.flag_store import FlagStore
 from controller.store.lease import RedisLease
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.store.redis_store import RedisFlagStore
 
 FEATURE = ROLLOUT_FEATURES["microsoft"]
 TICK_S = 30.0
@@ -57,7 +57,7 @@ class Rig:
     weather: Weather = field(default_factory=Weather)
 
     def store(self, url: str = "") -> RedisFlagStore:
-        return RedisFlagStore(connect(url or self.url, REDIS_TIMEOUT_S))
+        return RedisFlagStore(open_redis(url or self.url, REDIS_TIMEOUT_S))
 
     def controller(
         self,
@@ -70,7 +70,7 @@ class Rig:
         """Make a controller that keeps its decisions in a file and in Redis, as the daemon's does."""
         opened = store or self.store(url)
         journal = Reconciler(opened, FileJournal(file or self.file))
-        client = connect(url or self.url, REDIS_TIMEOUT_S)
+        client = open_redis(url or self.url, REDIS_TIMEOUT_S)
         lease = RedisLease(client, lease_s=lease_s, monotonic=time.monotonic, known_epoch=journal.known_epoch)
         return Controller(
             {"microsoft": FEATURE},

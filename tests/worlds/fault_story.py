@@ -20,8 +20,9 @@ from controller.decision.model import Kind
 from controller.features import load_features
 from controller.journal.sinks import Journals, read_file
 from controller.loop.manual import operate
+from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import StoreError
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.store.redis_store import RedisFlagStore
 
 GATE_LIMIT_S = 3.0
 
@@ -39,7 +40,7 @@ class Watcher:
         self._thread.start()
 
     def _look(self) -> None:
-        client = connect(self.url, 0.5)
+        client = open_redis(self.url, 0.5)
         keys = [*flag_keys("microsoft"), revision_key("microsoft")]
         while not self._stopping.wait(SAMPLE_S):
             try:
@@ -69,7 +70,7 @@ class Story:
         self.harm: list[str] = []
         """What was seen to go wrong on the way."""
         self._features = load_features(world.daemons["a"].config)
-        self._store = RedisFlagStore(connect(world.redis.url, 1.0))
+        self._store = RedisFlagStore(open_redis(world.redis.url, 1.0))
         self._watcher = Watcher(world.redis.url)
 
     def run(self, length_s: float) -> None:
@@ -221,7 +222,7 @@ class Story:
             sender.error_share = share
 
     def _direct(self) -> "redis.Redis":
-        return connect(self.world.redis.url, 1.0)
+        return open_redis(self.world.redis.url, 1.0)
 
     def course(self) -> Course:
         """Return what is left of it all, and what was seen on the way."""

@@ -30,6 +30,7 @@ from controller.sandbox.alerting import (
 from controller.sandbox.processes import Processes
 from controller.sandbox.servers import Ports, start_redis
 from controller.sandbox.webhook import AlertKey, ReceivedNotices, receiving
+from controller.shared.redis_pool import open_redis
 
 SCALE = Scale.of(window_s=0.5, interval_s=0.5, scrape_s=0.5)
 """`5m` lasts 5 s here, `for: 10m` 10 s: all of it takes about two minutes."""
@@ -170,7 +171,7 @@ def _start_controller(
 ) -> "redis.Redis":
     """Start the daemon with every feature enabled at its first step; gives a client of its Redis."""
     redis_url = start_redis(processes)
-    flags = redis.Redis.from_url(redis_url, decode_responses=True, socket_timeout=5)
+    flags = open_redis(redis_url, 5.0)
     stack.callback(flags.close)
     for feature in features:
         values = {"enabled": "true", "internal_only": "false", "rollout_percent": "1", "paused": "false"}
