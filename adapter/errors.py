@@ -6,6 +6,7 @@ so that a bad recipient can never pause a rollout.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Source(StrEnum):
@@ -33,6 +34,7 @@ def code_table(*codes: Code) -> dict[str, Code]:
 
 DISABLED = "ACTION_DISABLED"
 GATED = "ACTION_GATED"
+NOT_LINKED = "MS_AUTH_INTERACTION_REQUIRED"
 
 REFUSALS: dict[str, Code] = code_table(
     Code(DISABLED, Source.ADAPTER, 403, "The provider or the feature is off, or is internal-only."),
@@ -53,8 +55,12 @@ REFUSALS: dict[str, Code] = code_table(
     Code("IDEMPOTENCY_UNAVAILABLE", Source.ADAPTER, 503, "The key cannot be kept now, so nothing was sent."),
     Code("MAILBOX_BUSY", Source.CALLER, 429, "Too many sends at once for this mailbox; none was made."),
     Code("MS_SEND_PENDING", Source.CALLER, 409, "A send with this idempotency key is under way."),
+    Code(NOT_LINKED, Source.CALLER, 409, "The user never linked a mailbox: there is nobody to send for."),
 )
 """Refused before anything is sent, whatever the provider: not executions."""
+
+MAY_HAVE_BEEN_SENT = frozenset({"IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_UNAVAILABLE", "MS_SEND_PENDING"})
+"""Refusals of a call that sent nothing, while another call with its key may have."""
 
 CANCELLED = "SEND_CANCELLED"
 ADAPTER_FAILED = "ADAPTER_FAILED"
@@ -98,6 +104,11 @@ class StructuredError(Exception):
         self.reason = reason
         self.provider_code = provider_code
         """The provider's own word for it."""
+        self.not_sent = code not in MAY_HAVE_BEEN_SENT
+        """Whether the mail was not sent for certain, by this call or by an earlier one with its key.
+
+        Only then may another way send it; otherwise call again with the key, or ask a person.
+        """
 
     def __str__(self) -> str:
         facts = [
@@ -149,8 +160,19 @@ class SendError(StructuredError):
 
 
 class AuthError(SendError):
-    """No usable access token for this user."""
+    """No usable access token for this user.
+
+    A token source that raises one whose source is `caller` says that this user never signed in.
+    """
+
+
+class NotLinkedError(AuthError):
+    """The user never linked a mailbox; refused before anything was tried."""
 
 
 class SendUnknownError(SendError):
     """The mail may or may not have been sent: nothing says which, so it was not sent again."""
+
+    def __init__(self, code: str, message: str, **facts: Any) -> None:
+        super().__init__(code, message, **facts)
+        self.not_sent = False

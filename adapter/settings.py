@@ -44,6 +44,8 @@ class Settings:
     """ROLLOUT_CONNECT_TIMEOUT_S: for one connection."""
     max_posts: int = 5
     """ROLLOUT_MAX_POSTS: requests of one send, where retries are safe."""
+    throttled_is_unknown: bool = False
+    """ROLLOUT_THROTTLED_IS_UNKNOWN: never send again after a 429, as if the mail might have been sent."""
     sends_per_mailbox: int = 4
     """ROLLOUT_SENDS_PER_MAILBOX: at once; Graph takes four."""
     idempotency_ttl_s: int = 86_400
@@ -78,6 +80,7 @@ class Settings:
                 "ROLLOUT_CONNECT_TIMEOUT_S", number(0.05, 60, "s"), default.connect_timeout_s
             ),
             max_posts=env.read("ROLLOUT_MAX_POSTS", count(1, 20), default.max_posts),
+            throttled_is_unknown=env.read("ROLLOUT_THROTTLED_IS_UNKNOWN", flag, default=False),
             sends_per_mailbox=env.read("ROLLOUT_SENDS_PER_MAILBOX", count(1, 100), default.sends_per_mailbox),
             idempotency_ttl_s=env.read(
                 "ROLLOUT_IDEMPOTENCY_TTL_S", count(60, 31_536_000), default.idempotency_ttl_s

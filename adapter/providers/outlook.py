@@ -11,7 +11,7 @@ from typing import Any
 
 from adapter.errors import Code, MessageRefusedError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, Limits, OutgoingMessage, SendIds
-from adapter.providers import outlook_errors
+from adapter.providers import outlook_codes, outlook_errors
 from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
 from adapter.providers.mime import MimeOutput, build_mime
 from adapter.providers.mime_reader import read_mime
@@ -26,9 +26,9 @@ class Outlook:
 
     name = "microsoft"
     base_url = "https://graph.microsoft.com/v1.0"
-    codes: Mapping[str, Code] = outlook_errors.ALL_CODES
-    unknown_code = outlook_errors.UNKNOWN
-    unreachable_code = outlook_errors.UNREACHABLE
+    codes: Mapping[str, Code] = outlook_codes.MS_CODES
+    unknown_code = outlook_codes.UNKNOWN
+    unreachable_code = outlook_codes.UNREACHABLE
     auth_code = "MS_AUTH_UNAVAILABLE"
 
     def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:

@@ -26,7 +26,8 @@ HTML = b"<!DOCTYPE html><html><head><title>Our services aren't available right n
 
 def fault(head: Head, faults: Faults) -> SandboxReply:
     code = faults.error_code or CODES.get(faults.status, "UnknownError")
-    answer = error(head, faults.status, code, "The sandbox was told to answer so.")
+    message = faults.error_message or "The sandbox was told to answer so."
+    answer = error(head, faults.status, code, message)
     headers = {**answer.headers, **retry_after(faults)}
     if faults.status == 401 and faults.claims:
         headers["www-authenticate"] = (

@@ -17,6 +17,7 @@ class Faults:
     """Every send is answered with this one."""
     error_code: str = ""
     """Graph's code in the error; the usual one of the status without it."""
+    error_message: str = ""
     throttle: bool = False
     """Every send is answered with 429."""
     retry_after: str | float | None = None
@@ -31,7 +32,7 @@ class Faults:
     reset: str = ""
     """The connection is reset `before` the body is read, `in` it, or `after` it."""
     delivered_share: float = 0.0
-    """So many of the sends that end in 5xx, a hang or a reset after the body are delivered all the same."""
+    """So many of the sends that end in an error, a hang or a reset after the body are delivered."""
     claims: str = ""
     """A claims challenge beside 401."""
     times: int = 0
@@ -90,6 +91,7 @@ class Dice:
         return Faults(
             status=self._status(),
             error_code=faults.error_code,
+            error_message=faults.error_message,
             retry_after=faults.retry_after,
             latency_s=faults.latency_s if self._hits(faults.latency_share) else 0.0,
             hang=faults.hang,

@@ -137,8 +137,7 @@ class Sandbox:
         if faults.latency_s:
             await asyncio.sleep(faults.latency_s)
         if faults.status and faults.status != 202:
-            if faults.status >= 500:
-                self._deliver_all_the_same(head, content, mailbox, faults)
+            self._deliver_all_the_same(head, content, mailbox, faults)
             return fault(head, faults)
         if faults.hang or faults.reset:
             self._deliver_all_the_same(head, content, mailbox, faults)
@@ -188,7 +187,7 @@ class Sandbox:
             self._kept_bytes -= self.messages.popleft().size_bytes
 
     def _deliver_all_the_same(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> None:
-        """Graph has been seen to answer 5xx and to deliver the mail."""
+        """Graph has been seen to answer an error and to deliver the mail."""
         if faults.delivered_share and mailbox:
             self._keep(head, content, mailbox)
 

@@ -1,4 +1,4 @@
-"""An action: gate, check, prepare, deliver, measure, in that order, the same for every provider.
+"""An action: key, gate, check, prepare, deliver, measure, in that order, the same for every provider.
 
 A provider's line in `providers/registry.py` is all that it needs to be gated, counted and timed, and to fail
 with the same errors.
@@ -40,13 +40,13 @@ class Action:
     ) -> SendResult:
         """Send one mail; raises StructuredError, whose `code` says what happened.
 
-        A second call with the same `idempotency_key` and mail sends nothing and gives the first result.
-        `resend_unknown` sends again what may have been sent. Without a runtime the environment gives one.
+        A second call of a user with the same `idempotency_key` and mail sends nothing and returns the first
+        result, whatever the gate says by then. `resend_unknown` sends again what may have been sent. Without
+        a runtime the environment gives one.
         """
         to, cc, bcc = (tuple(people or ()) for people in (to, cc, bcc))
         recipients = tuple([str(getattr(a, "address", a)) for people in (to, cc, bcc) for a in people])
         sending = Sending(self.name, self.provider, runtime or await default_runtime(), user_id, recipients)
-        sending.admit()
         message = OutgoingMessage(
             to=to,
             subject=subject,

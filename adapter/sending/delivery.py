@@ -5,11 +5,20 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from adapter.errors import ActionDeniedError, AuthError, SendError, SendUnknownError, Source
+from adapter.errors import (
+    NOT_LINKED,
+    REFUSALS,
+    ActionDeniedError,
+    AuthError,
+    NotLinkedError,
+    SendError,
+    SendUnknownError,
+    Source,
+)
 from adapter.message import SendIds
-from adapter.providers.provider import Accepted, Provider, Refused, Request, RetryAction
+from adapter.providers.provider import Accepted, Provider, Refused, Reply, Request, RetryAction
 from adapter.sending.access_tokens import TokenSource
 from adapter.transport.post import Attempt, NotSentError, OutcomeUnknownError, Transport
 
@@ -25,7 +34,7 @@ class Deadline:
         self._least_s = seconds / 20
 
     def is_near(self) -> bool:
-        """Whether what is left is too little to begin with: a twentieth."""
+        """Whether what is left is too little to begin anything: a twentieth."""
         return self.left_s() < self._least_s
 
     def left_s(self) -> float:
@@ -33,10 +42,10 @@ class Deadline:
 
     async def sleep(self, seconds: float) -> bool:
         """Sleep, if that leaves time for something; says whether it did."""
-        if seconds >= self._end - time.monotonic():
+        if self.left_s() - seconds < self._least_s:
             return False
         await asyncio.sleep(seconds)
-        return True
+        return not self.is_near()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +59,15 @@ class Delivery:
     ids: SendIds
     deadline: Deadline
     max_posts: int
+    trusts_throttling: bool
+    """Whether a server that asks to wait is believed not to have sent the mail."""
     attempt: Attempt
     gate: Callable[[], ActionDeniedError | None]
-    """Asked again before each post: since the first answer there was time for somebody to press pause."""
+    """Asked before each post."""
 
     async def run(self, request: Request) -> Accepted:
-        """Deliver; raises SendError, AuthError or SendUnknownError, or ActionDeniedError before any post."""
+        """Deliver; raises SendError and its kinds, or ActionDeniedError where the gate closed meanwhile."""
         token = await self._token(self.tokens.get_access_token(self.user_id))
-        denied = self.gate()
-        if denied:
-            raise denied
         refreshed = False
         number = 0
         while True:
@@ -71,7 +79,7 @@ class Delivery:
                 refreshed = True
                 renewed = self.tokens.refresh_access_token(self.user_id, claims=outcome.claims)
                 token = await self._token(renewed)
-            elif not await self._wait(outcome, number) or self.gate():
+            elif not await self._wait(outcome, number):
                 raise self._error(outcome, status)
 
     async def _wait(self, refused: Refused, number: int) -> bool:
@@ -81,7 +89,10 @@ class Delivery:
         return await self.deadline.sleep(wait_s(refused.retry_after_s, number))
 
     async def _post(self, request: Request, token: str) -> tuple[Accepted | Refused, int | None]:
-        self.attempt.body_began = False
+        """Post if the gate is open; whatever it said before, there was time for somebody to press pause."""
+        denied = self.gate()
+        if denied:
+            raise denied
         try:
             reply = await self.transport.post(
                 request, {"Authorization": f"Bearer {token}"}, self.deadline.left_s(), self.attempt
@@ -90,23 +101,44 @@ class Delivery:
             return Refused(self.provider.unreachable_code, RetryAction.WAIT, str(error)), None
         except OutcomeUnknownError as error:
             return Refused(self.provider.unknown_code, RetryAction.UNKNOWN, str(error)), None
-        return self.provider.interpret(reply, time.time()), reply.status
+        outcome = self._interpreted(reply)
+        if isinstance(outcome, Refused) and outcome.then is not RetryAction.UNKNOWN:
+            self.attempt.body_began = False  # it was refused for certain, so giving up now leaves no doubt
+        return outcome, reply.status
+
+    def _interpreted(self, reply: Reply) -> Accepted | Refused:
+        outcome = self.provider.interpret(reply, time.time())
+        if self.trusts_throttling or isinstance(outcome, Accepted) or outcome.then is not RetryAction.WAIT:
+            return outcome
+        code = self.provider.codes[self.provider.unknown_code]
+        return replace(outcome, code=code.name, then=RetryAction.UNKNOWN, detail=code.sentence)
 
     async def _token(self, asked: Awaitable[str]) -> str:
         try:
             async with asyncio.timeout(self.deadline.left_s()):
-                return await asked
+                token = await asked
         except TimeoutError as error:
-            raise self._auth_error(self.provider.auth_code, "no access token in time") from error
+            raise self._late() from error
         except Exception as error:
-            code = getattr(error, "code", None) or self.provider.auth_code
-            raise self._auth_error(str(code), _words(error, str(code), self.provider)) from error
+            raise self._without_token(error) from error
+        if self.deadline.is_near():
+            raise self._late()
+        return token
 
-    def _auth_error(self, code: str, message: str) -> AuthError:
-        return AuthError(
+    def _late(self) -> AuthError:
+        return self._auth_error(AuthError, self.provider.auth_code, "no access token in time", Source.AUTH)
+
+    def _without_token(self, error: Exception) -> AuthError:
+        code = str(getattr(error, "code", None) or self.provider.auth_code)
+        if getattr(error, "source", None) == Source.CALLER:
+            return self._auth_error(NotLinkedError, code, REFUSALS[NOT_LINKED].sentence, Source.CALLER)
+        return self._auth_error(AuthError, code, _words(error, code, self.provider), Source.AUTH)
+
+    def _auth_error(self, kind: type[AuthError], code: str, message: str, source: Source) -> AuthError:
+        return kind(
             code,
             message,
-            source=Source.AUTH,
+            source=source,
             provider=self.provider.name,
             client_request_id=self.ids.client_request_id,
         )

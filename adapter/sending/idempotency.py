@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -22,6 +23,7 @@ from adapter.sending.redis_client import REDIS_ERRORS
 from controller.shared.redis_pool import key_prefix
 
 MAX_KEY_CHARACTERS = 256
+_BYTES = (bytes, bytearray, memoryview)
 PENDING_MARGIN_S = 5.0
 """Beyond the deadline of a send: nothing of it is under way any more."""
 
@@ -32,23 +34,24 @@ local held = redis.call('HMGET', KEYS[1], 'state', 'print', 'owner', 'until', 'r
 local state = held[1]
 if state and held[2] ~= ARGV[1] then return {'reused', '', 0} end
 if state == 'sent' then return {'sent', held[5], 0} end
-if state == 'pending' and held[3] ~= ARGV[2] then
+local ours = state == 'pending' and held[3] == ARGV[2]
+if state == 'pending' and not ours then
   local left = tonumber(held[4]) - now
   if left > 0 then return {'pending', '', math.ceil(left * 1000)} end
-  state = 'unknown'
 end
-if state == 'unknown' and ARGV[5] ~= '1' then
+if state and not ours and ARGV[5] ~= 'resend' then
   redis.call('HSET', KEYS[1], 'state', 'unknown')
   return {'unknown', '', 0}
 end
-if state ~= 'pending' then redis.call('HSET', KEYS[1], 'before', state or '') end
+if ARGV[5] == 'look' then return {'free', '', 0} end
+if not ours then redis.call('HSET', KEYS[1], 'before', state and 'unknown' or '') end
 redis.call('HSET', KEYS[1], 'state', 'pending', 'print', ARGV[1], 'owner', ARGV[2],
            'until', string.format('%.3f', now + tonumber(ARGV[3])))
 redis.call('EXPIRE', KEYS[1], ARGV[4])
-return {'claimed', '', 0}
+return {'claimed', redis.call('HGET', KEYS[1], 'before'), 0}
 """
-"""KEYS: the key. ARGV: fingerprint, owner, seconds pending, seconds to live, 1 to send an unknown one again.
-Harmless when it is sent twice: the owner finds its own claim."""
+"""KEYS: the key. ARGV: fingerprint, owner, seconds pending, seconds to live; `look` claims nothing, `claim`
+takes a free key, `resend` an unknown one too. Harmless when it is sent twice: the owner finds its claim."""
 
 FINISH = """
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
@@ -72,12 +75,24 @@ class KeyOutcome(StrEnum):
     NOT_SENT = ""
 
 
+class Wanted(StrEnum):
+    """What a call may do with its key."""
+
+    LOOK = "look"
+    """See whether it was used; nothing would be sent now."""
+    CLAIM = "claim"
+    RESEND = "resend"
+    """Claim it even where the mail may have been sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeyClaim:
     """The right to send under a key, held by one call."""
 
     key: str
     owner: str
+    was_unknown: bool = False
+    """An earlier send with this key may have sent the mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +114,28 @@ class IdempotencyKeys:
         self._finish = client.register_script(FINISH)
 
     async def claim(
-        self, key: str, fingerprint: str, owner: str, *, pending_s: float, resend_unknown: bool
-    ) -> KeyClaim | ExistingKey:
-        """Claim a key; raises MessageRefusedError where Redis cannot be asked: without it nothing is safe."""
-        arguments = [fingerprint, owner, pending_s + PENDING_MARGIN_S, self._ttl_s, int(resend_unknown)]
+        self, key: str, fingerprint: str, owner: str, wanted: Wanted, *, pending_s: float
+    ) -> KeyClaim | ExistingKey | None:
+        """Claim a key; raises StructuredError where Redis cannot be asked: without it nothing is safe.
+
+        A claim is pending for longer than its send may take, and is remembered after that as long as any.
+        Returns None where a look found the key free.
+        """
+        pending_until_s = pending_s + PENDING_MARGIN_S
+        kept_s = math.ceil(pending_until_s) + self._ttl_s
+        arguments = [fingerprint, owner, pending_until_s, kept_s, wanted.value]
         try:
-            state, result, left_ms = await self._ask(key, arguments, pending_s)
+            state, text, left_ms = await self._ask(key, arguments, pending_s)
         except BaseException:  # nobody waits for the answer any more, and the claim may have been made
-            await self.finish(KeyClaim(key, owner), KeyOutcome.NOT_SENT)
+            if wanted is not Wanted.LOOK:
+                await self.finish(KeyClaim(key, owner), KeyOutcome.NOT_SENT)
             raise
         if state == "claimed":
-            return KeyClaim(key, owner)
-        return ExistingKey(state, parse_result(result), left_ms / 1000 if left_ms else None)
+            return KeyClaim(key, owner, was_unknown=bool(text))
+        if state == "free":
+            return None
+        result = parse_result(text) if state == "sent" else None
+        return ExistingKey(state, result, left_ms / 1000 if left_ms else None)
 
     async def _ask(self, key: str, arguments: list[Any], within_s: float) -> tuple[str, str, int]:
         keys = [self._prefix + key]
@@ -122,43 +147,48 @@ class IdempotencyKeys:
         except REDIS_ERRORS as error:
             raise unavailable(error) from error
 
-    async def finish(self, claim: KeyClaim, end: KeyOutcome, result: SendResult | None = None) -> bool:
-        """Say how the send ended; where that cannot be kept, the key turns to unknown by itself."""
+    async def finish(self, claim: KeyClaim, end: KeyOutcome, result: SendResult | None = None) -> None:
+        """Write how the send ended, even where its caller gives up meanwhile.
+
+        Where that cannot be written, the key turns to unknown by itself.
+        """
         text = format_result(result) if result else ""
         arguments = [claim.owner, end.value, text, self._ttl_s]
-        try:
-            await self._finish(keys=[self._prefix + claim.key], args=arguments)
-        except REDIS_ERRORS:
-            return False
-        return True
+        await asyncio.shield(asyncio.ensure_future(self._written(self._prefix + claim.key, arguments)))
+
+    async def _written(self, key: str, arguments: list[Any]) -> None:
+        for _ in range(2):
+            with contextlib.suppress(*REDIS_ERRORS):
+                await self._finish(keys=[key], args=arguments)
+                return
 
 
-def redis_key(action: str, key: str) -> str:
+def redis_key(action: str, user_id: str, key: str) -> str:
     """Name the Redis key; hashed, so that it has one length and tells nobody what it stands for."""
-    return f"rollout:idempotency:{action}:{hashlib.sha256(key.encode('utf-8', 'replace')).hexdigest()}"
+    named = f"{user_id}\0{key}".encode("utf-8", "surrogatepass")
+    return f"rollout:idempotency:{action}:{hashlib.sha256(named).hexdigest()}"
 
 
-def fingerprint(message: OutgoingMessage, user_id: str) -> str:
-    """Name a mail by all that it says and who sends it."""
+def fingerprint(message: OutgoingMessage) -> str:
+    """Name a mail by all that it says, as it was given: what is checked later may depend on the settings."""
     hasher = hashlib.sha256()
-    for part in _parts(message, user_id):
-        hasher.update(len(part).to_bytes(8, "big"))
+    for part in _parts(message):
+        hasher.update(memoryview(part).nbytes.to_bytes(8, "big"))
         hasher.update(part)
     return hasher.hexdigest()
 
 
-def _parts(message: OutgoingMessage, user_id: str) -> list[bytes]:
-    addresses = [(field, a.address, a.name) for field, a in message.named_addresses()]
-    texts = (user_id, message.subject, message.body_html, message.body_text, addresses)
-    files = [
-        part
-        for file in message.files
-        for part in (
-            repr((file.name, file.content_type, getattr(file, "content_id", None))).encode(),
-            file.content,
-        )
+def _parts(message: OutgoingMessage) -> Iterator[bytes | bytearray | memoryview]:
+    addresses = [
+        (field, getattr(a, "address", a), getattr(a, "name", "") or "")
+        for field, a in message.named_addresses()
     ]
-    return [json.dumps(texts).encode(), *files]
+    texts = (message.subject or "", message.body_html or "", message.body_text or "", addresses)
+    yield json.dumps(texts, default=repr).encode()
+    for file in message.files:
+        yield repr([getattr(file, name, None) for name in ("name", "content_type", "content_id")]).encode()
+        content = getattr(file, "content", None)
+        yield content if isinstance(content, _BYTES) else repr(content).encode()
 
 
 def check_key(key: object) -> str:
@@ -190,14 +220,16 @@ def format_result(result: SendResult) -> str:
     )
 
 
-def parse_result(text: str) -> SendResult | None:
-    if not text:
-        return None
-    values: Mapping[str, str] = json.loads(text)
-    return SendResult(
-        request_id=values["request_id"],
-        client_request_id=values["client_request_id"],
-        internet_message_id=values["internet_message_id"],
-        form=Form(values["form"]),
-        replayed=True,
-    )
+def parse_result(text: str) -> SendResult:
+    """Parse the result of a key that is `sent`; raises StructuredError where it cannot be read."""
+    try:
+        values: Mapping[str, str] = json.loads(text)
+        return SendResult(
+            request_id=values["request_id"],
+            client_request_id=values["client_request_id"],
+            internet_message_id=values["internet_message_id"],
+            form=Form(values["form"]),
+            replayed=True,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise unavailable(error) from error

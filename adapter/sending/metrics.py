@@ -104,7 +104,7 @@ class SendMetrics:
 
     def _make(self, action: str, provider: Provider) -> ActionMeters:
         labels = (provider.name, action)
-        codes = {(code.name, code.source.value): code for code in known_codes(provider)}
+        codes = {(code.name, code.source.value) for code in known_codes(provider)}
         return ActionMeters(
             ok=self._exec.labels(*labels, "ok"),
             error=self._exec.labels(*labels, "error"),
@@ -145,7 +145,7 @@ _lock = threading.Lock()
 
 def known_codes(provider: Provider) -> Iterable[Code]:
     """Return every code that a send through this provider can end with."""
-    return {**REFUSALS, **FAILURES, **provider.codes}.values()
+    return (*REFUSALS.values(), *FAILURES.values(), *provider.codes.values())
 
 
 def _counter(name: str, words: str, registry: CollectorRegistry) -> Counter:

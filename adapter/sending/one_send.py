@@ -1,4 +1,4 @@
-"""One send from the gate to its result: check, prepare, key, place in the mailbox, deliver, measure."""
+"""One send from its key to its result: gate, check, prepare, place in the mailbox, deliver, measure."""
 
 import asyncio
 import hashlib
@@ -16,6 +16,7 @@ from adapter.errors import (
     ActionGatedError,
     Code,
     MessageRefusedError,
+    NotLinkedError,
     SendError,
     SendUnknownError,
     StructuredError,
@@ -24,7 +25,15 @@ from adapter.gate.rule import GATE_REASONS, GateReason
 from adapter.message import OutgoingMessage, SendIds, SendResult
 from adapter.providers.provider import Provider, Request
 from adapter.sending.delivery import Deadline, Delivery
-from adapter.sending.idempotency import ExistingKey, KeyClaim, KeyOutcome, check_key, fingerprint, redis_key
+from adapter.sending.idempotency import (
+    ExistingKey,
+    KeyClaim,
+    KeyOutcome,
+    Wanted,
+    check_key,
+    fingerprint,
+    redis_key,
+)
 from adapter.sending.metrics import CLOSED, OPEN, PROVIDER_DISABLED
 from adapter.sending.runtime import Runtime
 from adapter.transport.post import Attempt
@@ -43,22 +52,16 @@ class Sending:
     user_id: str
     recipients: tuple[str, ...]
     deadline: Deadline = field(init=False)
+    _attempt: Attempt = field(default_factory=Attempt)
+    _sent: SendResult | None = None
 
     def __post_init__(self) -> None:
         self.deadline = Deadline(self.runtime.settings.send_deadline_s)
 
-    def admit(self) -> None:
-        """Ask the gate and count its answer; raises ActionDisabledError or ActionGatedError."""
-        denied = self._denied()
-        if denied:
-            self._count(denied)
-            raise denied
-        self.runtime.telemetry.count_gate(self._feature, OPEN, GateReason.IN_ROLLOUT)
-
     async def perform(
         self, message: OutgoingMessage, key: str | None, *, resend_unknown: bool = False
     ) -> SendResult:
-        """Check, prepare and deliver a mail that the gate let in; raises StructuredError."""
+        """Ask the key, then the gate; check, prepare and deliver. Raises StructuredError."""
         try:
             return await self._perform(message, key, resend_unknown=resend_unknown)
         except StructuredError as error:
@@ -68,23 +71,48 @@ class Sending:
     async def _perform(
         self, message: OutgoingMessage, key: str | None, *, resend_unknown: bool
     ) -> SendResult:
-        settings = self.runtime.settings
-        user_id = check_user_id(self.user_id)
-        ids = new_ids(self.action, user_id, None if key is None else check_key(key))
-        checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
-        request = self.provider.prepare(checked, ids, settings.limits)
-        if key is None:
-            return await self._in_turn(request, ids, Attempt())
-        claimed = await self.runtime.keys.claim(
-            redis_key(self.action, key),
-            fingerprint(checked, self.user_id),
-            ids.client_request_id,
-            pending_s=self.deadline.left_s(),
-            resend_unknown=resend_unknown,
-        )
+        ids = new_ids(self.action, self.user_id, None if key is None else check_key(key))
+        prepared = self._prepared(message, ids)
+        claimed = None
+        if key is not None:
+            wanted = _wanted(prepared, resend_unknown=resend_unknown)
+            claimed = await self.runtime.keys.claim(
+                redis_key(self.action, check_user_id(self.user_id), key),
+                fingerprint(message),
+                ids.client_request_id,
+                wanted,
+                pending_s=self.deadline.left_s(),
+            )
         if isinstance(claimed, ExistingKey):
             return self._held(claimed)
+        request = self._admitted(prepared)
+        if claimed is None:
+            return await self._in_turn(request, ids)
         return await self._under_key(claimed, request, ids)
+
+    def _prepared(self, message: OutgoingMessage, ids: SendIds) -> Request | StructuredError:
+        """Return what would be sent now, or why nothing would: the gate's answer first, then the checks'.
+
+        Neither is raised here: a mail that was sent before must not be called refused.
+        """
+        settings = self.runtime.settings
+        denied = self._denied()
+        if denied:
+            return denied
+        try:
+            check_user_id(self.user_id)
+            checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
+            return self.provider.prepare(checked, ids, settings.limits)
+        except MessageRefusedError as refused:
+            return refused
+
+    def _admitted(self, prepared: Request | StructuredError) -> Request:
+        """Count the gate's answer and return the request; raises what stands against it."""
+        if not isinstance(prepared, ActionDeniedError):
+            self.runtime.telemetry.count_gate(self._feature, OPEN, GateReason.IN_ROLLOUT)
+        if isinstance(prepared, StructuredError):
+            raise prepared
+        return prepared
 
     def _held(self, held: ExistingKey) -> SendResult:
         """Return the first result, or say why there is none."""
@@ -114,52 +142,59 @@ class Sending:
         )
 
     async def _under_key(self, claim: KeyClaim, request: Request, ids: SendIds) -> SendResult:
-        """Send, and keep how it ended; what surely was not sent gives the key back."""
-        attempt = Attempt()
-        keys = self.runtime.keys
+        """Send, and keep how it ended; what was not sent for certain gives the key back."""
+        failure: BaseException | None = None
         try:
-            result = await self._in_turn(request, ids, attempt)
-        except SendUnknownError:
-            await keys.finish(claim, KeyOutcome.UNKNOWN)
+            return await self._in_turn(request, ids)
+        except BaseException as error:
+            failure = error
+            if isinstance(error, StructuredError) and claim.was_unknown:
+                error.not_sent = False
             raise
-        except StructuredError:
-            await keys.finish(claim, KeyOutcome.NOT_SENT)
-            raise
-        except BaseException:
-            await keys.finish(claim, KeyOutcome.UNKNOWN if attempt.body_began else KeyOutcome.NOT_SENT)
-            raise
-        await keys.finish(claim, KeyOutcome.SENT, result)
-        return result
+        finally:
+            await self.runtime.keys.finish(claim, self._key_outcome(failure), self._sent)
 
-    async def _in_turn(self, request: Request, ids: SendIds, attempt: Attempt) -> SendResult:
+    def _key_outcome(self, failure: BaseException | None) -> KeyOutcome:
+        """Say what is known at the end, whatever ended it."""
+        if self._sent:
+            return KeyOutcome.SENT
+        if isinstance(failure, StructuredError):
+            return KeyOutcome.UNKNOWN if isinstance(failure, SendUnknownError) else KeyOutcome.NOT_SENT
+        return KeyOutcome.UNKNOWN if self._attempt.body_began else KeyOutcome.NOT_SENT
+
+    async def _in_turn(self, request: Request, ids: SendIds) -> SendResult:
         """Wait for a place in the mailbox, then send; the wait is the caller's, and is not timed."""
         async with self.runtime.mailboxes(self.provider).place(self.user_id, self.deadline):
-            return await self._execute(request, ids, attempt)
+            return await self._execute(request, ids)
 
-    async def _execute(self, request: Request, ids: SendIds, attempt: Attempt) -> SendResult:
-        """Deliver, timed and counted: from here on the send is an execution, however it ends."""
+    async def _execute(self, request: Request, ids: SendIds) -> SendResult:
+        """Deliver, timed and counted: from here on the send is an execution, however it ends.
+
+        Two ends are none: the gate closed, or there is nobody to send for.
+        """
         meters = self.runtime.telemetry.meters(self.action, self.provider)
         started = time.perf_counter()
         try:
-            accepted = await self._delivery(ids, attempt).run(request)
-        except ActionDeniedError:
+            accepted = await self._delivery(ids).run(request)
+        except (ActionDeniedError, NotLinkedError):
             raise
         except BaseException as raised:
-            error = self._named(raised, attempt, ids)
+            error = self._named(raised, ids)
             meters.failed(time.perf_counter() - started, counts=error.counts_against_slo)
             if isinstance(raised, asyncio.CancelledError):
                 self._count(error)
                 raise
             raise error from (None if error is raised else raised)
         meters.succeeded(time.perf_counter() - started)
-        return SendResult(
+        self._sent = SendResult(
             request_id=accepted.request_id,
             client_request_id=ids.client_request_id,
             internet_message_id=ids.internet_message_id,
             form=request.form,
         )
+        return self._sent
 
-    def _delivery(self, ids: SendIds, attempt: Attempt) -> Delivery:
+    def _delivery(self, ids: SendIds) -> Delivery:
         return Delivery(
             provider=self.provider,
             transport=self.runtime.transport(self.provider),
@@ -168,16 +203,17 @@ class Sending:
             ids=ids,
             deadline=self.deadline,
             max_posts=self.runtime.settings.max_posts,
-            attempt=attempt,
+            trusts_throttling=not self.runtime.settings.throttled_is_unknown,
+            attempt=self._attempt,
             gate=self._denied,
         )
 
-    def _named(self, raised: BaseException, attempt: Attempt, ids: SendIds) -> StructuredError:
+    def _named(self, raised: BaseException, ids: SendIds) -> StructuredError:
         """Name what was raised; once the mail began to leave, even a fault of ours leaves it unknown."""
         if isinstance(raised, StructuredError):
             return raised
-        code = self._code_of(raised, attempt)
-        return (SendUnknownError if attempt.body_began else SendError)(
+        code = self._code_of(raised)
+        return (SendUnknownError if self._attempt.body_began else SendError)(
             code.name,
             f"{code.sentence} ({type(raised).__name__})",
             source=code.source,
@@ -185,8 +221,8 @@ class Sending:
             client_request_id=ids.client_request_id,
         )
 
-    def _code_of(self, raised: BaseException, attempt: Attempt) -> Code:
-        if attempt.body_began:
+    def _code_of(self, raised: BaseException) -> Code:
+        if self._attempt.body_began:
             return self.provider.codes[self.provider.unknown_code]
         return FAILURES[CANCELLED if isinstance(raised, asyncio.CancelledError) else ADAPTER_FAILED]
 
@@ -215,6 +251,12 @@ class Sending:
         if isinstance(error, ActionDeniedError):
             self.runtime.telemetry.count_gate(self._feature, CLOSED, error.reason)
         self.runtime.telemetry.count_code(self.action, self.provider, error.code, str(error.source))
+
+
+def _wanted(prepared: Request | StructuredError, *, resend_unknown: bool) -> Wanted:
+    if isinstance(prepared, StructuredError):
+        return Wanted.LOOK
+    return Wanted.RESEND if resend_unknown else Wanted.CLAIM
 
 
 def new_ids(action: str, user_id: str, key: str | None) -> SendIds:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from adapter.errors import AuthError, Code, Source, code_table
+from adapter.errors import NOT_LINKED, AuthError, Code, Source, code_table
 
 EXPIRED = "MS_AUTH_EXPIRED"
 INTERACTION_REQUIRED = "MS_AUTH_INTERACTION_REQUIRED"
@@ -50,11 +50,12 @@ class SignInError(AuthError):
         provider_code: str = "",
         claims: str | None = None,
         correlation_id: str = "",
+        source: Source = Source.AUTH,
     ) -> None:
         super().__init__(
             code,
             message,
-            source=Source.AUTH,
+            source=source,
             provider="microsoft",
             retry_after_s=retry_after_s,
             provider_code=provider_code,
@@ -179,6 +180,9 @@ def client_config(why: str, *, act: str = "") -> SignInError:
 
 
 def not_linked() -> SignInError:
+    """Return the error of a user who never signed in: the caller's, because no provider has failed."""
     return SignInError(
-        INTERACTION_REQUIRED, f"No mailbox is linked for this user. {ACTIONS[INTERACTION_REQUIRED]}"
+        NOT_LINKED,
+        f"No mailbox is linked for this user. {ACTIONS[INTERACTION_REQUIRED]}",
+        source=Source.CALLER,
     )

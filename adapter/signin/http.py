@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
+from adapter.providers.retry_after import retry_after_s
 from adapter.signin.errors import SignInError, client_config, unavailable
 
 MAX_BODY_BYTES = 256 * 1024
@@ -127,15 +127,3 @@ def _unusable(answer: MsalResponse) -> SignInError | None:
     if is_object:
         return None
     return unavailable(f"The sign-in server answered {answer.status_code} with something that is not JSON")
-
-
-def retry_after_s(text: str | None, now: float) -> float | None:
-    """Read Retry-After as seconds or as a date; None where there is none that can be understood."""
-    if not text:
-        return None
-    if text.strip().isascii() and text.strip().isdecimal():
-        return min(float(text), 3600.0)
-    try:
-        return min(max(parsedate_to_datetime(text).timestamp() - now, 0.0), 3600.0)
-    except ValueError:
-        return None

@@ -32,9 +32,10 @@ def operation(
     *,
     body: Schema | None = None,
     parameters: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     secured: bool = False,
 ) -> Schema:
-    """Return an operation; `parameters` are texts in the query, by name with what they are."""
+    """Return an operation; `parameters` and `headers` are texts, by name with what they are."""
     every = {
         **responses,
         429: _with_problem(responses.get(429, {"description": "this address asks too often"})),
@@ -48,15 +49,19 @@ def operation(
     if body is not None:
         told["requestBody"] = {"required": True, "content": body}
         told["responses"]["408"] = _with_problem({"description": "the body did not come in time"})
-    if parameters:
-        told["parameters"] = [
-            {"name": one, "in": "query", "description": text, "schema": TEXT}
-            for one, text in parameters.items()
-        ]
+    if parameters or headers:
+        told["parameters"] = [*_texts("query", parameters), *_texts("header", headers)]
     if secured:
         told["security"] = [{"token": []}]
         told["x-right"] = Right.SEND
     return told
+
+
+def _texts(place: str, described: Mapping[str, str] | None) -> list[Schema]:
+    return [
+        {"name": name, "in": place, "description": text, "schema": TEXT}
+        for name, text in (described or {}).items()
+    ]
 
 
 def record(properties: Mapping[str, Schema], *needed: str) -> Schema:

@@ -19,8 +19,16 @@ from adapter.web.openapi import DENIED, SEND, SENT, DescribedRoute, Schema, answ
 from adapter.web.payload import parse_send
 from controller.shared.api_tokens import CheckCaller, Denied, Right, Tokens
 
+KEY_HEADER = "Idempotency-Key"
 ROOM_FOR_JSON = 64 * 1024
 """Beyond what the files may take."""
+
+
+class SafeJson(JSONResponse):
+    """JSON in ASCII: what a caller wrote may hold halves of characters, which have no bytes of their own."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 def routes(runtime: Runtime | None = None, *, caller: CheckCaller | None = None) -> list[Route]:
@@ -50,6 +58,7 @@ def _described(action: Action) -> Schema:
         "sending",
         {200: answer("sent", SENT), **failures(_codes(action), DENIED)},
         body={"application/json": {"schema": SEND}},
+        headers={KEY_HEADER: "The same as the field `idempotency_key`; both given must be equal."},
         secured=True,
     )
 
@@ -60,19 +69,19 @@ async def _send(action: Action, runtime: Runtime | None, check: CheckCaller, req
         return _refused(caller)
     runtime = runtime or await default_runtime()
     try:
-        arguments = await _arguments(request, runtime.settings)
+        arguments = _with_key(request, await _arguments(request, runtime.settings))
         if refusal := caller.refused_for(arguments["user_id"]):
             return _refused(refusal)
         result = await action.send(**arguments, runtime=runtime)
     except StructuredError as error:
         return _failed(action, error)
-    return JSONResponse(_sent(result))
+    return SafeJson(_sent(result))
 
 
 def _refused(refusal: Denied) -> Response:
     headers = {"WWW-Authenticate": 'Bearer realm="rollout-controller"'} if refusal.status == 401 else None
     code = "UNAUTHORIZED" if refusal.status == 401 else "FORBIDDEN"
-    return JSONResponse(_error(code, refusal.detail, "caller"), refusal.status, headers)
+    return SafeJson(_error(code, refusal.detail, "caller"), refusal.status, headers)
 
 
 async def _arguments(request: Request, settings: Settings) -> dict[str, Any]:
@@ -87,6 +96,26 @@ async def _arguments(request: Request, settings: Settings) -> dict[str, Any]:
     except ClientDisconnect:
         raise MessageRefusedError("INVALID_REQUEST", "the connection ended within the body") from None
     return await run_in_threadpool(_parse, bytes(body))
+
+
+def _with_key(request: Request, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Take the key from its header, which means the same as the field; both must say the same."""
+    given = set(map(_text_of, request.headers.getlist(KEY_HEADER)))
+    if "idempotency_key" in arguments:
+        given.add(arguments["idempotency_key"])
+    if len(given) > 1:
+        raise MessageRefusedError(
+            "INVALID_REQUEST", f"the {KEY_HEADER} header and the field differ", "idempotency_key"
+        )
+    return {**arguments, "idempotency_key": given.pop() if given else None}
+
+
+def _text_of(header: str) -> str:
+    """Read a header as UTF-8, as the field is; the server took its bytes for Latin-1."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -114,7 +143,7 @@ def _failed(action: Action, error: StructuredError) -> Response:
     headers = {} if wait_s is None else {"Retry-After": str(math.ceil(wait_s))}
     message = f"{error.field}: {error.message}" if error.field else error.message
     body = _error(error.code, message, str(error.source), wait_s, error.request_id or None)
-    return JSONResponse(body, status, headers)
+    return SafeJson(body, status, headers)
 
 
 def _error(

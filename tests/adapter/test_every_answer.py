@@ -1,17 +1,19 @@
 """Every answer of Graph, over real sockets: how many POSTs, which code, which metrics."""
 
+import time
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from time import time
 
 import pytest
 import redis
-from kit.sending import Sender, open_flags, open_sender
+from cryptography.fernet import Fernet
+from kit.sending import Sender, open_flags, open_sender, until
 from kit.servers import RedisServer
 
-from adapter import AuthError, SendUnknownError
+from adapter import AuthError, MicrosoftTokenManager, NotLinkedError, SendUnknownError
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
+from controller.contract import flag_key
 
 UNKNOWN = "MS_SEND_UNKNOWN"
 THROTTLED = "MS_API_THROTTLED_429"
@@ -37,13 +39,23 @@ FAST = {"ROLLOUT_SEND_DEADLINE_S": "1.2"}
 CASES = [
     Case("202", Faults(), 1),
     Case("202 with Retry-After", Faults(status=202, retry_after=30), 1),
-    refused("200", 200, "MS_UNKNOWN_200", "provider"),
-    refused("204", 204, "MS_UNKNOWN_204", "provider", body="empty"),
-    refused("302", 302, "MS_UNKNOWN_302", "provider", body="html"),
+    refused("200", 200, UNKNOWN, "provider"),
+    refused("204", 204, UNKNOWN, "provider", body="empty"),
+    refused("302", 302, UNKNOWN, "provider", body="html"),
     refused("400", 400, "MS_INVALID_REQUEST", "adapter"),
-    refused("400 without a code", 400, "MS_UNKNOWN_400", "provider", body="empty"),
+    refused("400 without a code", 400, UNKNOWN, "provider", body="empty"),
+    refused("400 of a new kind", 400, UNKNOWN, "provider", error_code="NeverHeardOf"),
+    refused("400 after a start", 400, UNKNOWN, "provider", error_code="ErrorTimeoutExpired"),
+    refused(
+        "400 of a token without a user",
+        400,
+        "MS_AUTH_APP_ONLY",
+        "caller",
+        error_code="BadRequest",
+        error_message="/me request is only valid with delegated authentication flow.",
+    ),
     refused("400 recipients", 400, "INVALID_RECIPIENT", "caller", error_code="ErrorInvalidRecipients"),
-    refused("400 half a JSON", 400, "MS_UNKNOWN_400", "provider", body="half"),
+    refused("400 half a JSON", 400, UNKNOWN, "provider", body="half"),
     Case("401", Faults(status=401), 2, "MS_AUTH_INVALID", "auth"),
     Case("401 once", Faults(status=401, times=1), 2),
     refused("403", 403, "MS_AUTH_INSUFFICIENT_PERMS", "auth"),
@@ -54,14 +66,19 @@ CASES = [
     refused(
         "404 no mailbox", 404, "MS_MAILBOX_NOT_ENABLED", "caller", error_code="MailboxNotEnabledForRESTAPI"
     ),
-    refused("408", 408, "MS_UNKNOWN_408", "provider", body="empty"),
+    refused("404 of a draft", 404, UNKNOWN, "provider", error_code="ErrorItemNotFound"),
+    refused("404 HTML", 404, UNKNOWN, "provider", body="html"),
+    *(
+        refused(str(status), status, UNKNOWN, "provider", body="empty")
+        for status in (408, 409, 412, 421, 425, 499)
+    ),
     refused("413", 413, "ATTACHMENT_TOO_LARGE", "caller"),
     refused("413 HTML", 413, "ATTACHMENT_TOO_LARGE", "caller", body="html"),
-    refused("424", 424, "MS_API_FAILED_DEPENDENCY_424", "provider", body="empty"),
+    refused("424", 424, UNKNOWN, "provider", body="empty"),
     Case("429 in seconds, once", Faults(status=429, retry_after=0.05, times=1), 2),
     Case(
         "429 with a date, once",
-        Faults(status=429, retry_after=formatdate(time() - 5, usegmt=True), times=1),
+        Faults(status=429, retry_after=formatdate(time.time() - 5, usegmt=True), times=1),
         2,
     ),
     Case("429 without a time, once", Faults(status=429, times=1), 2),
@@ -70,18 +87,28 @@ CASES = [
         Faults(status=429, retry_after=0.05, error_code="ErrorServerBusy", times=1),
         2,
     ),
+    Case("429 in 400 digits", Faults(throttle=True, retry_after="9" * 400), 1, THROTTLED, "provider"),
+    Case("429 in garbage, once", Faults(status=429, retry_after="-1, soon", times=1), 2),
+    Case(
+        "429 where that is not believed",
+        Faults(status=429, retry_after=0.05, times=1),
+        1,
+        UNKNOWN,
+        "provider",
+        {"ROLLOUT_THROTTLED_IS_UNKNOWN": "true"},
+    ),
     Case("429 always", Faults(throttle=True, retry_after=0.01), 5, THROTTLED, "provider"),
     Case("429 beyond the deadline", Faults(throttle=True, retry_after=3600), 1, THROTTLED, "provider"),
     refused("429 quota", 429, "MS_QUOTA_EXCEEDED", "caller", error_code="ErrorExceededMessageLimit"),
     refused("500", 500, UNKNOWN, "provider"),
-    refused("501", 501, "MS_UNKNOWN_501", "provider"),
+    refused("501", 501, UNKNOWN, "provider"),
     refused("502 HTML", 502, UNKNOWN, "provider", body="html"),
     refused("503", 503, UNKNOWN, "provider", retry_after=1),
     refused("503 throttled", 503, UNKNOWN, "provider", error_code="ApplicationThrottled"),
     refused("504", 504, UNKNOWN, "provider"),
     refused("504 empty", 504, UNKNOWN, "provider", body="empty"),
-    refused("507", 507, "MS_MAILBOX_FULL", "caller"),
-    refused("507 without a code", 507, "MS_MAILBOX_FULL", "caller", body="empty"),
+    refused("507", 507, UNKNOWN, "provider"),
+    refused("400 full", 400, "MS_MAILBOX_FULL", "caller", error_code="ErrorQuotaExceeded"),
     Case("reset before the body is read", Faults(reset="before"), 1, UNKNOWN, "provider"),
     Case("reset in the body", Faults(reset="in"), 1, UNKNOWN, "provider"),
     Case("reset after the body", Faults(reset="after"), 1, UNKNOWN, "provider"),
@@ -162,6 +189,68 @@ async def test_a_token_source_that_fails_gives_its_code_and_nothing_is_posted(
     assert isinstance(outcome.error, AuthError)
     assert (outcome.code, outcome.error.source, outcome.posts) == ("MS_AUTH_EXPIRED", "auth", 0)
     assert "s3cret" not in str(outcome.error)
+
+
+async def test_a_user_who_never_linked_a_mailbox_is_refused_before_the_execution(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    environment = {
+        "MS_CLIENT_ID": "app",
+        "MS_CLIENT_SECRET": "s3cret",
+        "MS_TENANT_ID": "corp.example",
+        "MS_REDIRECT_URI": "http://127.0.0.1:8003/oauth/microsoft/callback",
+        "ROLLOUT_TOKEN_KEYS": Fernet.generate_key().decode(),
+        "ROLLOUT_REDIS_URL": redis_server.url,
+    }
+    async with (
+        MicrosoftTokenManager.from_env(environment, ahead=False) as tokens,
+        open_sender(redis_server.url, graph, tokens=tokens) as sender,
+    ):
+        outcomes = [await sender.outcome(idempotency_key=key) for key in (None, "k", "k")]
+    for outcome in outcomes:
+        assert isinstance(outcome.error, NotLinkedError)
+        assert (outcome.code, outcome.error.source) == ("MS_AUTH_INTERACTION_REQUIRED", "caller")
+        assert (outcome.error.not_sent, outcome.posts) == (True, 0)
+        assert outcome.moved == {
+            "rollout_gate_total{feature=microsoft,outcome=open,reason=in_rollout}": 1.0,
+            "structured_error_total{code=MS_AUTH_INTERACTION_REQUIRED,source=caller}": 1.0,
+        }
+
+
+async def test_a_pause_during_a_token_refresh_is_obeyed_by_the_next_post(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    graph.faults = Faults(status=401, times=1)
+
+    class PausesMeanwhile(Renewing):
+        async def refresh_access_token(self, user_id: str, *, claims: str | None = None) -> str:
+            redis_client.set(flag_key("microsoft", "paused"), "true")
+            await until(lambda: not sender.runtime.gate.check("microsoft", user_id))
+            return "sandbox-new"
+
+    async with open_sender(redis_server.url, graph, tokens=PausesMeanwhile()) as sender:
+        outcome = await sender.outcome(idempotency_key="k")
+    assert (outcome.code, outcome.posts) == ("ACTION_GATED", 1)
+    assert not [name for name in outcome.moved if name.startswith("action_")]
+    assert redis_client.keys("rollout:idempotency:*") == []
+
+
+async def test_a_token_that_comes_too_late_sends_nothing(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+
+    class Late(Renewing):
+        async def get_access_token(self, user_id: str) -> str:
+            time.sleep(1.1)  # noqa: ASYNC251 (as when the whole process is stopped)
+            return "sandbox-old"
+
+    short = {"ROLLOUT_SEND_DEADLINE_S": "1"}
+    async with open_sender(redis_server.url, graph, tokens=Late(), environment=short) as sender:
+        outcome = await sender.outcome()
+    assert (outcome.code, outcome.posts) == ("MS_AUTH_UNAVAILABLE", 0)
 
 
 async def test_without_a_sign_in_configuration_it_says_what_is_missing(

@@ -112,7 +112,8 @@ async def test_a_pause_ends_the_retries_of_a_throttled_send(
     await graph.arrived.wait()
     redis_client.set(flag_key("microsoft", "paused"), "true")
     outcome = await task
-    assert (outcome.code, graph.posts) == ("MS_API_THROTTLED_429", 1)
+    assert (outcome.code, graph.posts) == ("ACTION_GATED", 1)
+    assert not [name for name in outcome.moved if name.startswith("action_")], "a denial is no execution"
 
 
 async def test_without_redis_nobody_is_in(sender: Sender, redis_server: RedisServer) -> None:

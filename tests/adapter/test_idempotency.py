@@ -3,11 +3,12 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import redis
 from kit.redis_cluster import RedisCluster
-from kit.sending import Sender, open_flags, open_sender
+from kit.sending import ANN, Sender, open_flags, open_sender, until
 from kit.servers import Proxy, RedisServer
 
 from adapter import SendUnknownError, StructuredError
@@ -15,8 +16,6 @@ from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.idempotency import redis_key
 from controller.shared.redis_pool import key_prefix, open_redis
-
-GATE_OPEN = "rollout_gate_total{feature=microsoft,outcome=open,reason=in_rollout}"
 
 
 @pytest.fixture(params=["redis_server", "redis_cluster"])
@@ -36,14 +35,88 @@ async def test_a_second_call_gives_the_first_result_and_sends_nothing(sender: Se
     assert second.result.replayed
     assert second.result.request_id == first.request_id
     assert second.result.internet_message_id == first.internet_message_id
-    assert second.moved == {GATE_OPEN: 1.0}, "a replay is no execution"
+    assert second.moved == {}, "a replay is no execution, and the gate has no part in it"
 
 
-@pytest.mark.parametrize("changed", [{"subject": "Other"}, {"user_id": "u2"}, {"body_html": "<p>Ho</p>"}])
+@pytest.mark.parametrize("changed", [{"subject": "Other"}, {"cc": [ANN]}, {"body_html": "<p>Ho</p>"}])
 async def test_a_key_is_refused_for_another_mail(sender: Sender, changed: dict[str, str]) -> None:
     await sender.send(idempotency_key="k")
     outcome = await sender.outcome(idempotency_key="k", **changed)
     assert (outcome.code, outcome.posts) == ("IDEMPOTENCY_KEY_REUSED", 0)
+
+
+async def test_a_key_belongs_to_its_user(sender: Sender) -> None:
+    first = await sender.outcome(idempotency_key="k")
+    other = await sender.outcome(idempotency_key="k", user_id="u2", subject="Another mail")
+    assert [first.posts, other.posts] == [1, 1]
+    assert first.result
+    assert other.result
+    assert first.result.internet_message_id != other.result.internet_message_id
+
+
+CLOSINGS = [{"paused": "true"}, {"rollout_percent": "0"}, {"enabled": "false"}, {"internal_only": "true"}]
+
+
+@pytest.mark.parametrize("closed", CLOSINGS, ids=lambda flags: next(iter(flags)))
+async def test_the_key_is_asked_before_a_gate_that_closed_since(
+    closed: dict[str, str], redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    """A caller sends a denied mail another way, so nothing that may have been sent is called denied."""
+    open_flags(redis_client)
+    async with open_sender(redis_server.url, graph) as sender:
+        sent = await sender.send(idempotency_key="sent")
+        graph.faults = Faults(status=504, delivered_share=1.0, times=1)
+        await sender.outcome(idempotency_key="unknown")
+        graph.faults = Faults(latency_s=2.0)
+        under_way = asyncio.create_task(sender.send(idempotency_key="pending"))
+        await until(lambda: graph.posts == 3)
+        open_flags(redis_client, **closed)
+        await until(lambda: not sender.runtime.gate.check("microsoft", "u1", ("ann@corp.example",)))
+        outcomes = {
+            key: await sender.outcome(idempotency_key=key) for key in ("sent", "unknown", "pending", "new")
+        }
+        told = await sender.outcome(idempotency_key="unknown", resend_unknown=True)
+        await under_way
+    assert outcomes["sent"].result == replace(sent, replayed=True)
+    assert outcomes["unknown"].code == told.code == "MS_SEND_UNKNOWN"
+    assert outcomes["pending"].code == "MS_SEND_PENDING"
+    assert outcomes["new"].code in {"ACTION_GATED", "ACTION_DISABLED"}
+    assert [outcome.posts for outcome in outcomes.values()] == [0, 0, 0, 0]
+    assert sum(by for name, by in outcomes["new"].moved.items() if name.startswith("rollout_gate")) == 1
+    not_sent = {key: outcome.error.not_sent for key, outcome in outcomes.items() if outcome.error}
+    assert not_sent == {"unknown": False, "pending": False, "new": True}
+
+
+async def test_the_key_is_asked_before_limits_that_became_stricter(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    async with open_sender(redis_server.url, graph) as sender:
+        await sender.send(idempotency_key="k", cc=[ANN])
+    strict = {"ROLLOUT_MAX_RECIPIENTS": "1", "PROVIDER_MICROSOFT_ENABLED": "false"}
+    async with open_sender(redis_server.url, graph, environment=strict) as sender:
+        replay = await sender.outcome(idempotency_key="k", cc=[ANN])
+    async with open_sender(redis_server.url, graph, environment={"ROLLOUT_MAX_RECIPIENTS": "1"}) as sender:
+        again = await sender.outcome(idempotency_key="k", cc=[ANN])
+        other = await sender.outcome(idempotency_key="other", cc=[ANN])
+    assert replay.result
+    assert again.result
+    assert (other.code, graph.posts) == ("TOO_MANY_RECIPIENTS", 1)
+    assert redis_client.exists(redis_key("outlook.send", "u1", "other")) == 0
+
+
+async def test_a_key_outlives_its_send_whatever_is_configured(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    graph.faults = Faults(hang=True)
+    long = {"ROLLOUT_SEND_DEADLINE_S": "120", "ROLLOUT_IDEMPOTENCY_TTL_S": "60"}
+    async with open_sender(redis_server.url, graph, environment=long) as sender:
+        task = asyncio.create_task(sender.send(idempotency_key="k"))
+        await graph.arrived.wait()
+        assert int(str(redis_client.ttl(redis_key("outlook.send", "u1", "k")))) > 120 + 60
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_send_under_way_answers_pending(sender: Sender, graph: Sandbox) -> None:
@@ -78,6 +151,8 @@ async def test_an_unknown_send_stays_unknown_when_its_repetition_surely_failed(
     told = await sender.outcome(idempotency_key="k", resend_unknown=True)
     last = await sender.outcome(idempotency_key="k")
     assert (told.code, told.posts) == ("MS_AUTH_INSUFFICIENT_PERMS", 1)
+    assert told.error is not None
+    assert not told.error.not_sent, "the first may have been"
     assert (last.code, last.posts) == ("MS_SEND_UNKNOWN", 0)
 
 
@@ -125,10 +200,102 @@ async def test_a_cancelled_send_stays_unknown(sender: Sender, graph: Sandbox) ->
     assert sender.metrics()["action_error_total{}"] == 1
 
 
+@pytest.mark.parametrize("status", [401, 429])
+async def test_giving_up_between_two_posts_is_the_callers_and_leaves_the_key_free(
+    status: int, redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    """The first post was refused for certain, so nothing is in doubt while the second one is waited for."""
+    open_flags(redis_client)
+    graph.faults = Faults(status=status, retry_after=15, times=1)
+    tokens = SlowRenewal()
+    async with open_sender(redis_server.url, graph, tokens=tokens) as sender:
+        task = asyncio.create_task(sender.send(idempotency_key="k"))
+        await graph.arrived.wait()
+        await until(lambda: graph.statuses[str(status)] == 1)
+        await asyncio.sleep(0.2)
+        before = sender.metrics()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        after = sender.metrics()
+        second = await sender.outcome(idempotency_key="k")
+    moved = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+    assert moved == {
+        "action_exec_total{status=error}": 1,
+        "action_latency_seconds_count{status=error}": 1,
+        "structured_error_total{code=SEND_CANCELLED,source=caller}": 1,
+    }
+    assert (second.code, second.posts, sum(graph.copies.values())) == ("", 1, 1)
+
+
+async def test_a_send_that_is_given_up_after_the_mail_was_taken_is_kept_as_sent(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    with Proxy(redis_server.port) as proxy:
+        async with open_sender(proxy.redis_url, graph) as sender:
+            await sender.send(idempotency_key="another")
+            graph.faults = Faults(latency_s=0.3)
+            task = asyncio.create_task(sender.send(idempotency_key="k"))
+            await until(lambda: graph.posts == 2)
+            proxy.delay_s = 0.2
+            await until(lambda: graph.statuses["202"] == 2)
+            await asyncio.sleep(0.1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert task.cancelled()
+            proxy.heal()
+            graph.faults = Faults()
+            await asyncio.sleep(1.0)
+            again = await sender.outcome(idempotency_key="k")
+    assert again.result
+    assert (again.result.replayed, graph.posts) == (True, 2)
+
+
+async def test_without_redis_at_the_end_a_sent_mail_stays_pending_and_is_not_sent_again(
+    redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
+) -> None:
+    open_flags(redis_client)
+    graph.faults = Faults(latency_s=0.5)
+    with Proxy(redis_server.port) as proxy:
+        async with open_sender(proxy.redis_url, graph) as sender:
+            await sender.send(idempotency_key="another")
+            task = asyncio.create_task(sender.outcome(idempotency_key="k"))
+            await until(lambda: graph.posts == 2)
+            proxy.hang()
+            first = await task
+            proxy.heal()
+            proxy.cut()
+            await until(lambda: sender.runtime.gate.check("microsoft", "u1").open)
+            again = await sender.outcome(idempotency_key="k")
+    assert (first.code, again.code, graph.posts) == ("", "MS_SEND_PENDING", 2)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"state": "sent", "result": "{"},
+        {"state": "sent", "result": "[]"},
+        {"state": "sent", "result": ""},
+        {"state": "pending", "until": "soon", "owner": "somebody"},
+        {"state": "whatever"},
+    ],
+    ids=str,
+)
+async def test_a_record_that_cannot_be_read_sends_nothing(record: dict[str, str], sender: Sender) -> None:
+    await sender.send(idempotency_key="k")
+    with open_redis(sender.runtime.settings.redis_url, 5) as client:
+        client.hset(key_prefix(client) + redis_key("outlook.send", "u1", "k"), mapping=record)
+    outcome = await sender.outcome(idempotency_key="k")
+    assert outcome.code in {"IDEMPOTENCY_UNAVAILABLE", "MS_SEND_UNKNOWN"}
+    assert outcome.posts == 0
+    assert outcome.error is not None
+    assert not outcome.error.not_sent
+
+
 async def test_a_sender_that_died_leaves_unknown_behind(sender: Sender) -> None:
     await sender.send(idempotency_key="k")
     with open_redis(sender.runtime.settings.redis_url, 5) as client:
-        key = key_prefix(client) + redis_key("outlook.send", "k")
+        key = key_prefix(client) + redis_key("outlook.send", "u1", "k")
         client.hset(key, mapping={"state": "pending", "until": "1.0", "owner": "somebody"})
     outcome = await sender.outcome(idempotency_key="k")
     assert (outcome.code, outcome.posts) == ("MS_SEND_UNKNOWN", 0)
@@ -137,7 +304,7 @@ async def test_a_sender_that_died_leaves_unknown_behind(sender: Sender) -> None:
 async def test_a_key_is_forgotten_after_its_time(sender: Sender) -> None:
     await sender.send(idempotency_key="k")
     with open_redis(sender.runtime.settings.redis_url, 5) as client:
-        key = key_prefix(client) + redis_key("outlook.send", "k")
+        key = key_prefix(client) + redis_key("outlook.send", "u1", "k")
         assert 0 < int(str(client.ttl(key))) <= 86_400
 
 
@@ -209,6 +376,22 @@ async def _until_it_ends(sender: Sender, number: int, crew: asyncio.Semaphore) -
             except StructuredError:
                 continue
             return "sent", result.internet_message_id
+
+
+class SlowRenewal:
+    """Tokens that Graph takes; the first renewal never ends."""
+
+    def __init__(self) -> None:
+        self._renewals = 0
+
+    async def get_access_token(self, user_id: str) -> str:
+        return "sandbox-token"
+
+    async def refresh_access_token(self, user_id: str, *, claims: str | None = None) -> str:
+        self._renewals += 1
+        if self._renewals == 1:
+            await asyncio.Event().wait()
+        return "sandbox-token"
 
 
 class Mixed:

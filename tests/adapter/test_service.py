@@ -69,6 +69,55 @@ async def test_a_key_works_over_http(client: httpx.AsyncClient) -> None:
     assert second.json() == first.json() | {"replayed": True}
 
 
+async def test_the_header_means_the_same_as_the_field(client: httpx.AsyncClient, graph: Sandbox) -> None:
+    key = "ordér-1"
+    first = await client.post(PATH, json=MAIL | {"idempotency_key": key})
+    header = {"Idempotency-Key": key.encode()}
+    again = [
+        await client.post(PATH, json=MAIL, headers=header),  # type: ignore[arg-type]
+        await client.post(PATH, json=MAIL | {"idempotency_key": key}, headers=header),  # type: ignore[arg-type]
+    ]
+    assert [answer.json() for answer in again] == [first.json() | {"replayed": True}] * 2
+    assert graph.posts == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "field", "code"),
+    [
+        ([("Idempotency-Key", "a")], "b", "INVALID_REQUEST"),
+        ([("Idempotency-Key", "a"), ("Idempotency-Key", "b")], None, "INVALID_REQUEST"),
+        ([("Idempotency-Key", "")], None, "INVALID_HEADER"),
+        ([("Idempotency-Key", "")], "a", "INVALID_REQUEST"),
+        ([("Idempotency-Key", "k" * 257)], None, "INVALID_HEADER"),
+    ],
+)
+async def test_two_keys_or_a_bad_one_are_refused(
+    headers: list[tuple[str, str]], field: str | None, code: str, client: httpx.AsyncClient, graph: Sandbox
+) -> None:
+    answer = await client.post(PATH, json=MAIL | {"idempotency_key": field}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"], graph.posts) == (422, code, 0)
+
+
+@pytest.mark.parametrize("retry_after", ["9" * 400, "-5", "soon", "Fri, 31 Dec 9999 23:59:59 GMT", "\x7f, 1"])
+async def test_whatever_retry_after_graph_writes_the_answer_is_429(
+    retry_after: str, client: httpx.AsyncClient, graph: Sandbox
+) -> None:
+    graph.faults = Faults(throttle=True, retry_after=retry_after)
+    answer = await client.post(PATH, json=MAIL)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "MS_API_THROTTLED_429")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"\\ud800": 1}', b'{"user_id": "u", "to": [{"address": "a", "\\udfff": 1}]}']
+)
+async def test_half_a_character_in_a_name_is_refused_by_that_name(
+    body: bytes, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post(PATH, content=body)
+    assert answer.status_code == 422
+    assert "unknown field" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("faults", "status", "code"),
     [
@@ -78,7 +127,8 @@ async def test_a_key_works_over_http(client: httpx.AsyncClient) -> None:
         (Faults(status=413), 413, "ATTACHMENT_TOO_LARGE"),
         (Faults(throttle=True, retry_after=3600), 429, "MS_API_THROTTLED_429"),
         (Faults(status=400, error_code="ErrorInvalidRecipients"), 422, "INVALID_RECIPIENT"),
-        (Faults(status=200), 502, "MS_UNKNOWN_200"),
+        (Faults(status=200), 504, "MS_SEND_UNKNOWN"),
+        (Faults(status=400, error_code="ErrorSendAsDenied"), 502, "MS_SEND_AS_DENIED"),
     ],
 )
 async def test_an_answer_of_graph_has_its_status(

@@ -58,7 +58,7 @@ ALL_KEYS = {
     *(f"rollout:decisions:{name}" for name in ROLLOUT_FEATURES),
     f"rollout:reply:{sha256(chr(10).join(('ann', 'the-key')).encode()).hexdigest()}",
     "rollout:notice:ops:leader-1",
-    redis_key("outlook.send", "the-key"),
+    redis_key("outlook.send", "u1", "the-key"),
     *(f"oauth:microsoft:{kind}:ann" for kind in ("access_token", "refresh_token", "lock")),
     *(f"oauth:microsoft:{kind}:{sha256(b'secret').hexdigest()}" for kind in ("link", "state")),
 }

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from adapter.errors import FAILURES, REFUSALS, Code
-from adapter.providers.outlook_errors import GRAPH_NAMES, GRAPH_STATUSES, MS_CODES
+from adapter.providers.outlook_codes import MS_CODES, NOT_SENT
 from adapter.providers.provider import RetryAction
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "sending.md"
@@ -19,7 +19,7 @@ FOLLOWS = {
 
 def drawn(text: str) -> str:
     """Return the page with its tables as the code has them now."""
-    tried = [code for name, code in {**MS_CODES, **FAILURES}.items() if name not in REFUSALS]
+    tried = [code for code in {**MS_CODES, **FAILURES}.values() if code not in REFUSALS.values()]
     for name, table in (
         ("refusals", _codes(REFUSALS.values())),
         ("failures", _codes(tried)),
@@ -39,15 +39,17 @@ def _codes(codes: Iterable[Code]) -> str:
 
 
 def _graph() -> str:
-    statuses: dict[str, list[int]] = {}
-    for status, (code, _) in GRAPH_STATUSES.items():
-        statuses.setdefault(code, []).append(status)
     rows = [
-        f"| {', '.join(f'`{name}`' for name in names.split())} | "
-        f"{', '.join(map(str, statuses.get(code, [])))} | `{code}` | {FOLLOWS[then]} |"
-        for code, (then, names) in GRAPH_NAMES.items()
+        f"| {_quoted(line.names)} | {line.status or ''} | `{line.code}` | {FOLLOWS[line.then]} "
+        f"| {line.because} |"
+        for line in NOT_SENT
     ]
-    return "\n".join(["| Graph's code | or status | becomes | then |", "|---|---|---|---|", *rows])
+    heads = "| Graph's code | or status | becomes | then | why the mail was not sent |"
+    return "\n".join([heads, "|---|---|---|---|---|", *rows])
+
+
+def _quoted(names: str) -> str:
+    return ", ".join(f"`{name}`" for name in names.split()) or "whatever it is"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import pytest
 from adapter.errors import AuthError, Source
 from adapter.signin.entra import with_capabilities
 from adapter.signin.errors import ACTIONS, AUTH_CODES, SignInError, from_reply
-from adapter.signin.http import retry_after_s
 from adapter.signin.metrics import OUTCOMES
 
 
@@ -73,23 +72,6 @@ def test_every_code_says_what_to_do_and_has_a_metric() -> None:
     assert len(OUTCOMES) == len(AUTH_CODES) + 1
     for code in AUTH_CODES:
         assert SignInError(code, "why").action
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("5", 5.0),
-        (" 5 ", 5.0),
-        ("99999", 3600.0),
-        ("Fri, 15 Jan 2027 08:01:00 GMT", 60.0),
-        ("Fri, 15 Jan 2027 07:00:00 GMT", 0.0),
-        ("soon", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_retry_after_is_read_as_seconds_or_as_a_date(text: str | None, seconds: float | None) -> None:
-    assert retry_after_s(text, 1_800_000_000.0) == seconds
 
 
 def test_a_challenge_keeps_its_claims_and_gains_what_we_understand() -> None:

@@ -127,7 +127,7 @@ def rates_per_s(feature: RolloutFeature, phase: Phase) -> dict[Key, float]:
         for edge, share in distribution(feature, phase):
             put(f"{ACTION_LATENCY_SECONDS}_bucket", per_s * share, **pair, status=status, le=edge)
         put(f"{ACTION_LATENCY_SECONDS}_count", per_s, **pair, status=status)
-    codes = {("MS_API_UNAVAILABLE_503", "provider"): errors, **phase.errors_per_s}
+    codes = {("MS_SEND_UNKNOWN", "provider"): errors, **phase.errors_per_s}
     for (code, source), per_s in codes.items():
         put(STRUCTURED_ERROR_TOTAL, per_s, **pair, code=code, source=source)
     for (outcome, reason), per_s in phase.gate_per_s.items():
