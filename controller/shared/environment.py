@@ -59,6 +59,7 @@ VARIABLES = SECRETS | {
     "ROLLOUT_SENDS_PER_MAILBOX",
     "ROLLOUT_SEND_DEADLINE_S",
     "ROLLOUT_SERVER",
+    "ROLLOUT_THROTTLED_IS_UNKNOWN",
     "ROLLOUT_WINDOW_S",
 }
 """Every variable that is read, by either package; PROVIDER_<NAME>_ENABLED and PROVIDER_<NAME>_URL beside."""
