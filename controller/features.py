@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.contract import format_percent
-from controller.decision.model import DatedFreeze, RolloutFeature, WeeklyFreeze
+from controller.decision.model import DatedFreeze, Freeze, RolloutFeature, WeeklyFreeze
 from controller.shared.config_file import ConfigError, Table, probably, read_config_file
 from controller.shared.value_readers import Reader, count, flag, number, one_of, text
 
@@ -126,7 +126,7 @@ def _percents(value: Any) -> tuple[float, ...]:
     return tuple(_percent(percent) for percent in value)
 
 
-def _freezes(value: Any) -> tuple[WeeklyFreeze | DatedFreeze, ...]:
+def _freezes(value: Any) -> tuple[Freeze, ...]:
     if not isinstance(value, list) or not all(isinstance(entry, Mapping) for entry in value):
         raise ValueError("must be a list of tables")
     return tuple(_dated(entry) if "start" in entry else _weekly(entry) for entry in value)

@@ -101,8 +101,15 @@ SLOW_SHARE_LIMIT = 0.05
 """p95 <= L says the same as: at most 5 % of the sends are slower than L."""
 
 
+class Freeze:
+    """A window in which no step up is taken: a WeeklyFreeze or a DatedFreeze."""
+
+    __slots__ = ()
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
-class WeeklyFreeze:
+class WeeklyFreeze(Freeze):
     """No step up on these weekdays (0 is Monday) from `start_s` to `end_s` seconds after local midnight."""
 
     weekdays: tuple[int, ...]
@@ -113,7 +120,7 @@ class WeeklyFreeze:
 
 
 @dataclass(frozen=True, slots=True)
-class DatedFreeze:
+class DatedFreeze(Freeze):
     """No step up from `start` to `end`, unix seconds."""
 
     start: float
@@ -150,7 +157,7 @@ class RolloutFeature:
     """Harm budget: more failed sends at one step pause; none unless set."""
     approval_steps: tuple[float, ...] = ()
     """Percentages that are not stepped up to without a person's approval."""
-    freezes: tuple[WeeklyFreeze | DatedFreeze, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
     """Times without a step up."""
     hold_on_alert: bool = True
     """No step up while an alert of the feature is pending or firing."""

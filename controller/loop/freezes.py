@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from controller.decision.model import DatedFreeze, RolloutFeature, WeeklyFreeze
+from controller.decision.model import DatedFreeze, Freeze, RolloutFeature, WeeklyFreeze
 
 
 def open_freeze(feature: RolloutFeature, *clocks: float) -> str:
@@ -15,9 +15,9 @@ def open_freeze(feature: RolloutFeature, *clocks: float) -> str:
     return next(open_, "")
 
 
-def _holds(freeze: WeeklyFreeze | DatedFreeze, now: float) -> bool:
-    if isinstance(freeze, DatedFreeze):
-        return freeze.start <= now < freeze.end
+def _holds(freeze: Freeze, now: float) -> bool:
+    if not isinstance(freeze, WeeklyFreeze):
+        return isinstance(freeze, DatedFreeze) and freeze.start <= now < freeze.end
     local = datetime.fromtimestamp(now, UTC).astimezone(ZoneInfo(freeze.time_zone))
     on_the_clock = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second).total_seconds()
     return local.weekday() in freeze.weekdays and freeze.start_s <= on_the_clock < freeze.end_s

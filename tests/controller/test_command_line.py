@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from kit.servers import RedisServer
+from kit.servers import RedisServer, free_port
 from kit.typed import read
 from kit.typed import words_of as typed_words
 from kit.waiting import wait_until
@@ -275,7 +275,9 @@ def test_a_user_without_a_name_is_named_by_number() -> None:
 def test_a_setting_of_the_adapter_that_cannot_be_used_is_refused_at_the_start(
     redis_server: RedisServer, command: str, name: str, value: str
 ) -> None:
-    refused = rollout(command, ROLLOUT_REDIS_URL=redis_server.url, **{name: value})
+    free = f"127.0.0.1:{free_port()}"
+    addresses = {"ROLLOUT_LISTEN": free, "ROLLOUT_SENDER_LISTEN": free}
+    refused = rollout(command, ROLLOUT_REDIS_URL=redis_server.url, **{name: value}, **addresses)
     assert (refused.returncode, refused.stderr.count("\n"), name in refused.stderr) == (2, 1, True), (
         refused.stderr
     )
