@@ -5,6 +5,7 @@ This is the one file of the controller that names the adapter, because it embeds
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from controller import __version__
+from controller.shared.console import say
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -159,6 +161,9 @@ def rollout() -> None:
 
 def main() -> None:
     """Run the command line; the exit code says how it went: 0 done, 1 no, 2 usage, 3 a server is missing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale without a character ends no command
     try:
         code = rollout.main(prog_name="rollout", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -166,12 +171,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.UsageError as error:
         about = error.ctx.command_path if error.ctx else "rollout"
-        click.echo(f"rollout: {' '.join(error.format_message().split())} ({about} --help)", err=True)
+        say(f"rollout: {' '.join(error.format_message().split())} ({about} --help)", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except click.Abort:
-        click.echo("rollout: ended by the user; nothing more was done", err=True)
+        say("rollout: ended by the user; nothing more was done", err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

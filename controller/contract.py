@@ -175,6 +175,7 @@ def latency_edges_s(limits_s: tuple[float, ...] = ()) -> tuple[float, ...]:
     return tuple(sorted(edges_s | {1.5 * top_s for top_s in critical_s if top_s == max(edges_s)}))
 
 
+_COUNT = re.compile(r"[0-9]{1,15}\Z", re.ASCII)
 _PERCENT = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3})?\Z", re.ASCII)
 _BOOLEANS = {"true": True, "false": False}
 
@@ -185,6 +186,14 @@ def parse_percent(text: str | None) -> float | None:
         return None
     percent = float(text)
     return percent if percent <= 100 else None
+
+
+def parse_count(text: str | None) -> int:
+    """Read a revision or an epoch: up to 15 ASCII digits, which a script of Redis reckons with exactly.
+
+    Anything else (no key, `1e400`, `-1`) is 0, as the scripts read it too.
+    """
+    return int(text) if text is not None and _COUNT.match(text) else 0
 
 
 def format_percent(percent: float) -> str:
@@ -231,7 +240,7 @@ def parse_flags(texts: tuple[str | None, ...], revision: str | None = None) -> F
         internal_only=values[1] is not False,
         rollout_percent=values[2] or 0.0,
         paused=values[3] is not False,
-        revision=int(revision) if revision and revision.isdecimal() and len(revision) < 20 else 0,
+        revision=parse_count(revision),
         unreadable=tuple(name for name, text, value in named if value is None and text is not None),
         missing=tuple(name for name, text, _ in named if text is None),
     )

@@ -17,7 +17,17 @@ from adapter.signin.handshake import Handshake
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
 from adapter.web.signin_routes import PATH
-from controller.shared.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from controller.shared.console import (
+    DONE,
+    NO,
+    UNREACHABLE,
+    USAGE,
+    examples,
+    fail,
+    json_option,
+    print_json,
+    say,
+)
 from controller.shared.environment import Environment
 from controller.shared.value_readers import address
 
@@ -57,7 +67,7 @@ def link(user_id: str, listen: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"user_id": user_id, "url": url, "expires_in_s": LINK_TTL_S})
     else:
-        click.echo(url)
+        say(url)
 
 
 @auth.command(
@@ -75,13 +85,13 @@ def status(user_id: str, as_json: bool) -> None:
     if as_json:
         print_json(asdict(found))
     elif found.linked:
-        click.echo(f"{user_id}: linked to {found.account or 'a mailbox'} in tenant {found.tenant}")
-        click.echo(f"  permissions    {' '.join(found.scopes)}")
-        click.echo(f"  linked         {_ago(found.linked_at)}, refreshed {_ago(found.refreshed_at)}")
-        click.echo(f"  access token   cached for {_span(found.access_token_for_s)}")
-        click.echo(f"  refresh token  kept for {_span(found.kept_for_s)} unless used before")
+        say(f"{user_id}: linked to {found.account or 'a mailbox'} in tenant {found.tenant}")
+        say(f"  permissions    {' '.join(found.scopes)}")
+        say(f"  linked         {_ago(found.linked_at)}, refreshed {_ago(found.refreshed_at)}")
+        say(f"  access token   cached for {_span(found.access_token_for_s)}")
+        say(f"  refresh token  kept for {_span(found.kept_for_s)} unless used before")
     else:
-        click.echo(f"{user_id}: not linked; 'rollout auth link {user_id}' prints a link to sign in with")
+        say(f"{user_id}: not linked; 'rollout auth link {user_id}' prints a link to sign in with")
     raise SystemExit(DONE if found.linked else NO)
 
 
@@ -104,9 +114,7 @@ def revoke(user_id: str, as_json: bool) -> None:
         print_json(asdict(gone))
     else:
         done = "forgotten here" if gone.revoked else "nothing was kept here"
-        click.echo(
-            f"{user_id}: {done}; Microsoft's own copy lives on until it expires (server_revoked: false)"
-        )
+        say(f"{user_id}: {done}; Microsoft's own copy lives on until it expires (server_revoked: false)")
 
 
 def _run(ask: Callable[[MicrosoftTokenManager], Awaitable[T]]) -> T:

@@ -23,6 +23,7 @@ from controller.shared.console import (
     json_option,
     print_json,
     print_table,
+    say,
 )
 
 
@@ -56,7 +57,7 @@ def gate(feature: str, user_id: str, recipients: tuple[str, ...], as_json: bool)
         rows = [(one.user_id, "open" if one.open else "closed", one.reason) for one in explanations]
         print_table(("user", "gate", "reason"), rows)
     else:
-        click.echo(_in_words(explanations[0], recipients))
+        say(_in_words(explanations[0], recipients))
     raise SystemExit(DONE if all(one.open for one in explanations) else NO)
 
 

@@ -22,7 +22,7 @@ from adapter.sending.one_send import new_ids
 from adapter.sending.runtime import Runtime
 from adapter.settings import Settings, SettingsError
 from adapter.web.payload import parse_send
-from controller.shared.console import NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from controller.shared.console import NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json, say
 
 SHOWN_CHARACTERS = 120
 """Longer texts are cut where a request is printed."""
@@ -149,11 +149,11 @@ def _show(request: Request, action: Action, settings: Settings, as_json: bool) -
             {"method": "POST", "url": url, "headers": headers, "bytes": len(request.body), "body": body}
         )
         return
-    click.echo(f"POST {url}")
+    say(f"POST {url}")
     for name, value in request.headers.items():
-        click.echo(f"{name}: {value}")
-    click.echo(f"Content-Length: {len(request.body)}\n")
-    click.echo(json.dumps(body, indent=2, ensure_ascii=False) if request.form is Form.JSON else body)
+        say(f"{name}: {value}")
+    say(f"Content-Length: {len(request.body)}\n")
+    say(json.dumps(body, indent=2, ensure_ascii=False) if request.form is Form.JSON else body)
 
 
 def _shortened(value: Any) -> Any:
@@ -174,9 +174,9 @@ def _tell(sent: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json({"status": "sent", **sent})
         return
-    click.echo("already sent with this key" if sent["replayed"] else "sent")
+    say("already sent with this key" if sent["replayed"] else "sent")
     for name in ("request_id", "client_request_id", "internet_message_id", "form"):
-        click.echo(f"  {name}: {sent[name]}")
+        say(f"  {name}: {sent[name]}")
 
 
 def _advice(error: StructuredError) -> str:

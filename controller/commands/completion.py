@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import get_completion_class
 
-from controller.shared.console import examples
+from controller.shared.console import examples, say
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -21,4 +21,4 @@ def completion(shell: str) -> None:
     if kind is None:
         raise click.UsageError(f"{shell} is not known to this version of click")
     root = click.get_current_context().find_root().command
-    click.echo(kind(root, {}, "rollout", "_ROLLOUT_COMPLETE").source())
+    say(kind(root, {}, "rollout", "_ROLLOUT_COMPLETE").source())

@@ -10,7 +10,7 @@ import click
 from controller.commands.common import config_option, settings_from
 from controller.config.settings import ControllerSettings, masked, variable
 from controller.shared.config_file import read_config_file
-from controller.shared.console import examples, json_option, print_json, print_table
+from controller.shared.console import examples, json_option, print_json, print_table, say
 from controller.shared.environment import Environment
 
 
@@ -29,7 +29,7 @@ def check(config: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"config": settings.config_path, "features": names})
     else:
-        click.echo(f"{settings.config_path or 'no file'}: sound; features {', '.join(names)}")
+        say(f"{settings.config_path or 'no file'}: sound; features {', '.join(names)}")
 
 
 @config.command(epilog=examples("rollout config show", "rollout config show --json"))
@@ -45,7 +45,7 @@ def show(config: Path | None, as_json: bool) -> None:
         return
     print_table(("setting", "value", "from"), [tuple(row.values()) for row in rows])
     for name, feature in settings.features.items():
-        click.echo(f"\n[features.{name}]")
+        say(f"\n[features.{name}]")
         print_table(("", ""), [(f"  {key}", value) for key, value in asdict(feature).items()])
 
 

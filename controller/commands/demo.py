@@ -17,7 +17,7 @@ from controller.demo.view import StoryView
 from controller.demo.world import World, build
 from controller.sandbox.processes import Processes, StartError
 from controller.sandbox.servers import MissingServerError
-from controller.shared.console import NO, UNREACHABLE, examples, fail, print_table
+from controller.shared.console import NO, UNREACHABLE, examples, fail, print_table, say
 from controller.store.flag_store import StoreError
 
 _PULSE_S = 0.25
@@ -78,13 +78,13 @@ def _run(processes: Processes, scenario: str, *, keep: bool, plain: bool) -> Non
 def _summary(seen: StoryProgress, view: StoryView) -> None:
     kinds = Counter(f"{record['kind']} ({record['reason']})" for record in seen.records)
     sends, failed = seen.measured.get("sends", 0.0), seen.measured.get("failed", 0.0)
-    click.echo("")
+    say("")
     if seen.fault_at:
-        click.echo(f"time from the fault to the answer  {seen.pause_at - seen.fault_at:.1f} s")
-    click.echo(f"sends                              {sends:.0f}")
-    click.echo(f"failed sends                       {failed:.0f} ({100 * failed / max(sends, 1):.2f} %)")
-    click.echo(f"from start to 100 %                {view.elapsed_s:.0f} s")
-    click.echo(f"decisions                          {sum(kinds.values())}")
+        say(f"time from the fault to the answer  {seen.pause_at - seen.fault_at:.1f} s")
+    say(f"sends                              {sends:.0f}")
+    say(f"failed sends                       {failed:.0f} ({100 * failed / max(sends, 1):.2f} %)")
+    say(f"from start to 100 %                {view.elapsed_s:.0f} s")
+    say(f"decisions                          {sum(kinds.values())}")
     print_table(("", ""), [(f"  {name}", count) for name, count in kinds.most_common()])
 
 

@@ -15,7 +15,17 @@ from controller.decision.model import REASONS, Finding, Kind, Reason, State
 from controller.decision.record import state_from_dict, verify
 from controller.decision.words import count_text, duration_text, finding_text
 from controller.journal.sinks import read_file
-from controller.shared.console import DONE, NO, UNREACHABLE, USAGE, examples, fail, json_option, print_json
+from controller.shared.console import (
+    DONE,
+    NO,
+    UNREACHABLE,
+    USAGE,
+    examples,
+    fail,
+    json_option,
+    print_json,
+    say,
+)
 from controller.store.flag_store import StoreError, find_record
 from controller.store.opening import open_store
 
@@ -39,15 +49,15 @@ def explain(decision_id: str, again: bool, journal: Path | None, config: Path | 
     Exit code 1 when there is no such decision, or when it comes out differently.
     """
     record = _found(settings_from(config), decision_id, journal)
-    differences = _differences(record) if again else []
+    differences = verify(record) if again else []
     if as_json:
         print_json(
             {"record": record, "verified": not differences if again else None, "differences": differences}
         )
     else:
-        click.echo("\n".join(told(record)))
+        say("\n".join(_told_or_not(record)))
         if again:
-            click.echo("\n".join(_verdict(differences)))
+            say("\n".join(_verdict(differences)))
     raise SystemExit(NO if differences else DONE)
 
 
@@ -80,17 +90,22 @@ def _in_file(path: Path, decision_id: str) -> Record | None:
         fail(f"{path}: cannot be read ({error.strerror})", USAGE)
 
 
-def _differences(record: Record) -> list[str]:
-    try:
-        return verify(record)
-    except (KeyError, TypeError, ValueError) as error:
-        return [f"the record is not whole: {type(error).__name__}: {error}"]
-
-
 def _verdict(differences: list[str]) -> list[str]:
     if not differences:
         return ["Decided again from this record alone: the same."]
     return ["Decided again from this record alone, it comes out differently:", *differences]
+
+
+def _told_or_not(record: Record) -> list[str]:
+    """Tell a record; of one that this version cannot read, tell that."""
+    try:
+        return told(record)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return [
+            f"{record['id']}, {_moment(record['at'])}",
+            f"{record['actor']}: {record['kind']} {record['reason']}. {record['note']}",
+            f"The rest cannot be read here ({type(error).__name__}: {error}); --json shows all of it.",
+        ]
 
 
 def told(record: Record) -> list[str]:

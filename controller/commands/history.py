@@ -13,7 +13,7 @@ from controller.commands.remote import daemon_at, server_option
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.journal.sinks import read_file, rotated_files
-from controller.shared.console import UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.shared.console import UNREACHABLE, examples, fail, json_option, print_json, print_table, say
 from controller.store.flag_store import StoreError
 from controller.store.opening import open_store
 
@@ -89,5 +89,5 @@ def _from_files(
         records = [record for path in rotated_files(settings.journal) for record in read_file(path)]
     except OSError as problem:
         fail(f"{error}, and {settings.journal} cannot be read ({problem.strerror})", UNREACHABLE)
-    click.echo(f"rollout: {error}; this is from {settings.journal}", err=True)
+    say(f"rollout: {error}; this is from {settings.journal}", err=True)
     return [record for record in records if record["feature"] == feature and record["at"] >= since]

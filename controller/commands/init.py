@@ -8,7 +8,7 @@ import click
 from controller.commands.common import settings_from
 from controller.commands.doctor import examine
 from controller.features import ROLLOUT_FEATURES
-from controller.shared.console import USAGE, examples, fail, print_table
+from controller.shared.console import USAGE, examples, fail, print_table, say
 
 TEMPLATE = """\
 # rollout-controller: what is rolled out, and how. `rollout config check` reads it as the daemon does.
@@ -82,12 +82,12 @@ def init(path: Path, feature: str, redis_url: str, prometheus_url: str, force: b
     except OSError as error:
         fail(f"{path} cannot be written ({error.strerror})", USAGE)
     settings = settings_from(path)
-    click.echo(f"Wrote {path}.")
+    say(f"Wrote {path}.")
     findings = examine(settings)
     print_table(
         ("", "what", "seen", "do"), [(one.verdict.value, one.subject, one.seen, one.do) for one in findings]
     )
-    click.echo(_NEXT.format(path=path).rstrip())
+    say(_NEXT.format(path=path).rstrip())
 
 
 def written(feature: str, redis_url: str, prometheus_url: str) -> str:

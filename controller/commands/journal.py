@@ -12,7 +12,16 @@ from controller.decision.record import changed_flags, flags_to_dict
 from controller.decision.record import verify as recompute
 from controller.journal.sinks import read_file, rotated_files
 from controller.journal.verify import differences, inconsistencies
-from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.shared.console import (
+    NO,
+    UNREACHABLE,
+    examples,
+    fail,
+    json_option,
+    print_json,
+    print_table,
+    say,
+)
 from controller.store.flag_store import Stored, StoreError
 from controller.store.opening import open_store
 
@@ -43,7 +52,7 @@ def verify(feature: str | None, config: Path | None, as_json: bool) -> None:
     elif rows:
         print_table(("feature", "where", "problem"), rows)
     else:
-        click.echo(f"{', '.join(chosen)}: every change follows from the one before it")
+        say(f"{', '.join(chosen)}: every change follows from the one before it")
     if any(place == "redis" for _, place, _ in rows):
         fail("Redis could not be read, so only the file was checked", UNREACHABLE)
     if rows:

@@ -18,7 +18,7 @@ from controller.decision.record import manual_record
 from controller.features import config_hash
 from controller.notify.delivery import DeliveryError, send_once
 from controller.notify.messages import Notice, mail, message
-from controller.shared.console import NO, USAGE, examples, fail, json_option, print_json, print_table
+from controller.shared.console import NO, USAGE, examples, fail, json_option, print_json, print_table, say
 
 
 @click.group(epilog=examples("rollout notify list", "rollout notify test ops"))
@@ -36,7 +36,7 @@ def listed(config: Path | None, as_json: bool) -> None:
         print_json([{"name": one.name, "kind": one.kind, "on": one.on} for one in receivers])
         return
     if not receivers:
-        click.echo("Nobody is told: there is no [notify.NAME] table. docs/how-to.md has examples.")
+        say("Nobody is told: there is no [notify.NAME] table. docs/how-to.md has examples.")
         return
     rows = [
         (one.name, one.kind, ", ".join(one.features) or "every feature", ", ".join(one.on))
@@ -63,13 +63,13 @@ def test(receiver: str, event: str, only_print: bool, config: Path | None) -> No
     chosen = _named(settings, receiver)
     notice = _sample(next(iter(settings.features.values())), event)
     if only_print:
-        click.echo(_shown(notice, chosen))
+        say(_shown(notice, chosen))
         return
     try:
         asyncio.run(send_once(chosen, notice))
     except DeliveryError as error:
         fail(f"{receiver} did not take it: {error}", NO)
-    click.echo(f"{receiver} took a test notice of {event} ({notice.id}).")
+    say(f"{receiver} took a test notice of {event} ({notice.id}).")
 
 
 def _named(settings: ControllerSettings, name: str) -> Receiver:

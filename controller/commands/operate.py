@@ -21,7 +21,7 @@ from controller.features import RolloutFeature
 from controller.journal.sinks import FileJournal, Journals
 from controller.loop.manual import operate
 from controller.shared.config_file import ConfigError
-from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json
+from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, say
 from controller.shared.environment import Environment
 from controller.shared.plain_text import LONGEST_NAME, fit_line, read_line
 from controller.store.flag_store import StoreError
@@ -90,7 +90,7 @@ def _settings_to_pause(config: Path | None, name: str) -> ControllerSettings:
             settings = load_settings(environ={"ROLLOUT_REDIS_URL": redis_url})
         except ConfigError as error:
             fail(str(error))
-        click.echo(f"rollout: {mistake}; pausing at ROLLOUT_REDIS_URL all the same", err=True)
+        say(f"rollout: {mistake}; pausing at ROLLOUT_REDIS_URL all the same", err=True)
         return replace(settings, features={**settings.features, **_as_recorded(settings, name)})
 
 
@@ -108,9 +108,7 @@ def _tell(record: Mapping[str, Any], as_json: bool) -> None:
         print_json(record)
         return
     percent_now = format_percent(record["to"]["rollout_percent"])
-    click.echo(
-        f"{record['feature']}: {record['detail']} Now at {percent_now} %, revision {record['revision']}."
-    )
+    say(f"{record['feature']}: {record['detail']} Now at {percent_now} %, revision {record['revision']}.")
 
 
 def _confirm(kind: Kind, name: str, percent: float | None) -> None:

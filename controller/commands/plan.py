@@ -12,7 +12,16 @@ from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.model import RolloutFeature
 from controller.decision.words import duration_text, share_text
-from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.shared.console import (
+    NO,
+    UNREACHABLE,
+    examples,
+    fail,
+    json_option,
+    print_json,
+    print_table,
+    say,
+)
 from controller.whatif.forecast import USUAL_SHARE, Breach, Forecast, StepForecast, forecast
 from controller.whatif.recorded import Recorded, RecordedError
 
@@ -89,7 +98,7 @@ def _finite(number: float) -> float | None:
 
 def _print(feature: RolloutFeature, traffic: float, estimated: Forecast) -> None:
     limit = feature.slo_error_rate_threshold
-    click.echo(
+    say(
         f"{feature.name} at {traffic:g} sends/s of all users, healthy at {share_text(USUAL_SHARE * limit)} "
         f"failed sends (limit {share_text(limit)}):"
     )
@@ -106,7 +115,7 @@ def _print(feature: RolloutFeature, traffic: float, estimated: Forecast) -> None
         [_row(step, limit, last=step is estimated.steps[-1]) for step in estimated.steps],
     )
     for sentence in _sentences(feature, estimated):
-        click.echo(sentence)
+        say(sentence)
 
 
 def _row(step: StepForecast, limit: float, *, last: bool) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import click
 import httpx
 
 from controller.commands.common import config_option, settings_from
-from controller.shared.console import NO, UNREACHABLE, examples, fail
+from controller.shared.console import NO, UNREACHABLE, examples, fail, say
 
 _WITHIN_S = 30.0
 _PULSE_S = 0.1
@@ -36,7 +36,7 @@ def reload(config: Path | None) -> None:
         time.sleep(_PULSE_S)
     if now["config_error"]:
         fail(f"refused, the old configuration stays: {now['config_error']}", NO)
-    click.echo(f"reloaded: {', '.join(sorted(settings.features))}")
+    say(f"reloaded: {', '.join(sorted(settings.features))}")
 
 
 def _standing(listen: str) -> dict[str, Any]:

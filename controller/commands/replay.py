@@ -19,7 +19,7 @@ from controller.decision.record import record_of
 from controller.decision.words import count_text, duration_text
 from controller.features import config_hash
 from controller.loop.freezes import open_freeze
-from controller.shared.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table
+from controller.shared.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table, say
 from controller.store.record_json import dump
 from controller.whatif.chart import Timeline, clock, page, ticks_a_bin
 from controller.whatif.outcome import RampOutcome
@@ -152,7 +152,7 @@ def _run(
         if drawn:
             run.timeline.add(snapshot, decision)
         if as_json:
-            click.echo(dump(_record(snapshot, decision, run.outcome.ticks)))
+            say(dump(_record(snapshot, decision, run.outcome.ticks)))
         elif decision.kind is not Kind.HOLD:
             changes.append((snapshot, decide(snapshot)))
     if not as_json:
@@ -178,7 +178,7 @@ def _record(snapshot: Snapshot, decision: Decision, number: int) -> dict[str, ob
 
 
 def _print_changes(feature: RolloutFeature, changes: Decided) -> None:
-    click.echo(f"{feature.name}, policy {feature.policy}")
+    say(f"{feature.name}, policy {feature.policy}")
     print_table(
         ("at (UTC)", "from %", "to %", "decision", "reason", "in words"),
         [
@@ -193,7 +193,7 @@ def _print_changes(feature: RolloutFeature, changes: Decided) -> None:
             for snapshot, decision in changes
         ],
     )
-    click.echo()
+    say()
 
 
 def _print_outcomes(runs: Sequence[PolicyRun]) -> None:
@@ -212,7 +212,7 @@ def _print_outcomes(runs: Sequence[PolicyRun]) -> None:
     )
     for run in runs:
         rate = f"{run.outcome.ticks / run.took_s:,.0f} ticks/s" if run.took_s > 0 else ""
-        click.echo(f"{run.policy}: {run.outcome.ticks:,} ticks in {run.took_s:.2f} s ({rate})", err=True)
+        say(f"{run.policy}: {run.outcome.ticks:,} ticks in {run.took_s:.2f} s ({rate})", err=True)
 
 
 def _outcome_row(run: PolicyRun) -> tuple[str, ...]:

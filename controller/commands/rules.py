@@ -15,7 +15,16 @@ from controller.rules.model import RuleFile
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.text import RUNBOOKS, yaml_text
-from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.shared.console import (
+    NO,
+    UNREACHABLE,
+    examples,
+    fail,
+    json_option,
+    print_json,
+    print_table,
+    say,
+)
 
 
 @click.group(epilog=examples("rollout rules render --out rules", "rollout rules check"))
@@ -117,7 +126,7 @@ def _print(files: tuple[RuleFile, ...], problems: tuple[Problem, ...]) -> None:
     else:
         series = sum(len(file.recordings) for file in files)
         alerts = sum(len(file.alerts) for file in files)
-        click.echo(f"{len(files)} files, {series} recorded series, {alerts} alerts: all sound")
+        say(f"{len(files)} files, {series} recorded series, {alerts} alerts: all sound")
 
 
 def _files(settings: ControllerSettings, scale: Scale) -> tuple[RuleFile, ...]:

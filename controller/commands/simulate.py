@@ -11,7 +11,7 @@ import click
 from controller.commands.common import config_option, feature_named, settings_from
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
 from controller.decision.words import count_text, duration_text, share_text
-from controller.shared.console import examples, json_option, print_json, print_table
+from controller.shared.console import examples, json_option, print_json, print_table, say
 from controller.whatif.outcome import RampOutcome
 from controller.whatif.simulate import Traffic, ramp
 
@@ -110,7 +110,7 @@ def _median(lengths_s: Sequence[float]) -> float | None:
 
 def _print(told: dict[str, Any]) -> None:
     kind = "in breach" if told["breached"] else "healthy"
-    click.echo(
+    say(
         f"{told['ramps']} ramps of {told['feature']} (policy {told['policy']}, seed {told['seed']}, at most "
         f"{duration_text(told['hours'] * 3600)}), {told['rps']:g} sends/s, {share_text(told['error_rate'])} "
         f"failed, {share_text(told['slow_share'])} slow: {kind}"
@@ -125,7 +125,7 @@ def _print(told: dict[str, Any]) -> None:
         ],
     )
     until = told["failed_sends_until_pause"]
-    click.echo(
+    say(
         f"A ramp sent {told['sends']:,.0f} times on average, {count_text(told['failed_sends'])} failed"
         + ("." if until is None else f"; {count_text(until)} before a pause.")
     )

@@ -19,11 +19,13 @@ from controller.shared.console import (
     fail,
     json_option,
     json_text,
+    say,
+    say_over,
     table_lines,
     terminal_width,
 )
 from controller.shared.redis_pool import open_redis
-from controller.store.flag_store import FlagStore, StoreError
+from controller.store.flag_store import FlagStore, StoreError, newest_record
 from controller.store.lease import leader
 from controller.store.opening import open_store, redis_timeout_s
 
@@ -31,7 +33,6 @@ Overview = dict[str, Any]
 """As GET /api/v1/features tells it."""
 
 _WATCH_S = 2.0
-_HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 
 
 @click.command(
@@ -66,7 +67,7 @@ def _standings(store: FlagStore, settings: ControllerSettings) -> list[dict[str,
         feature_status(
             settings.features[stored.feature],
             stored,
-            next(iter(store.history(stored.feature, newest=1)), {}),
+            newest_record(store, stored.feature),
         )
         for stored in store.read(list(settings.features))
     ]
@@ -83,13 +84,8 @@ def _show(ask: Callable[[], Overview], *, watch: bool, as_json: bool) -> None:
 
 
 def _print(overview: Overview, as_json: bool, *, over: bool) -> None:
-    """Print; or write over what stands on the terminal, line by line, because clearing it first flickers."""
-    lines = [json_text(overview)] if as_json else _lines(overview)
-    if over:
-        written = "".join(f"{line}{_TO_LINE_END}\n" for line in "\n".join(lines).splitlines())
-        click.echo(f"{_HOME}{written}{_TO_SCREEN_END}", nl=False, color=True)
-    else:
-        click.echo("\n".join(lines))
+    text = json_text(overview) if as_json else "\n".join(_lines(overview))
+    (say_over if over else say)(text)
 
 
 def _lines(overview: Overview) -> list[str]:

@@ -22,7 +22,16 @@ from controller.rules.scale import Scale
 from controller.sandbox.alerting import BACKENDS
 from controller.sandbox.processes import StartError
 from controller.sandbox.servers import MissingServerError
-from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, print_table
+from controller.shared.console import (
+    NO,
+    UNREACHABLE,
+    examples,
+    fail,
+    json_option,
+    print_json,
+    print_table,
+    say,
+)
 
 
 @click.command(
@@ -138,7 +147,7 @@ def _live(settings: ControllerSettings, backend: str, evidence: Path | None) -> 
 
 
 def _progress(what: str) -> None:
-    click.echo(f"{what} ...", err=True)
+    say(f"{what} ...", err=True)
 
 
 def _report(results: list[Result], seconds: float, junit: Path | None, as_json: bool) -> None:
@@ -157,11 +166,11 @@ def _report(results: list[Result], seconds: float, junit: Path | None, as_json: 
     else:
         print_table(("rule", "cases", "result"), _summary(results))
         for result in wrong:
-            click.echo(f"FAILED  {result.rule}: {result.case}: {result.detail}")
+            say(f"FAILED  {result.rule}: {result.case}: {result.detail}")
     if wrong:
         fail(f"{len(wrong)} of {len(results)} checks failed, the first: {wrong[0].rule}: {wrong[0].case}", NO)
     if not as_json:
-        click.echo(f"{len(results)} checks passed in {seconds:.1f} s")
+        say(f"{len(results)} checks passed in {seconds:.1f} s")
 
 
 def _summary(results: list[Result]) -> list[tuple[str, int, str]]:

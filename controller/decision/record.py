@@ -1,9 +1,9 @@
 """Every decision is one record, a plain dict, from which it can be decided again with the same outcome."""
 
-from collections.abc import Mapping
-from typing import Any, TypeGuard
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from controller.contract import FLAG_NAMES, Flags
+from controller.contract import Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.codec import decode, encode
 from controller.decision.decide import decide, rejected_write
@@ -11,10 +11,6 @@ from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutF
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
 _SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})
-_ALWAYS = {
-    "id", "at", "feature", "kind", "reason", "from", "to", "findings", "evidence", "state_before", "actor",
-    "dry_run", "applied", "epoch", "revision", "config_hash",
-}  # fmt: skip
 _OUTCOME = ("kind", "reason", "to", "detail", "more_sends", "more_s", "findings", "approved_percent")
 
 
@@ -154,7 +150,17 @@ def _by_hand_again(kind: Kind, snapshot: Snapshot, record: Mapping[str, Any]) ->
 
 
 def verify(record: Mapping[str, Any]) -> list[str]:
-    """Decide again from the record alone and name every difference; an empty list says it is the same."""
+    """Decide again from the record alone and name every difference; an empty list says it is the same.
+
+    Something may be missing in a record that another wrote: that is a difference, too.
+    """
+    try:
+        return list(_differences(record))
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return [f"the record is not whole: {type(error).__name__}: {error}"]
+
+
+def _differences(record: Mapping[str, Any]) -> Iterator[str]:
     again = decided_again(record)
     recomputed = {
         "kind": again.kind.value,
@@ -166,22 +172,10 @@ def verify(record: Mapping[str, Any]) -> list[str]:
         "findings": list(encode(again.findings)),
         "approved_percent": again.state.approved_percent,
     }
-    return [
+    return (
         f"{name}: recorded {record[name]!r}, recomputed {recomputed[name]!r}"
         for name in _OUTCOME
         if record[name] != recomputed[name]
-    ]
-
-
-def is_record(found: object) -> TypeGuard[dict[str, Any]]:
-    """Whether a value is a record, and not what somebody else may put in its place."""
-    return (
-        isinstance(found, dict)
-        and found.keys() >= _ALWAYS
-        and isinstance(found["id"], str)
-        and all(isinstance(found[name], int | float) for name in ("at", "epoch", "revision"))
-        and isinstance(found["to"], dict)
-        and found["to"].keys() == set(FLAG_NAMES)
     )
 
 

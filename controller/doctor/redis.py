@@ -8,7 +8,16 @@ from typing import Any, cast
 import redis
 
 from controller.config.settings import ControllerSettings
-from controller.contract import EPOCH_KEY, FLAGS_CHANNEL, applied_key, decisions_key
+from controller.contract import (
+    EPOCH_KEY,
+    FLAGS_CHANNEL,
+    applied_key,
+    decisions_key,
+    flag_keys,
+    parse_count,
+    revision_key,
+    state_key,
+)
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_away
 from controller.shared.redis_pool import key_prefix, open_redis
 from controller.store.flag_store import StoreError
@@ -32,6 +41,7 @@ def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
             partial(_writable, client),
             partial(_epoch, client),
             partial(_features, client, settings),
+            partial(_types, client, settings),
         ]
     )
 
@@ -123,11 +133,13 @@ def _writable(client: "redis.Redis") -> Iterator[DoctorFinding]:
 
 def _epoch(client: "redis.Redis") -> Iterator[DoctorFinding]:
     try:
-        epoch = client.get(key_prefix(client) + EPOCH_KEY)
+        epoch = cast("list[str | None]", client.mget([key_prefix(client) + EPOCH_KEY]))[0]
     except redis.RedisError as error:
         yield bad("leader epoch", str(error), "give the controller's user the rules of docs/operations.md")
         return
-    if epoch is None:
+    if epoch is not None and not parse_count(epoch):
+        yield bad("leader epoch", f"{epoch:.40} is no number", "DEL it: the next leader begins above its own")
+    elif epoch is None:
         yield note("leader epoch", "none", "a new Redis has none; an old one without it was emptied")
     else:
         yield ok("leader epoch", str(epoch))
@@ -146,10 +158,30 @@ def _features(client: "redis.Redis", settings: ControllerSettings) -> Iterator[D
         elif flags.missing and one.state is None:
             yield note(subject, "not created yet", "the controller creates them at its first tick")
         elif flags.missing:
-            yield bad(subject, f"missing: {', '.join(flags.missing)}", "the leader creates them, paused")
+            fix = "the leader creates them, paused, once no key of another type is in their place"
+            yield bad(subject, f"missing: {', '.join(flags.missing)}", fix)
         else:
             state = "paused" if flags.paused else "enabled" if flags.enabled else "disabled"
             yield ok(subject, f"{state} at {flags.rollout_percent:g} %, revision {flags.revision}")
+
+
+_TYPES = ((state_key, "string"), (revision_key, "string"), (decisions_key, "stream"), (applied_key, "list"))
+
+
+def _types(client: "redis.Redis", settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    """Find keys of another type than ours, under which nothing of a feature can be read or kept."""
+    wanted = {
+        key_prefix(client) + key: kind
+        for name in settings.features
+        for key, kind in [
+            *((key, "string") for key in flag_keys(name)),
+            *((key_of(name), kind) for key_of, kind in _TYPES),
+        ]
+    }
+    for key, kind in wanted.items():
+        found = cast("str", client.type(key))
+        if found not in {kind, "none"}:
+            yield bad(f"key {key}", f"a {found}, where a {kind} belongs", f"RENAME it, or DEL {key}")
 
 
 def _configured(client: "redis.Redis", name: str) -> str | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from controller.contract import format_flags
 from controller.decision.byhand import OUTSIDE, by_hand, external_change
-from controller.decision.model import Kind, RolloutFeature
+from controller.decision.model import Kind, RolloutFeature, State
 from controller.decision.record import manual_record, state_to_dict
 from controller.features import config_hash
 from controller.journal.sinks import Journal
@@ -47,7 +47,7 @@ def operate(
         if stored.flags.missing and kind is not Kind.PAUSE:
             store.create_missing(feature.name, first_flags(feature, paused=existed_before(store, stored)))
             [stored] = store.read([feature.name])
-        write, records = _write(stored, feature, kind, actor=actor, note=note, now=now, percent=percent)
+        write, records = _decided(stored, feature, kind, actor=actor, note=note, now=now, percent=percent)
         [outcome] = write_with_retry(store, [write])
         if outcome is WriteOutcome.APPLIED:
             journal.keep(*records)
@@ -57,8 +57,20 @@ def operate(
     raise StoreError(f"the flags of {feature.name} changed {_TRIES} times meanwhile; try again")
 
 
+def _decided(
+    stored: Stored, feature: RolloutFeature, kind: Kind, **asked: Any
+) -> tuple[Write, list[dict[str, Any]]]:
+    """Return the write and its records; from a state that nothing can be decided from, without that state."""
+    state, _ = read_state(stored)
+    try:
+        return _write(stored, state, feature, kind, **asked)
+    except (ArithmeticError, AttributeError, LookupError, TypeError):
+        return _write(stored, State(flags=stored.flags), feature, kind, **asked)
+
+
 def _write(
     stored: Stored,
+    state: State,
     feature: RolloutFeature,
     kind: Kind,
     *,
@@ -68,7 +80,6 @@ def _write(
     percent: float | None,
 ) -> tuple[Write, list[dict[str, Any]]]:
     """Return the write and its records; an edit of the flags that no controller has seen yet comes first."""
-    state, _ = read_state(stored)
     decision = by_hand(kind, stored.flags, feature, state, now, percent=percent)
     # A pause is always written out: that also gets through where a full Redis keeps nothing else.
     changes = kind is Kind.PAUSE or format_flags(decision.flags) != stored.texts

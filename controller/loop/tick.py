@@ -118,6 +118,8 @@ class Controller:
         self._catch_up = catch_up
         self._acts = WriteBuilder(dry_run=dry_run, deadline_s=deadline_s)
         self._said = LogOnChange()
+        self._lost: set[str] = set()
+        """Features whose flags could not be created, as under a key of another type."""
         self._searched_at = monotonic()
         self._log = structlog.get_logger("tick")
         self.use(features)
@@ -197,6 +199,7 @@ class Controller:
         if given_back:
             stored = self._store.read(list(self._features))
         missing = [one for one in stored if one.flags.missing]
+        self._lost &= {one.feature for one in missing}
         if not missing or not create or self._dry_run:
             return stored
         for one in missing:
@@ -219,8 +222,9 @@ class Controller:
             self._features[stored.feature], paused=lost, revision=known.revision if known else 0
         )
         self._store.create_missing(stored.feature, first)
-        if lost:
+        if lost and stored.feature not in self._lost:
             self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
+            self._lost.add(stored.feature)
 
     def _state(self, stored: Stored) -> State:
         ours = self._acts.our_state(stored)
@@ -243,15 +247,18 @@ class Controller:
     ) -> PendingWrite | None:
         """Decide one feature, and give what is to be done; a standby only pauses.
 
-        What goes wrong in a feature must not keep another from being paused.
+        What goes wrong in a feature must not keep another from being paused, and a state that nothing can be
+        decided from is worth nothing: the tests start again.
         """
         act, mistake = None, ""
-        try:
-            case = self._case(stored, state, evidence[stored.feature], now)
-            if leadership or needs_no_lease(case.decision):
-                act = self._acts.of(case, leadership)
-        except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
-            mistake = repr(error)
+        for tried in (state, State(flags=stored.flags)):
+            try:
+                case = self._case(stored, tried, evidence[stored.feature], now)
+                if leadership or needs_no_lease(case.decision):
+                    act = self._acts.of(case, leadership)
+                break
+            except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
+                mistake = repr(error)
         self._say("decision_failed", stored.feature, mistake)
         return act
 

@@ -19,9 +19,9 @@ import structlog
 from controller.config.receivers import Receiver
 from controller.contract import EPOCH_KEY, decisions_key, notice_key
 from controller.features import RolloutFeature
-from controller.journal.stream import Entry, entries_of
+from controller.journal.stream import Entry, entries_of, of_streams
 from controller.notify.messages import Notice, mail, message, notices_of
-from controller.shared.redis_pool import key_prefix
+from controller.shared.redis_pool import is_wrong_type, key_prefix
 
 PATIENCE_S = 10.0
 """For one attempt."""
@@ -98,19 +98,30 @@ class Notifier:
         if left or not names:
             await asyncio.sleep(0 if left else 1.0)
             return left
-        asked: dict[Any, Any] = {self._key(name): ">" for name in names}
-        answer: Any = await self._redis.xreadgroup(self._group, self._me, asked, count=50, block=_BLOCK_MS)
-        homes = {self._key(name): name for name in names}
+        homes = {self._key(name): name for name in names if name in self._known}
+        answer = await of_streams(self._redis, homes, self._new)
         return [entry for key, chunk in answer or [] for entry in entries_of(homes[key], chunk)]
 
+    async def _new(self, keys: Sequence[str]) -> Any:
+        if not keys:
+            await asyncio.sleep(_BLOCK_MS / 1000)
+            return []
+        asked: dict[Any, Any] = dict.fromkeys(keys, ">")
+        return await self._redis.xreadgroup(self._group, self._me, asked, count=50, block=_BLOCK_MS)
+
     async def _join(self, name: str) -> None:
-        """Begin with what is decided from now on; a group that exists goes on where it was."""
+        """Begin with what is decided from now on; a group that exists goes on where it was.
+
+        A feature whose key is no stream has nothing to tell of, until it is one.
+        """
         try:
             await self._redis.xgroup_create(self._key(name), self._group, id="$", mkstream=True)
-            epoch: Any = await self._redis.get(self._prefix + EPOCH_KEY)
+            epoch: Any = (await self._redis.mget([self._prefix + EPOCH_KEY]))[0]
             told = self._prefix + notice_key(self._receiver.name, f"leader-{epoch}")
             await self._redis.set(told, "before", nx=True)
         except redis.ResponseError as error:
+            if is_wrong_type(error):
+                return
             if "BUSYGROUP" not in str(error):
                 raise
         self._known.add(name)
@@ -120,10 +131,16 @@ class Notifier:
             return []
         self._looked_at = time.monotonic()
         found: list[Entry] = []
-        for name in names:
-            answer: Any = await self._redis.xautoclaim(
-                self._key(name), self._group, self._me, _ABANDONED_MS, count=50
-            )
+        for name in filter(self._known.__contains__, names):
+            try:
+                answer: Any = await self._redis.xautoclaim(
+                    self._key(name), self._group, self._me, _ABANDONED_MS, count=50
+                )
+            except redis.ResponseError as error:
+                if not is_wrong_type(error):
+                    raise
+                self._known.discard(name)
+                continue
             found += entries_of(name, answer[1])
         return found
 
@@ -142,7 +159,10 @@ class Notifier:
             return True
         key = self._prefix + notice_key(self._receiver.name, notice.id)
         await self._redis.set(key, entry.id, nx=True, ex=_TOLD_KEPT_S)
-        return bool(await self._redis.get(key) == entry.id)
+        [told] = await self._redis.mget([key])
+        if told is None:  # a key of another type
+            await self._redis.set(key, entry.id, ex=_TOLD_KEPT_S)
+        return told in {None, entry.id}
 
     async def _deliver(self, notice: Notice, entry: Entry) -> None:
         """Send it again and again, with growing pauses, until it is taken or given up."""

@@ -10,9 +10,12 @@ from typing import Any, NoReturn
 
 import click
 
+from controller.shared.plain_text import escape_controls
+
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit codes: done; a check failed or the answer is no; usage or configuration; a server is out of reach."""
 
+_HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 _NARROWEST = 12
 """No column of a table is made narrower, however little room there is."""
 
@@ -27,7 +30,7 @@ class CliError(click.ClickException):
         vars(self)["exit_code"] = exit_code
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"rollout: {self.message}", err=True, file=file)
+        click.echo(f"rollout: {escape_controls(self.message)}", err=True, file=file)
 
 
 def examples(*commands: str, codes: str = "") -> str:
@@ -40,18 +43,29 @@ def fail(message: str, exit_code: int = USAGE) -> NoReturn:
     raise CliError(message, exit_code)
 
 
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print lines; what somebody else put into them may not steer the terminal."""
+    click.echo(escape_controls(text, keep="\n\t"), err=err)
+
+
+def say_over(text: str) -> None:
+    """Print over what the terminal shows, line by line, because clearing it first flickers."""
+    lines = (f"{line}{_TO_LINE_END}\n" for line in escape_controls(text, keep="\n").split("\n"))
+    click.echo(f"{_HOME}{''.join(lines)}{_TO_SCREEN_END}", nl=False, color=True)
+
+
 def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, default=str)
 
 
 def print_json(value: Any) -> None:
-    click.echo(json_text(value))
+    say(json_text(value))
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print columns as wide as their widest cell; on a terminal the widest ones are broken to fit."""
     for line in table_lines(headers, rows, terminal_width()):
-        click.echo(line)
+        say(line)
 
 
 def terminal_width() -> int | None:
@@ -61,7 +75,7 @@ def terminal_width() -> int | None:
 
 def table_lines(headers: Sequence[str], rows: Iterable[Sequence[object]], width: int | None) -> list[str]:
     """Lay a table out; where it is wider than `width`, the cells of its widest columns are broken."""
-    cells = [[str(cell) for cell in row] for row in (headers, *rows)]
+    cells = [[escape_controls(str(cell)) for cell in row] for row in (headers, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(headers))]
     if width is not None:
         widths = _fitted(widths, width - 2 * (len(widths) - 1))

@@ -45,7 +45,7 @@ def clean(text: str) -> str:
 
 
 def escape_controls(text: str, keep: str = "") -> str:
-    r"""Return text for a terminal: what does not print is written as its escape (\x1b); `keep` stays."""
+    r"""Return text for a terminal: what does not print is escaped as in JSON (\u001b); `keep` stays."""
     if text.isprintable():
         return text
     return "".join(char if _prints(char) or char in keep else _escaped(char) for char in text)
@@ -58,4 +58,5 @@ def _prints(char: str) -> bool:
 def _escaped(char: str) -> str:
     if unicodedata.category(char) == "Zs":
         return char
-    return char.encode("unicode_escape").decode("ascii")
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

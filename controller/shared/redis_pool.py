@@ -4,22 +4,27 @@ A pool of redis-py takes the kind of its connections as an argument, so every cl
 that moves as it does with one that stays: each new connection asks first where it is (the sentinels, as their
 guidelines for clients say, or nodes of the cluster), and one whose server has stopped being it is given up.
 In a cluster all keys begin with one hash tag and so are in one slot: one connection reaches them all.
+
+A value may be any bytes. Those that are not UTF-8 come as lone surrogates (PEP 383) and go back as the same
+bytes, so one strange value is compared, judged and refused like any other, and fails no request for the rest.
 """
 
 import random
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import redis
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.connection import HiredisRespSerializer
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, ReadOnlyError, TryAgainError
 from redis.retry import Retry
 
 from controller.shared.redis_url import CLUSTER, Address, RedisTarget, parse_target
 
+_ANY_BYTES = "surrogateescape"
 PATIENCE_S = 0.5
 """For the answer of one that is asked where the master is."""
 _MOVED = (ReadOnlyError, MovedError, AskError, TryAgainError, ClusterDownError)
@@ -33,7 +38,7 @@ def open_redis(url: str, timeout_s: float, *, decode: bool = True) -> "redis.Red
     `timeout_s` bounds connecting and each answer. Raises ValueError for a URL that cannot be used; connects
     to nothing yet.
     """
-    options = _options(timeout_s, Retry(NoBackoff(), 0), decode)
+    options = {**_options(timeout_s, Retry(NoBackoff(), 0), decode), "command_packer": _PacksAnyBytes()}
     target = parse_target(url)
     if target is None:
         return redis.Redis.from_pool(redis.ConnectionPool.from_url(url, **options))
@@ -62,12 +67,35 @@ def open_async_redis(
 
 
 def _options(timeout_s: float, retry: Any, decode: bool) -> dict[str, Any]:
-    timeouts = {"socket_timeout": timeout_s, "socket_connect_timeout": timeout_s}
-    return {**timeouts, "retry": retry, "decode_responses": decode, "health_check_interval": 0, "protocol": 2}
+    return {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": retry,
+        "decode_responses": decode,
+        "encoding_errors": _ANY_BYTES,
+        "health_check_interval": 0,
+        "protocol": 2,
+    }
+
+
+class _PacksAnyBytes(HiredisRespSerializer):
+    """Packs a command as redis-py does; hiredis itself would refuse the text of bytes that are not UTF-8."""
+
+    def pack(self, *args: Any) -> list[bytes]:
+        try:
+            return cast("list[bytes]", super().pack(*args))
+        except UnicodeEncodeError:
+            packed: Any = [arg.encode("utf-8", _ANY_BYTES) if isinstance(arg, str) else arg for arg in args]
+            return cast("list[bytes]", super().pack(*packed))
 
 
 def _of(target: RedisTarget) -> dict[str, Any]:
     return {"target": target, **target.login, **(target.tls or {})}
+
+
+def is_wrong_type(error: BaseException | None) -> bool:
+    """Whether Redis answers that a key holds another type than the command is for."""
+    return isinstance(error, redis.ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 def key_prefix(client: "redis.Redis | aioredis.Redis") -> str:
@@ -176,7 +204,7 @@ def _asked(target: RedisTarget) -> Iterator[dict[str, Any]]:
     """
     patience = {"socket_timeout": PATIENCE_S, "socket_connect_timeout": PATIENCE_S, "retry": None}
     tls = {} if target.tls is None else {"ssl": True, **target.tls}
-    options = {**target.asked_login, **tls, **patience, "protocol": 2, "decode_responses": True}
+    options = {**target.asked_login, **tls, **patience, "protocol": 2, "decode_responses": True, "encoding_errors": _ANY_BYTES}
     for host, port in random.sample(target.asked, len(target.asked)):
         yield {**options, "host": host, "port": port}
 

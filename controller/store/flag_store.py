@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
@@ -15,6 +16,7 @@ from controller.decision.model import RolloutFeature, State
 from controller.decision.record import state_from_dict
 from controller.store.record_json import dump
 
+_LARGEST = 1e15
 _BLANKS = str.maketrans("01", " \t")
 T = TypeVar("T")
 Texts = tuple[str | None, str | None, str | None, str | None]
@@ -27,6 +29,14 @@ class StoreError(Exception):
     def of(cls, error: Exception) -> "StoreError":
         """Say what redis-py says, without its full stop: our sentence goes on."""
         return cls(f"Redis: {type(error).__name__}: {error}".removesuffix("."))
+
+
+class WrongTypeError(StoreError):
+    """Somebody put another type under one key, so one feature's decisions cannot be read."""
+
+    @classmethod
+    def at(cls, key: str) -> "WrongTypeError":
+        return cls(f"{key} in Redis is no stream of decisions; RENAME or DEL it")
 
 
 class WriteOutcome(StrEnum):
@@ -98,7 +108,10 @@ class FlagStore(Protocol):
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Return the records kept, oldest first; with `newest` only the last so many."""
+        """Return the records kept, oldest first; with `newest` only the last so many.
+
+        Raises WrongTypeError where something else is kept in their place.
+        """
 
 
 class DryRunStore:
@@ -180,16 +193,41 @@ def read_state(stored: Stored) -> tuple[State, str]:
     if stored.state is None:
         return State(flags=stored.flags), ""
     try:
-        return state_from_dict(json.loads(stored.state)), ""
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        plain = json.loads(stored.state)
+        _check_bounds(plain)
+        return state_from_dict(plain), ""
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         return State(flags=stored.flags), str(error)
+
+
+def _check_bounds(plain: Any) -> None:
+    """Raise ValueError where a number is beyond any count, instant (unix seconds) or logarithm of ours."""
+    if isinstance(plain, dict):
+        plain = plain.values()
+    elif not isinstance(plain, list):
+        if isinstance(plain, int | float) and not -_LARGEST <= plain <= _LARGEST:
+            raise ValueError(f"{plain!r:.40} is out of bounds")
+        return
+    for part in plain:
+        _check_bounds(part)
 
 
 def existed_before(store: FlagStore, stored: Stored) -> bool:
     """Whether this product has written this feature before, by whatever is left of it."""
     if stored.state is not None or stored.flags.revision > 0:
         return True
-    return next(iter(store.history(stored.feature)), None) is not None
+    try:
+        return next(iter(store.history(stored.feature)), None) is not None
+    except WrongTypeError:
+        return True
+
+
+def newest_record(store: FlagStore, feature: str) -> dict[str, Any]:
+    """Return the newest record of a feature; empty where there is none, or none can be read."""
+    try:
+        return next(iter(store.history(feature, newest=1)), {})
+    except WrongTypeError:
+        return {}
 
 
 def first_flags(feature: RolloutFeature, *, paused: bool, revision: int = 0) -> Flags:
@@ -203,12 +241,16 @@ def new_decision_id(feature: str, now: float) -> str:
 
 
 def find_record(store: FlagStore, features: Iterable[str], decision_id: str) -> dict[str, Any] | None:
-    """Find a decision by its id: near the time that the id names first, then everywhere."""
+    """Find a decision by its id: near the time that the id names first, then everywhere.
+
+    A feature whose records cannot be read is passed over.
+    """
     name, _, rest = decision_id.rpartition("-")[0].rpartition("-")
     near_ms = max(int(rest) - 600_000, 0) if re.fullmatch("[0-9]{1,15}", rest) else 0
     starts = {name: near_ms} if name in features else dict.fromkeys(features, 0)
     for feature, since_ms in starts.items():
-        for record in store.history(feature, since_ms=since_ms):
-            if record.get("id") == decision_id:
-                return record
+        with suppress(WrongTypeError):
+            for record in store.history(feature, since_ms=since_ms):
+                if record.get("id") == decision_id:
+                    return record
     return None

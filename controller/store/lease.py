@@ -9,14 +9,18 @@ from typing import Protocol, cast
 
 import redis
 
-from controller.contract import EPOCH_KEY, LEASE_KEY
+from controller.contract import EPOCH_KEY, LEASE_KEY, parse_count
 from controller.shared.redis_pool import key_prefix
 from controller.store.flag_store import StoreError
+from controller.store.redis_store import COUNT
 
-_ACQUIRE = """
-local owner = redis.call('GET', KEYS[1])
-local stored = redis.call('GET', KEYS[2]) or ''
-local epoch = tonumber(stored) or 0
+_ACQUIRE = (
+    COUNT
+    + """
+local held = redis.call('MGET', KEYS[1], KEYS[2])
+local owner, stored = held[1], held[2] or ''
+local epoch = count(stored)
+if owner and redis.call('PTTL', KEYS[1]) < 0 then owner = nil end
 local time = redis.call('TIME')
 local now_ms = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
 if owner and owner ~= ARGV[1] then return {0, epoch, stored, now_ms} end
@@ -31,8 +35,10 @@ else
 end
 return {1, epoch, stored, now_ms}
 """
+)
 """Keys: lease, epoch. Arguments: owner, length of the lease (ms), the highest epoch this controller knows.
-An epoch below that was lost by Redis; it goes on above it, so that no epoch is ever given twice."""
+An epoch below that was lost by Redis; it goes on above it, so that no epoch is ever given twice. A lease of
+another type, or one that never ends, is no controller's: whoever put it there must not stop every rollout."""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -107,8 +113,7 @@ class RedisLease:
         if stored == self._told:
             return
         self._told = stored
-        number = int(stored) if stored.isdecimal() else 0
-        if number < self._known_epoch:
+        if parse_count(stored) < self._known_epoch:
             self._log.error("epoch_lost", known=self._known_epoch, stored=stored or None)
         elif not stored:
             self._log.warning("epoch_missing", meaning="this Redis is new, or it was emptied")
@@ -117,7 +122,7 @@ class RedisLease:
 def leader(client: "redis.Redis") -> str | None:
     """Return who holds the lease now (host:pid:number), None while nobody does. Raises StoreError."""
     try:
-        return cast("str | None", client.get(key_prefix(client) + LEASE_KEY))
+        return cast("list[str | None]", client.mget([key_prefix(client) + LEASE_KEY]))[0]
     except (redis.RedisError, OSError) as error:
         raise StoreError.of(error) from error
 

@@ -19,8 +19,8 @@ from controller.contract import (
     revision_key,
     state_key,
 )
-from controller.shared.redis_pool import key_prefix
-from controller.store.flag_store import Stored, StoreError, Texts, Write, WriteOutcome, tee
+from controller.shared.redis_pool import is_wrong_type, key_prefix
+from controller.store.flag_store import Stored, StoreError, Texts, Write, WriteOutcome, WrongTypeError, tee
 from controller.store.record_json import read_record
 
 _READ = 6
@@ -29,13 +29,23 @@ _READ = 6
 _SENT_AT_ONCE = 64
 """So many writes, of about 5 kB each, go to Redis in one piece."""
 
-_WRITE = """
+COUNT = """
+local function count(text)
+  return text and #text < 16 and string.find(text, '^%d+$') and tonumber(text) or 0
+end
+"""
+"""Reads a revision or an epoch as contract.parse_count does: what is no number is 0, never an error."""
+
+_WRITE = (
+    COUNT
+    + """
 local texts = redis.call('MGET', unpack(KEYS))
 local function is(key, type) local now = redis.call('TYPE', key).ok return now == type or now == 'none' end
 local function plain(state) return (string.gsub(state, ' +$', '')) end
-local revision = tonumber(texts[5] or '0') or 0
+local revision = count(texts[5])
 local closing = ARGV[15] == 'true'
 local kept = is(KEYS[7], 'stream') and is(KEYS[8], 'list')
+local why = kept and '' or KEYS[7] .. ' is no stream, or ' .. KEYS[8] .. ' no list: DEL the wrong one'
 if kept and redis.call('LPOS', KEYS[8], ARGV[1]) then return {'applied', revision} end
 if ARGV[2] ~= '' and texts[9] ~= ARGV[2] then return {'fenced', revision} end
 if ARGV[3] ~= '' then
@@ -50,9 +60,15 @@ if state ~= ARGV[16] then
   if not closing or plain(state) ~= plain(ARGV[16]) then return {'conflict', revision} end
   blank = ' '
 end
-if not kept and not closing then return {'failed', revision} end
+if closing then redis.call('DEL', KEYS[4]) end
+for i = 18, #ARGV do
+  if kept then
+    why = redis.pcall('XADD', KEYS[7], 'MAXLEN', '~', ARGV[4], '*', 'record', ARGV[i]).err
+    kept = not why
+  end
+  if not kept and not closing then return {'failed', revision, why} end
+end
 if ARGV[12] ~= '' then
-  if closing then redis.call('DEL', KEYS[4]) end
   for i = 1, 4 do redis.call('SET', KEYS[i], ARGV[11 + i]) end
   revision = math.max(revision, tonumber(ARGV[17])) + 1
   redis.call('SET', KEYS[5], string.format('%d', revision))
@@ -60,20 +76,22 @@ if ARGV[12] ~= '' then
 end
 redis.call('SET', KEYS[6], ARGV[5] .. blank)
 if kept then
-  for i = 18, #ARGV do redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[4], '*', 'record', ARGV[i]) end
   redis.call('LPUSH', KEYS[8], ARGV[1])
   redis.call('LTRIM', KEYS[8], 0, 31)
 end
 return {'applied', revision}
 """
+)
 """Keys: four flags, revision, state, stream, ids applied lately, epoch. Arguments: id, epoch, last moment on
 Redis's clock (ms), length of the stream, state, channel, feature, four flags as read ('=' before a text,
 empty for no key), four new flags (empty for no change), state as read, a revision to stay above, the records.
 
-The id comes first: a script may be sent again. Whatever may fail is asked before the first write, because
-Redis does not undo a script. A full Redis refuses a script's first write if that needs memory, and none
-after it: deleting `paused` first lets a pause through. A pause is also written where the stream's key is
-of another type and nothing can be kept there, and over the blank that giving back leaves behind a state."""
+The id comes first: a script may be sent again. Whatever may fail comes before the flags, because Redis does
+not undo a script. A full Redis refuses a script's first write if that needs memory, and none after it:
+deleting `paused` first lets a pause through. A pause is also written where the stream takes nothing (its key
+is of another type, its last id the highest there is), and over the blank that giving back leaves behind a
+state. What another has put into the keys is compared as bytes and never reckoned with unless it is a number.
+"""
 
 
 _GIVE_BACK = """
@@ -149,7 +167,7 @@ class RedisFlagStore:
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
     ) -> Iterator[dict[str, Any]]:
         key = self._prefix + decisions_key(feature)
-        with _store_errors():
+        with _store_errors(key):
             if newest is not None:
                 last = cast("list[Any]", self._redis.xrevrange(key, min=str(since_ms), count=newest))
                 yield from _records(reversed(last))
@@ -202,8 +220,7 @@ class RedisFlagStore:
 
     def _outcomes(self, answers: Sequence[Any]) -> list[WriteOutcome]:
         """Read the answers; what Redis refuses for one write (as a full one does) is logged when new."""
-        errors = [answer for answer in answers if isinstance(answer, Exception)]
-        refusal = str(errors[0]) if errors else ""
+        refusal = next(filter(None, map(_refusal, answers)), "")
         if refusal and refusal != self._refusal:
             import structlog  # noqa: PLC0415 - slow to import, and seldom needed
 
@@ -232,12 +249,17 @@ class RedisFlagStore:
 
 
 class _store_errors:  # noqa: N801
-    """Foreign exceptions become StoreError at this border."""
+    """Foreign exceptions become StoreError at this border; `key` is the one that is read, if it is one."""
+
+    def __init__(self, key: str = "") -> None:
+        self._key = key
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._key and is_wrong_type(error):
+            raise WrongTypeError.at(self._key) from error
         if isinstance(error, redis.RedisError | OSError):
             raise StoreError.of(error) from error
 
@@ -247,6 +269,13 @@ def _answer(connection: Any) -> Any:
         return connection.read_response()
     except ResponseError as error:
         return error
+
+
+def _refusal(answer: Any) -> str:
+    """Return why a write was refused, in Redis's words or the script's; empty where it was not."""
+    if isinstance(answer, Exception):
+        return str(answer)
+    return str(answer[2]) if answer[0] == WriteOutcome.FAILED else ""
 
 
 def _stored(feature: str, values: Sequence[str | None]) -> Stored:

@@ -213,13 +213,13 @@ async def _live(subscriber: Subscriber) -> AsyncIterator[tuple[Event, ...]]:
 def _events(entries: Iterable[Entry]) -> list[Event]:
     """Make events of the entries that hold a record."""
     return [
-        Event(_frame("decision", entry.text, entry.id), entry.feature, entry.place)
+        Event(_frame("decision", " ".join(entry.text.splitlines()), entry.id), entry.feature, entry.place)
         for entry in entries
         if entry.record
     ]
 
 
 def _frame(name: str, data: str, event_id: str = "") -> bytes:
-    """Write one event as the HTML standard has it; our JSON never holds a line break."""
+    """Write one event as the HTML standard has it; `data` holds no line break."""
     first = f"id: {event_id}\n" if event_id else ""
     return f"{first}event: {name}\ndata: {data}\n\n".encode()

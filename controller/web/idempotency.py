@@ -44,18 +44,21 @@ class Replies:
     async def begin(self, call: Call) -> dict[str, Any] | None:
         """Take the key, or give the reply of the call that had it before.
 
-        Raises ProblemError when that call is under way (409) or asked for something else (422).
+        What is kept under a key and cannot be read counts as nothing: each act here leaves the same when it
+        is done twice, and a pause must not wait for it. Raises ProblemError when that call is under way (409)
+        or asked for something else (422).
         """
         under_way = json.dumps({"request": call.request})
         key = self._prefix + call.key
         try:
             taken = await self._redis.set(key, under_way, nx=True, ex=_UNDER_WAY_S)
-            known = None if taken else await self._redis.get(key)
+            kept = {} if taken else _kept((await self._redis.mget([key]))[0])
+            if not taken and not kept:
+                await self._redis.set(key, under_way, ex=_UNDER_WAY_S)
         except (redis.RedisError, OSError) as error:
             raise StoreError.of(error) from error
-        if known is None:
+        if not kept:
             return None
-        kept = json.loads(known)
         if kept["request"] != call.request:
             raise ProblemError(422, "this Idempotency-Key was used for another request; take a new one")
         if "reply" not in kept:
@@ -75,5 +78,15 @@ class Replies:
             return  # The change itself is written; its key ends by itself.
 
 
+def _kept(text: str | bytes | None) -> dict[str, Any]:
+    """Read what is kept under a key; empty for what no call has written."""
+    try:
+        found = json.loads(text or "")
+    except (ValueError, RecursionError):
+        return {}
+    whole = isinstance(found, dict) and "request" in found and isinstance(found.get("reply", {}), dict)
+    return found if whole else {}
+
+
 def _digest(text: str) -> str:
-    return sha256(text.encode()).hexdigest()
+    return sha256(text.encode("utf-8", "backslashreplace")).hexdigest()

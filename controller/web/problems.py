@@ -7,6 +7,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from controller.shared.plain_text import clean
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -22,7 +24,8 @@ class ProblemError(Exception):
 
 def problem(status: int, detail: str, **extra: Any) -> Response:
     """Return the answer to a request that cannot be fulfilled."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    body["detail"] = clean(detail)
     headers = {"Cache-Control": "no-store"}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="rollout-controller"'

@@ -1,5 +1,6 @@
 """Text that people and machines give is one clean line where it comes in, and steers no terminal."""
 
+import json
 import unicodedata
 
 import pytest
@@ -73,5 +74,7 @@ def test_whatever_is_kept_goes_out_without_a_code_that_steers(text: str) -> None
 
 
 def test_a_terminal_is_shown_the_codes_that_it_must_not_obey() -> None:
-    assert escape_controls("\x1b]0;owned\x07 \u202eevil \ud83d") == "\\x1b]0;owned\\x07 \\u202eevil \\ud83d"
-    assert escape_controls("two\nlines\x1b", keep="\n") == "two\nlines\\x1b"
+    shown = escape_controls("\x1b]0;owned\x07 \u202eevil \ud83d")
+    assert shown == r"\u001b]0;owned\u0007 \u202eevil \ud83d"
+    assert escape_controls("two\nlines\x1b", keep="\n") == "two\nlines\\u001b"
+    assert json.loads('"' + escape_controls("\x9b\U000e0001") + '"') == "\x9b\U000e0001"

@@ -44,6 +44,20 @@ class Card:
         return not self.stand["enabled"] and self.stand["rollout_percent"] == 0
 
 
+def card_or_trouble(shown: Card) -> str:
+    """Show one feature; where what Redis holds of it makes no sense, say so and show the others."""
+    try:
+        return card(shown)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        name = e(shown.name)
+        return (
+            f'<article class="card warn" id="feature-{name}" aria-labelledby="name-{name}">'
+            f'<header class="head"><h2 id="name-{name}">{name}</h2></header>'
+            '<p class="detail">What Redis holds of this feature cannot be read. '
+            "<code>rollout doctor</code> says which key it is.</p></article>"
+        )
+
+
 def card(shown: Card) -> str:
     stand, name = shown.stand, e(shown.name)
     word, tone = state_of(stand)

@@ -121,7 +121,7 @@ class Courses:
         async with self._lock:
             course = self._courses.get(feature)
             if course is None or course.started_at != started_at:
-                course = Course(started_at, newest=f"{int(started_at * 1000)}-0")
+                course = Course(started_at, newest=f"{max(int(started_at * 1000), 0)}-0")
             while entries := await self._streams.after(feature, course.newest, _CHUNK):
                 await asyncio.to_thread(_take, course, entries)
                 course.newest = entries[-1].id

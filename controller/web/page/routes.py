@@ -14,7 +14,7 @@ from controller.store.flag_store import StoreError
 from controller.web.api import Api
 from controller.web.context import ServerContext
 from controller.web.json_io import answer, tagged
-from controller.web.page.card import Card, card
+from controller.web.page.card import Card, card_or_trouble
 from controller.web.page.course import Course, Courses, Point
 from controller.web.page.frame import overview, page, title_of, trouble
 from controller.web.page.latency import Latencies, Series
@@ -107,8 +107,9 @@ class StatusPage:
         records, course, p95 = await asyncio.gather(
             self._streams.page(name, limit=_RECORDS), self._course(stand), self._p95(stand)
         )
-        newest = [entry.record for entry in records.entries]
-        return card(Card(stand, newest, course, p95[-1][1] if p95 else None, time.time(), watched))
+        newest = [record for entry in records.entries if (record := entry.record)]
+        p95_s = p95[-1][1] if p95 else None
+        return card_or_trouble(Card(stand, newest, course, p95_s, time.time(), watched))
 
     async def _course(self, stand: dict[str, Any]) -> Course:
         started_at = stand["progress"]["ramp_started_at"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.contract import format_percent
 from controller.decision.words import count_text, duration_text, share_text
+from controller.shared.plain_text import escape_controls
 
 __all__ = [
     "count_text",
@@ -26,8 +27,8 @@ _WAITS_FOR_PERSON = {"awaiting_approval", "flags_unreadable"}
 
 
 def e(value: object) -> str:
-    """Escape for HTML, attributes too."""
-    return escape(str(value), quote=True)
+    """Escape for HTML, attributes too; what would turn or hide a line is shown as its escape."""
+    return escape(escape_controls(str(value), keep="\n\t"), quote=True)
 
 
 def part_tag(name: str, part: str, inner: str, *, live: bool = False) -> str:

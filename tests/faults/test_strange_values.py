@@ -1,0 +1,285 @@
+"""One strange value in Redis closes its own feature; every other is watched, and a pause always works."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kit.servers import RedisServer
+from kit.serving import SIGNED, Served, serving
+from structlog.testing import capture_logs
+from worlds.fault_rig import TICK_S
+from worlds.poison import POISONS, Put, anything, keys_of, poison
+
+from adapter.gate.live import RolloutGate
+from controller import cli
+from controller.contract import FLAG_NAMES, Flags, flag_key, parse_count, parse_flags, revision_key
+from controller.decision.model import Evidence, Kind, Window
+from controller.evidence.windows import EvidenceRequest
+from controller.features import ROLLOUT_FEATURES
+from controller.journal.sinks import Journals
+from controller.loop.manual import operate
+from controller.loop.tick import Controller
+from controller.store.lease import RedisLease
+from controller.store.redis_store import RedisFlagStore, connect
+
+OPEN = ("true", "false", "50", "false")
+STRANGE, BROKEN = "google", "microsoft"
+KINDS = list(keys_of(STRANGE))
+
+
+@dataclass
+class Weather:
+    """Evidence on a clock of its own: the strange feature is healthy, the other breaks as a test says."""
+
+    now: float = field(default_factory=time.time)
+    errors: float = 0.0
+
+    def read(
+        self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
+    ) -> Mapping[str, Evidence]:
+        return {one.feature.name: self._of(one) for one in questions}
+
+    def _of(self, question: EvidenceRequest) -> Evidence:
+        errors = self.errors if question.feature.name == BROKEN else 0.0
+        window = Window(at=self.now, sends=300.0, errors=errors, timed=300.0, slow=0.0)
+        fresh = question.state.judged_to and self.now - TICK_S >= question.state.counted_from
+        return Evidence(now=self.now, windows=(window,) if fresh else (), judged_to=self.now)
+
+
+@dataclass
+class World:
+    """A Redis with two open features, and controllers on it."""
+
+    url: str
+    raw: redis.Redis
+    """Answers with bytes."""
+    weather: Weather = field(default_factory=Weather)
+
+    def begin(self) -> Controller:
+        """Start again: both features open at 50 %, and watched for some ticks."""
+        self.raw.flushall()
+        self.weather.errors = 0.0
+        for name in (STRANGE, BROKEN):
+            for flag, text in zip(FLAG_NAMES, OPEN, strict=True):
+                self.raw.set(flag_key(name, flag), text)
+        controller = self.controller()
+        self.tick(controller, 3)
+        return controller
+
+    def controller(self) -> Controller:
+        return Controller(
+            ROLLOUT_FEATURES,
+            store=RedisFlagStore(connect(self.url, 2.0)),
+            source=self.weather,
+            lease=RedisLease(connect(self.url, 2.0), lease_s=90, monotonic=time.monotonic),
+            journal=Journals(),
+            wall=lambda: self.weather.now,
+            monotonic=time.monotonic,
+            window_s=TICK_S,
+            deadline_s=10.0,
+        )
+
+    def tick(self, controller: Controller, count: int = 1) -> None:
+        for _ in range(count):
+            self.weather.now += TICK_S
+            report = controller.tick()
+            assert not report.error, report.error
+
+    def flags(self, name: str) -> Flags:
+        texts = [value if value is None else value.decode("latin-1") for value in self._mget(name)]
+        return parse_flags(tuple(texts))
+
+    def _mget(self, name: str) -> list[Any]:
+        return list(self.raw.mget([flag_key(name, flag) for flag in FLAG_NAMES]))  # type: ignore[arg-type]
+
+    def pause(self, name: str) -> dict[str, Any]:
+        store = RedisFlagStore(connect(self.url, 2.0))
+        feature = ROLLOUT_FEATURES[name]
+        return operate(store, Journals(), feature, Kind.PAUSE, actor="ann", note="why", now=self.weather.now)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("redis")
+    with RedisServer(folder) as server, redis.Redis(port=server.port, socket_timeout=5) as raw:
+        yield World(server.url, raw)
+
+
+def survives(world: World, key: str, put: Put) -> None:
+    """Poison a key, break the other feature, pause the poisoned one: every promise of this file."""
+    with capture_logs():
+        controller = world.begin()
+        poison(world.raw, key, put)
+        world.weather.errors = 290.0
+        world.tick(controller)
+        assert world.flags(BROKEN).paused
+        assert world.flags(STRANGE).rollout_percent <= 50
+        late = world.controller()
+        world.tick(late)
+        assert world.flags(STRANGE).rollout_percent <= 50
+        record = world.pause(STRANGE)
+    assert record["to"]["paused"] is True
+    assert world.flags(STRANGE).paused
+    assert parse_count(world.raw.get(revision_key(STRANGE)).decode()) > 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_strange_value_keeps_no_other_feature_from_being_paused(world: World, kind: str) -> None:
+    for name, put in POISONS.items():
+        try:
+            survives(world, keys_of(STRANGE)[kind], put)
+        except BaseException as error:
+            error.add_note(f"{kind} holds {name}")
+            raise
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(KINDS), anything), min_size=1, max_size=4))
+def test_any_bytes_of_any_type_keep_no_other_feature_from_being_paused(
+    world: World, poisons: list[tuple[str, Put]]
+) -> None:
+    *before, (kind, put) = poisons
+
+    def all_of_them(client: redis.Redis, key: str) -> None:
+        for other, strange in before:
+            poison(client, keys_of(STRANGE)[other], strange)
+        poison(client, key, put)
+
+    survives(world, keys_of(STRANGE)[kind], all_of_them)
+
+
+FEW = ("java", "hash", "spent stream", "absurd state")
+"""Kinds of values that differ in how they fail; each command and route is asked for all of them."""
+CASES = [(kind, name) for kind in KINDS for name in FEW]
+COMMANDS = (
+    ("status",),
+    ("status", "--json"),
+    ("history", STRANGE),
+    ("history", BROKEN),
+    ("journal", "verify"),
+    ("explain", "microsoft-1-00000000", "--verify"),
+    ("gate", STRANGE, "user-1"),
+    ("gate", BROKEN, "user-1"),
+    ("resume", STRANGE, "--reason", "x"),
+    ("set", STRANGE, "7", "--reason", "x"),
+    ("pause", STRANGE, "--reason", "x"),
+    ("pause", BROKEN, "--reason", "x"),
+)
+SLOW_COMMANDS = (("decide", "--json"), ("doctor", "--json"))
+
+
+def run(world: World, *words: str) -> Result:
+    """Run a command in this process; nothing but an exit code may come out of it."""
+    environment = {"ROLLOUT_REDIS_URL": world.url, "ROLLOUT_PROMETHEUS_URL": "http://127.0.0.1:1"}
+    result = CliRunner().invoke(cli.rollout, list(words), env=environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), (words, result.exc_info)
+    assert "Traceback" not in result.output
+    assert "127.0.0.1" not in result.stderr or words in SLOW_COMMANDS, result.stderr
+    return result
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_no_command_ends_in_a_traceback(world: World, kind: str, name: str) -> None:
+    with capture_logs():
+        world.begin()
+    poison(world.raw, keys_of(STRANGE)[kind], POISONS[name])
+    codes = {words: run(world, *words).exit_code for words in COMMANDS}
+    assert codes["status",] == codes["status", "--json"] == codes["history", BROKEN] == 0
+    assert codes["pause", STRANGE, "--reason", "x"] == codes["pause", BROKEN, "--reason", "x"] == 0
+    assert world.flags(STRANGE).paused
+    assert world.flags(BROKEN).paused
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_decide_and_doctor_tell_of_the_others_and_name_the_strange_key(world: World, kind: str) -> None:
+    with capture_logs():
+        world.begin()
+    poison(world.raw, keys_of(STRANGE)[kind], POISONS["hash"])
+    decided = json.loads(run(world, *SLOW_COMMANDS[0]).stdout)
+    assert {record["feature"] for record in decided} == {STRANGE, BROKEN}
+    told = run(world, *SLOW_COMMANDS[1])
+    findings = json.loads(told.stdout)
+    assert any(keys_of(STRANGE)[kind] in one["subject"] for one in findings) or kind in {"lease", "epoch"}
+
+
+@pytest.fixture(scope="module")
+def served(world: World) -> Iterator[Served]:
+    with serving(world.url) as context:
+        yield context
+
+
+READS = (
+    "/",
+    *(
+        path.format(name)
+        for name in (STRANGE, BROKEN)
+        for path in (
+            "/features/{}",
+            "/page/features/{}/course",
+            "/api/v1/features/{}",
+            "/api/v1/features/{}/decisions",
+            "/api/v1/features/{}/decisions?changes=true",
+            "/api/v1/features/{}/decisions/google-1-00000000",
+        )
+    ),
+    "/api/v1/features",
+    "/metrics",
+    "/healthz",
+)
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES)
+def test_no_route_answers_with_a_server_error(world: World, served: Served, kind: str, name: str) -> None:
+    with capture_logs():
+        world.begin()
+    poison(world.raw, keys_of(STRANGE)[kind], POISONS[name])
+    statuses = {path: served.http.get(path).status_code for path in READS}
+    assert {path: status for path, status in statuses.items() if status >= 500} == {}
+    evaluated = served.http.post("/ofrep/v1/evaluate/flags", json={"context": {"targetingKey": "u"}})
+    assert evaluated.status_code == 200
+    for feature in (STRANGE, BROKEN):
+        told = served.act(
+            "pause", feature, headers={**SIGNED, "Idempotency-Key": f"{kind}-{name}"}, reason="x"
+        )
+        assert told.status_code == 200, told.text
+        assert world.flags(feature).paused
+    page = served.http.get("/").text
+    assert f'id="feature-{BROKEN}"' in page
+    assert f'id="feature-{STRANGE}"' in page
+
+
+@pytest.mark.parametrize("name", POISONS)
+def test_a_pause_with_an_idempotency_key_works_whatever_is_kept_under_the_key(
+    world: World, served: Served, name: str
+) -> None:
+    with capture_logs():
+        world.begin()
+    signed = {**SIGNED, "Idempotency-Key": f"key of {name}"}
+    assert served.act("pause", STRANGE, headers=signed, reason="x").status_code == 200
+    [kept] = world.raw.keys("rollout:reply:*")
+    poison(world.raw, kept.decode(), POISONS[name])
+    world.raw.set(flag_key(STRANGE, "paused"), "false")
+    assert served.act("pause", STRANGE, headers=signed, reason="x").status_code == 200
+    assert world.flags(STRANGE).paused
+
+
+def test_the_gate_closes_the_strange_feature_alone(world: World) -> None:
+    with capture_logs():
+        world.begin()
+    for kind in FLAG_NAMES:
+        for name, put in POISONS.items():
+            world.raw.set(flag_key(STRANGE, kind), OPEN[FLAG_NAMES.index(kind)])
+            poison(world.raw, flag_key(STRANGE, kind), put)
+            with RolloutGate.start(world.url, ROLLOUT_FEATURES, ["internal.example"]) as gate:
+                inside = next(f"u{n}" for n in range(1000) if gate.check(BROKEN, f"u{n}").bucket < 50_000)
+                assert gate.check(BROKEN, inside).open, (kind, name)
+                assert not gate.check(STRANGE, inside, ["ann@elsewhere.example"]).open, (kind, name)
+        world.raw.delete(flag_key(STRANGE, kind))
+        world.raw.set(flag_key(STRANGE, kind), OPEN[FLAG_NAMES.index(kind)])
