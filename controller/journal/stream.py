@@ -108,6 +108,8 @@ class Streams:
 
     async def after(self, feature: str, entry_id: str, count: int) -> list[Entry]:
         """Return at most `count` entries behind `entry_id`, oldest first."""
+        if place(entry_id) == (_LARGEST, _LARGEST):
+            return []  # Redis refuses to look behind the last possible id
         chunk = await self._each([feature], "XRANGE", f"({entry_id}", "+", "COUNT", count)
         return entries_of(feature, chunk[feature])
 

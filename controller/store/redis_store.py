@@ -29,6 +29,9 @@ _READ = 6
 _SENT_AT_ONCE = 64
 """So many writes, of about 5 kB each, go to Redis in one piece."""
 
+_PAGE = 1000
+"""So many records are read in one piece."""
+
 COUNT = """
 local function count(text)
   return text and #text < 16 and string.find(text, '^%d+$') and tonumber(text) or 0
@@ -173,8 +176,10 @@ class RedisFlagStore:
                 yield from _records(reversed(last))
                 return
             start = str(since_ms)
-            while entries := cast("list[Any]", self._redis.xrange(key, min=start, count=1000)):
+            while entries := cast("list[Any]", self._redis.xrange(key, min=start, count=_PAGE)):
                 yield from _records(entries)
+                if len(entries) < _PAGE:
+                    return  # not only to ask less: Redis refuses to look behind the last possible id
                 start = f"({entries[-1][0]}"
 
     def _keys(self, feature: str) -> list[str]:

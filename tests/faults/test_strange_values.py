@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -43,7 +43,7 @@ class Weather:
 
     def read(
         self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
-    ) -> Mapping[str, Evidence]:
+    ) -> dict[str, Evidence]:
         return {one.feature.name: self._of(one) for one in questions}
 
     def _of(self, question: EvidenceRequest) -> Evidence:
@@ -97,7 +97,10 @@ class World:
         return parse_flags(tuple(texts))
 
     def _mget(self, name: str) -> list[Any]:
-        return list(self.raw.mget([flag_key(name, flag) for flag in FLAG_NAMES]))  # type: ignore[arg-type]
+        return list(self.raw.mget([flag_key(name, flag) for flag in FLAG_NAMES]))
+
+    def bytes_of(self, key: str) -> bytes:
+        return cast("bytes", self.raw.get(key))
 
     def pause(self, name: str) -> dict[str, Any]:
         store = RedisFlagStore(connect(self.url, 2.0))
@@ -127,7 +130,7 @@ def survives(world: World, key: str, put: Put) -> None:
         record = world.pause(STRANGE)
     assert record["to"]["paused"] is True
     assert world.flags(STRANGE).paused
-    assert parse_count(world.raw.get(revision_key(STRANGE)).decode()) > 0  # type: ignore[union-attr]
+    assert parse_count(world.bytes_of(revision_key(STRANGE)).decode()) > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -246,7 +249,7 @@ def test_no_route_answers_with_a_server_error(world: World, served: Served, kind
     assert evaluated.status_code == 200
     for feature in (STRANGE, BROKEN):
         told = served.act(
-            "pause", feature, headers={**SIGNED, "Idempotency-Key": f"{kind}-{name}"}, reason="x"
+            "pause", feature, headers={**SIGNED, "Idempotency-Key": f"{kind}-{name}-{feature}"}, reason="x"
         )
         assert told.status_code == 200, told.text
         assert world.flags(feature).paused
@@ -263,7 +266,7 @@ def test_a_pause_with_an_idempotency_key_works_whatever_is_kept_under_the_key(
         world.begin()
     signed = {**SIGNED, "Idempotency-Key": f"key of {name}"}
     assert served.act("pause", STRANGE, headers=signed, reason="x").status_code == 200
-    [kept] = world.raw.keys("rollout:reply:*")
+    [kept] = cast("list[bytes]", world.raw.keys("rollout:reply:*"))
     poison(world.raw, kept.decode(), POISONS[name])
     world.raw.set(flag_key(STRANGE, "paused"), "false")
     assert served.act("pause", STRANGE, headers=signed, reason="x").status_code == 200

@@ -1,6 +1,6 @@
 """What another program, or anybody with redis-cli, may leave under the keys of a feature."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import redis
 from hypothesis import strategies as st
@@ -38,7 +38,7 @@ def _bytes(value: bytes) -> Put:
     return lambda client, key: client.set(key, value)
 
 
-TEXTS: Mapping[str, bytes] = {
+TEXTS: dict[str, bytes] = {
     "java": JAVA_TRUE,
     "nothing": b"",
     "utf-16": "true".encode("utf-16"),
@@ -58,15 +58,15 @@ TEXTS: Mapping[str, bytes] = {
     "escape codes": b"\x1b[2J\x1b]0;owned\x07",
     "a megabyte": b"a" * 1_000_000,
 }
-TYPES: Mapping[str, Put] = {
-    "hash": lambda client, key: client.hset(key, JAVA_TRUE, JAVA_TRUE),  # type: ignore[arg-type]
+TYPES: dict[str, Put] = {
+    "hash": lambda client, key: client.hset(key, JAVA_TRUE, JAVA_TRUE),
     "list": lambda client, key: client.rpush(key, JAVA_TRUE),
     "set": lambda client, key: client.sadd(key, JAVA_TRUE),
     "sorted set": lambda client, key: client.zadd(key, {JAVA_TRUE: 1.0}),
-    "stream": lambda client, key: client.xadd(key, {JAVA_TRUE: JAVA_TRUE, "record": b"\xff{}"}),  # type: ignore[dict-item]
+    "stream": lambda client, key: client.xadd(key, {JAVA_TRUE: JAVA_TRUE, "record": b"\xff{}"}),
     "spent stream": lambda client, key: client.xadd(key, {"record": "{}"}, id=f"{2**64 - 1}-{2**64 - 1}"),
 }
-POISONS: Mapping[str, Put] = {name: _bytes(value) for name, value in TEXTS.items()} | TYPES
+POISONS: dict[str, Put] = {name: _bytes(value) for name, value in TEXTS.items()} | TYPES
 
 
 def poison(client: redis.Redis, key: str, put: Put) -> None:
