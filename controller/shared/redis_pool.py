@@ -204,7 +204,14 @@ def _asked(target: RedisTarget) -> Iterator[dict[str, Any]]:
     """
     patience = {"socket_timeout": PATIENCE_S, "socket_connect_timeout": PATIENCE_S, "retry": None}
     tls = {} if target.tls is None else {"ssl": True, **target.tls}
-    options = {**target.asked_login, **tls, **patience, "protocol": 2, "decode_responses": True, "encoding_errors": _ANY_BYTES}
+    options = {
+        **target.asked_login,
+        **tls,
+        **patience,
+        "protocol": 2,
+        "decode_responses": True,
+        "encoding_errors": _ANY_BYTES,
+    }
     for host, port in random.sample(target.asked, len(target.asked)):
         yield {**options, "host": host, "port": port}
 

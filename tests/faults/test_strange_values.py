@@ -26,8 +26,9 @@ from controller.features import ROLLOUT_FEATURES
 from controller.journal.sinks import Journals
 from controller.loop.manual import operate
 from controller.loop.tick import Controller
+from controller.shared.redis_pool import open_redis
 from controller.store.lease import RedisLease
-from controller.store.redis_store import RedisFlagStore, connect
+from controller.store.redis_store import RedisFlagStore
 
 OPEN = ("true", "false", "50", "false")
 STRANGE, BROKEN = "google", "microsoft"
@@ -76,9 +77,9 @@ class World:
     def controller(self) -> Controller:
         return Controller(
             ROLLOUT_FEATURES,
-            store=RedisFlagStore(connect(self.url, 2.0)),
+            store=RedisFlagStore(open_redis(self.url, 2.0)),
             source=self.weather,
-            lease=RedisLease(connect(self.url, 2.0), lease_s=90, monotonic=time.monotonic),
+            lease=RedisLease(open_redis(self.url, 2.0), lease_s=90, monotonic=time.monotonic),
             journal=Journals(),
             wall=lambda: self.weather.now,
             monotonic=time.monotonic,
@@ -103,7 +104,7 @@ class World:
         return cast("bytes", self.raw.get(key))
 
     def pause(self, name: str) -> dict[str, Any]:
-        store = RedisFlagStore(connect(self.url, 2.0))
+        store = RedisFlagStore(open_redis(self.url, 2.0))
         feature = ROLLOUT_FEATURES[name]
         return operate(store, Journals(), feature, Kind.PAUSE, actor="ann", note="why", now=self.weather.now)
 
