@@ -38,6 +38,7 @@ def operation(
     """Return an operation; `parameters` and `headers` are texts, by name with what they are."""
     every = {
         **responses,
+        421: _with_problem({"description": "a host name that is not in allowed_hosts"}),
         429: _with_problem(responses.get(429, {"description": "this address asks too often"})),
     }
     told: dict[str, Any] = {

@@ -25,6 +25,7 @@ from controller.shared.api_tokens import Caller, CheckCaller, Denied, Right, Tok
 
 PATH = "/oauth/microsoft"
 _MAX_BODY_BYTES = 64 * 1024
+_MOST_PARAMETERS = 50
 
 
 Manager = MicrosoftTokenManager | Callable[[], MicrosoftTokenManager]
@@ -226,7 +227,10 @@ async def _form(request: Request) -> str:
 
 def _once_each(text: str) -> dict[str, str]:
     """Read parameters; one that stands twice is an attempt to have two readers see two values."""
-    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=50)
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        raise RefusedError(SignInRefusal.CALLBACK_MALFORMED) from None
     if len({name for name, _ in pairs}) != len(pairs):
         raise RefusedError(SignInRefusal.CALLBACK_MALFORMED)
     return dict(pairs)

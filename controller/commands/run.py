@@ -7,10 +7,11 @@ import click
 from controller.commands.common import config_option, settings_from
 from controller.config.settings import ControllerSettings
 from controller.daemon.installation import foreign_claims
-from controller.daemon.process import Daemon, ListenError
+from controller.daemon.process import Daemon
 from controller.daemon.wiring import assemble
 from controller.journal.sinks import set_up_logging
 from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json
+from controller.web.guard.connections import ListenError
 
 
 @click.command(

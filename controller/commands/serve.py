@@ -9,20 +9,19 @@ import click
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from controller.commands.common import config_option, settings_from
 from controller.config.settings import ControllerSettings
-from controller.daemon.process import MOST_CONNECTIONS, ListenError, listen_on
 from controller.daemon.systemd import notify
 from controller.journal.sinks import set_up_logging
 from controller.shared.api_tokens import Tokens
 from controller.shared.console import examples, fail
 from controller.shared.value_readers import read_address
-from controller.web.middleware import RequestGuard
+from controller.web.guard.connections import ListenError, listen_on, server_config
+from controller.web.guard.requests import guarded
 
 _GRACE_S = 35
 """A send under way may take its whole deadline (ROLLOUT_SEND_DEADLINE_S, 30 s) before the process ends."""
@@ -48,15 +47,7 @@ def serve(config: Path | None, listen: str) -> None:
         signal.signal(number, signal.default_int_handler)
     try:
         listening = listen_on(*read_address(listen))
-        server = uvicorn.Server(
-            uvicorn.Config(
-                sender_app(settings),
-                log_config=None,
-                limit_concurrency=MOST_CONNECTIONS,
-                timeout_graceful_shutdown=_GRACE_S,
-                server_header=False,
-            )
-        )
+        server = uvicorn.Server(server_config(sender_app(settings), settings, grace_s=_GRACE_S))
         with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises the signal again when it has ended
             server.run(sockets=[listening])
     except ListenError as error:
@@ -76,12 +67,11 @@ def sender_app(settings: ControllerSettings) -> Starlette:
         yield
         notify("STOPPING=1")
 
-    tokens = Tokens.parse(settings.api_token)
     own = [Route("/healthz", _healthz), Route("/metrics", _metrics)]
     return Starlette(
-        routes=[*own, *adapter_routes(tokens.caller)],
+        routes=[*own, *adapter_routes(Tokens.parse(settings.api_token).caller)],
         lifespan=lifespan,
-        middleware=[Middleware(RequestGuard, per_s=settings.requests_per_s, tokens=tokens)],
+        middleware=[guarded(settings)],
     )
 
 

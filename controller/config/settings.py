@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from controller.config.addresses import read_networks
+from controller.config.hosts import read_hosts
 from controller.config.receivers import Receiver, parse_receivers
 from controller.features import ROLLOUT_FEATURES, RolloutFeature, parse_features
 from controller.shared.api_tokens import Tokens
@@ -16,6 +18,7 @@ from controller.shared.value_readers import (
     Reader,
     address,
     checked_text,
+    checked_texts,
     count,
     flag,
     http_url,
@@ -62,7 +65,11 @@ class ControllerSettings:
     RIGHTS are send, operate and alert joined by +; send@GLOB is bound to users; sha256:HEX may replace TOKEN.
     """
     requests_per_s: float = 1000.0
-    """How many requests one address may make, on the average of ten seconds; more are answered 429."""
+    """How many requests one address, or one token, may make on the average of ten seconds; else 429."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Proxies whose X-Forwarded-For is believed: 127.0.0.1,10.0.0.0/8. Nobody's, unless given."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Public names to answer to: rollout.example.com,*.example.org; local names and addresses always work."""
     journal: Path | None = None
     """JSONL file that every decision is appended to as well."""
     decisions_kept: int = 20_000
@@ -188,6 +195,8 @@ _READERS: dict[str, Reader[Any]] = {
     "listen": address,
     "api_token": checked_text(Tokens.parse),
     "requests_per_s": number(1, 1_000_000),
+    "trusted_proxies": checked_texts(read_networks),
+    "allowed_hosts": checked_texts(read_hosts),
     "journal": Reader(lambda value: Path(text()(value))),
     "decisions_kept": count(100, 10_000_000),
     "log_unchanged_holds": flag,

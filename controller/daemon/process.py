@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from controller.loop.tick import Report
 from controller.shared.config_file import ConfigError
 from controller.shared.log_on_change import ClockWatch, OutageLog
 from controller.store.opening import open_store
+from controller.web.guard.connections import listen_on, server_config
 
 if TYPE_CHECKING:
     from controller.notify.delivery import Mailer
@@ -37,12 +37,6 @@ _STOP_WITHIN_S = 4.5
 """From the signal to the end, whatever hangs. Ending in the midst of a tick is as safe as being killed."""
 _TICK_GRACE_S = 1.5
 _PULSE_S = 0.5
-MOST_CONNECTIONS = 2000
-"""Further ones are answered 503: they must not take the files that a tick needs."""
-
-
-class ListenError(Exception):
-    """The address to listen on cannot be used; the message says why."""
 
 
 @dataclass(slots=True)
@@ -187,13 +181,7 @@ class Daemon:
             stopping=lambda: server.should_exit,
             on_start=self._on_start,
         )
-        config = uvicorn.Config(
-            build_app(context, routes),
-            log_config=None,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_graceful_shutdown=1,
-            server_header=False,
-        )
+        config = server_config(build_app(context, routes), self.settings, grace_s=1)
         server = _Server(config, self._stopping.set)
         return server
 
@@ -249,17 +237,6 @@ class _Server(uvicorn.Server):
         deadline.daemon = True
         deadline.start()
         super().handle_exit(sig, frame)
-
-
-def listen_on(host: str, port: int) -> socket.socket:
-    """Take an address before anything else is done. Raises ListenError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        raise ListenError(
-            f"{host}:{port} cannot be listened on ({error.strerror}); set listen or ROLLOUT_LISTEN"
-        ) from error
 
 
 def _troubles(report: Report) -> dict[str, str]:

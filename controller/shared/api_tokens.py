@@ -91,10 +91,10 @@ class Tokens:
         """Return the caller for an Authorization header, or why a route of this right refuses the call."""
         if not self.known:
             return Denied(403, "no token is configured, so this route is closed; set ROLLOUT_API_TOKEN")
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = bearer(authorization)
+        if not token:
             return Denied(401, "a bearer token is needed: Authorization: Bearer TOKEN")
-        caller = self._matching(token.strip())
+        caller = self.holder(token)
         if caller is None:
             return Denied(403, "the bearer token is not one of those configured")
         if right not in caller.rights:
@@ -102,19 +102,20 @@ class Tokens:
             return Denied(403, f"token {caller.name!r} has no right to {right}; it has {has}")
         return caller
 
-    def is_guess(self, authorization: str | None) -> bool:
-        """Whether a token was brought that is none of those configured."""
-        _, _, token = (authorization or "").partition(" ")
-        return bool(token.strip()) and self._matching(token.strip()) is None
-
-    def _matching(self, token: str) -> Caller | None:
-        """Compare with every token, whichever matches, so that the time taken tells nothing."""
+    def holder(self, token: str) -> Caller | None:
+        """Return whose a token is; compares with every one, so that the time taken tells nothing."""
         given = sha256(token.encode("utf-8", "surrogateescape")).digest()
         found = None
         for digest, caller in self.known:
             if hmac.compare_digest(given, digest):
                 found = caller
         return found
+
+
+def bearer(authorization: str | None) -> str:
+    """Return the bearer token of an Authorization header; empty where it has none."""
+    scheme, _, token = (authorization or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def hashed(token: str) -> str:

@@ -111,6 +111,17 @@ def texts(*choices: str) -> Reader[tuple[str, ...]]:
     return Reader(check, split)
 
 
+def checked_texts(parse: Callable[[tuple[str, ...]], object]) -> Reader[tuple[str, ...]]:
+    """Return a reader of lists of texts that `parse` takes; it raises ValueError with the reason."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        found = texts()(value)
+        parse(found)
+        return found
+
+    return Reader(check, split)
+
+
 def split(text: str) -> list[str]:
     """Return the parts between commas, without blanks and empty ones."""
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -15,6 +15,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from controller.config.addresses import site_of
 from controller.journal.stream import Entry, Streams, is_entry_id, place
 from controller.store.flag_store import StoreError
 from controller.web.context import ServerContext
@@ -24,6 +25,7 @@ from controller.web.routes import Operation, Parameter, ResponseSpec
 from controller.web.schemas import TEXT
 
 MOST_STREAMS = 1000
+MOST_STREAMS_OF_AN_ADDRESS = 250
 QUEUE = 256
 """A reader that is so many ticks behind is cut off; it comes back with Last-Event-ID and misses nothing."""
 HEARTBEAT_S = 15.0
@@ -48,6 +50,8 @@ class Event:
 class Subscriber:
     """One open stream's queue."""
 
+    site: str = ""
+    """The address that reads it, as limits count addresses."""
     queue: asyncio.Queue[tuple[Event, ...]] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     lost: bool = False
 
@@ -128,6 +132,9 @@ class Hub:
         """Open a stream: what was missed since Last-Event-ID first, then everything as it comes."""
         if len(self._subscribers) >= MOST_STREAMS:
             raise ProblemError(503, f"{MOST_STREAMS} streams are open already; come back later")
+        site = site_of(request.client.host if request.client else "")
+        if sum(one.site == site for one in self._subscribers) >= MOST_STREAMS_OF_AN_ADDRESS:
+            raise ProblemError(429, f"this address has {MOST_STREAMS_OF_AN_ADDRESS} streams open; close some")
         feature = request.query_params.get("feature", "")
         if feature:
             self._context.feature(feature)
@@ -136,10 +143,10 @@ class Hub:
             raise ProblemError(400, "Last-Event-ID must be the id of an event: 1700000000000-0")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         names = [feature] if feature else list(self._context.features)
-        return StreamingResponse(self._stream(names, from_id), 200, headers, "text/event-stream")
+        return StreamingResponse(self._stream(names, from_id, site), 200, headers, "text/event-stream")
 
-    async def _stream(self, names: list[str], from_id: str) -> AsyncIterator[bytes]:
-        subscriber = Subscriber()
+    async def _stream(self, names: list[str], from_id: str, site: str) -> AsyncIterator[bytes]:
+        subscriber = Subscriber(site)
         self._subscribers.add(subscriber)
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()

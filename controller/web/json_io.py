@@ -34,8 +34,11 @@ async def read_object(request: Request, *, largest_bytes: int = LARGEST_BODY_BYT
 
 def answer(request: Request, value: Any, headers: Mapping[str, str] | None = None) -> Response:
     """Return JSON with an ETag; 304 without a body when the caller has just this."""
-    body = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-    return tagged(request, body, "application/json", headers)
+    return tagged(request, to_json(value), "application/json", headers)
+
+
+def to_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
 def tagged(

@@ -15,7 +15,10 @@ _SECURED = {
     401: "no bearer token",
     403: "an unknown bearer token, or one without the right to it; or none is configured: then it is closed",
 }
-_EVERY = {429: "this address asks too often; Retry-After says when to come back"}
+_EVERY = {
+    421: "a host name that is not in allowed_hosts",
+    429: "this address asks too often; Retry-After says when to come back",
+}
 
 
 def document(operations: Iterable[Operation], embedded: Iterable[BaseRoute] = ()) -> dict[str, Any]:

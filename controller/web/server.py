@@ -7,14 +7,12 @@ from collections.abc import AsyncIterator, Sequence
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
 
 from controller.journal.stream import BLOCK_S, Streams
 from controller.notify.delivery import Notifier
-from controller.shared.api_tokens import Tokens
 from controller.shared.redis_pool import open_async_redis
 from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
@@ -22,9 +20,9 @@ from controller.web.alertmanager import Alerts
 from controller.web.api import Api
 from controller.web.context import ServerContext
 from controller.web.events import Hub
+from controller.web.guard.requests import guarded
 from controller.web.idempotency import Replies
-from controller.web.json_io import answer
-from controller.web.middleware import RequestGuard
+from controller.web.json_io import tagged, to_json
 from controller.web.ofrep import Ofrep
 from controller.web.openapi import document
 from controller.web.page.routes import StatusPage
@@ -42,7 +40,6 @@ def build_app(context: ServerContext, routes: Sequence[BaseRoute] = ()) -> Starl
     `routes` are embedded as they are, and stand in the document as they describe themselves.
     """
     settings = context.settings()
-    tokens = Tokens.parse(settings.api_token)
     client = open_async_redis(settings.redis_url, _REDIS_TIMEOUT_S, blocks_s=BLOCK_S)
     streams = Streams(client)
     readiness = Readiness(context, streams)
@@ -77,7 +74,7 @@ def build_app(context: ServerContext, routes: Sequence[BaseRoute] = ()) -> Starl
     app = Starlette(
         routes=[*(operation.route for operation in described), *shown.routes, *routes],
         lifespan=lifespan,
-        middleware=[Middleware(RequestGuard, per_s=settings.requests_per_s, tokens=tokens)],
+        middleware=[guarded(settings)],
         exception_handlers={
             ProblemError: on_problem,
             StoreError: on_store_error,
@@ -93,13 +90,13 @@ def _with_document(operations: list[Operation], embedded: Sequence[BaseRoute]) -
     """Add the operation that gives the document of all of them, itself included."""
 
     async def openapi(request: Request) -> Response:
-        return answer(request, described)
+        return tagged(request, body, "application/json")
 
     json_document = {200: ResponseSpec("this document", {"type": "object"})}
     about = Operation(
         "GET", "/openapi.json", openapi, "What is served, as OpenAPI 3.1.", "health", json_document
     )
-    described = document([*operations, about], embedded)
+    body = to_json(document([*operations, about], embedded))
     return [*operations, about]
 
 

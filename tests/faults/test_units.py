@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from controller.config.settings import SECRETS
-from controller.daemon.process import MOST_CONNECTIONS
+from controller.web.guard.connections import MOST_CONNECTIONS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))

@@ -27,6 +27,7 @@ from controller.loop.tick import Report
 from controller.shared.redis_pool import open_redis
 from controller.store.redis_store import RedisFlagStore
 from controller.web.context import ServerContext
+from controller.web.guard.connections import listen_on, server_config
 from controller.web.server import build_app
 
 TOKEN = "sandbox-token"
@@ -91,6 +92,7 @@ def serving(
     dry_run: bool = False,
     config_path: Path | None = None,
     requests_per_s: float = 1000.0,
+    **further: Any,
 ) -> Iterator[Served]:
     """Serve until the block ends."""
     settings = ControllerSettings(
@@ -101,6 +103,7 @@ def serving(
         listen=f"127.0.0.1:{free_port()}",
         api_token=token,
         requests_per_s=requests_per_s,
+        **further,
     )
     store, ticks = RedisFlagStore(open_redis(redis_url, 1.0)), Ticks()
     for feature in settings.features.values():
@@ -116,12 +119,9 @@ def serving(
             tick_soon=lambda: asked.append(time.monotonic()),
             stopping=lambda: server.should_exit,
         )
-        host, port = settings.listen_address
-        config = uvicorn.Config(
-            build_app(context, routes), host=host, port=port, log_config=None, timeout_graceful_shutdown=1
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
+        server = uvicorn.Server(server_config(build_app(context, routes), settings, grace_s=1))
+        listening = [listen_on(*settings.listen_address)]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": listening})
         thread.start()
         try:
             wait_until(lambda: server.started, what="the server's start")

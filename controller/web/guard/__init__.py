@@ -1,0 +1,1 @@
+"""What stands before every route: connections, hosts, rates, and the time that a request may take."""
