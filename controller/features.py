@@ -11,9 +11,9 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.contract import format_percent
-from controller.decision.model import DatedFreeze, Freeze, RolloutFeature, WeeklyFreeze
+from controller.decision.model import DatedFreeze, Freeze, Links, RolloutFeature, WeeklyFreeze
 from controller.shared.config_file import ConfigError, Table, probably, read_config_file
-from controller.shared.value_readers import Reader, count, flag, number, one_of, text
+from controller.shared.value_readers import Reader, count, flag, http_url, number, one_of, text
 
 __all__ = [
     "ROLLOUT_FEATURES",
@@ -58,7 +58,9 @@ def parse_features(table: Table) -> dict[str, RolloutFeature]:
     return features or dict(ROLLOUT_FEATURES)
 
 
-_ONLY_HOLDS = frozenset({"initial_percent", "freezes", "hold_on_alert", "pause_on_alert", "longest_hold_s"})
+_ONLY_HOLDS = frozenset(
+    {"initial_percent", "freezes", "hold_on_alert", "pause_on_alert", "longest_hold_s", "links"}
+)
 """What may change during a ramp without making its evidence worthless."""
 
 
@@ -78,6 +80,8 @@ def _feature(name: str, table: Table) -> RolloutFeature:
     if not _NAME.match(name):
         raise table.mistake("", "a feature's name has 1 to 64 of a-z, 0-9, '-' and '_'")
     given = table.read(_READERS)
+    if "links" in given:
+        given["links"] = Links(**table.inner("links").read(_LINKS))
     base = ROLLOUT_FEATURES.get(name)
     if base is None and not {"provider", "action"} <= given.keys():
         example = 'as in provider = "microsoft", action = "outlook.send"'
@@ -159,7 +163,9 @@ def _weekly(entry: Mapping[str, Any]) -> WeeklyFreeze:
     return WeeklyFreeze(weekdays, start_s, end_s, zone, str(entry.get("name", "weekly")))
 
 
+_LINKS = {field.name: http_url for field in dataclasses.fields(Links)}
 _READERS: dict[str, Reader[Any]] = {
+    "links": Reader(lambda value: value),
     "provider": text(r"[a-z0-9_]{1,64}", "microsoft"),
     "action": text(r"[a-z0-9_]+(\.[a-z0-9_]+)+", "outlook.send"),
     "initial_percent": Reader(_percent),

@@ -73,6 +73,11 @@ def _paused(case: Assessment) -> Proposal | None:
     return _hold(Reason.PAUSED) if case.snapshot.flags.paused else None
 
 
+def _stopped(case: Assessment) -> Proposal | None:
+    """Hold at the 0 % that a person set, until a person begins the ramp again."""
+    return _hold(Reason.STOPPED) if case.at_zero and case.state.stopped_by else None
+
+
 def _outage(case: Assessment) -> Proposal | None:
     """Stop at once when one window shows half of many sends failed."""
     for window in case.windows:
@@ -98,10 +103,10 @@ def _harm_budget(case: Assessment) -> Proposal | None:
 
 
 def _stop(case: Assessment, reason: Reason) -> Proposal:
-    """Pause, or step back where the feature asks for it and the plan has a step below."""
-    feature = case.snapshot.feature
-    back = step_below(feature.steps, case.snapshot.flags.rollout_percent)
-    steps_back = feature.on_breach == "step_back" and back is not None
+    """Pause; or step back, once from each step, where the feature asks for it and a step is below."""
+    feature, percent = case.snapshot.feature, case.snapshot.flags.rollout_percent
+    first = percent not in case.state.stepped_back
+    steps_back = feature.on_breach == "step_back" and first and step_below(feature.steps, percent) is not None
     return Proposal(Kind.STEP_BACK if steps_back else Kind.PAUSE, reason)
 
 
@@ -174,6 +179,7 @@ CHECKS: tuple[Check, ...] = (
     _flags_unreadable,
     _disabled,
     _paused,
+    _stopped,
     _outage,
     _breach,
     _harm_budget,

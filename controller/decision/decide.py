@@ -8,9 +8,10 @@ never step past the plan, up without fresh evidence, or up at all against a pers
 from dataclasses import replace
 
 from controller.contract import Flags
+from controller.decision.causes import CONTROLLER, with_causes
 from controller.decision.checks import CHECKS, Assessment, Proposal
 from controller.decision.judge import add_windows, feature_tests, with_needed
-from controller.decision.model import Decision, Kind, Reason, Snapshot, State
+from controller.decision.model import Cause, Decision, Kind, Reason, Snapshot, State
 from controller.decision.policies import POLICIES
 from controller.decision.ramp import (
     anchor_to_source_clock,
@@ -30,7 +31,15 @@ def decide(snapshot: Snapshot) -> Decision:
     """Decide one feature, with the reason in words and what is still needed."""
     case = assess(snapshot)
     findings = with_needed(case.findings, case.tests, case.state)
-    return in_words(snapshot, decide_bare(case), findings, case.state)
+    return _with_cause(snapshot, in_words(snapshot, decide_bare(case), findings, case.state))
+
+
+def _with_cause(snapshot: Snapshot, decision: Decision) -> Decision:
+    """Keep what pauses it, in words."""
+    if decision.kind is not Kind.PAUSE:
+        return decision
+    cause = Cause(decision.reason, CONTROLLER, snapshot.now, decision.detail)
+    return replace(decision, state=with_causes(decision.state, snapshot.flags, decision.flags, cause))
 
 
 def assess(snapshot: Snapshot) -> Assessment:
@@ -97,7 +106,10 @@ def _state_after(case: Assessment, move: Proposal, flags: Flags) -> State:
     elif move.kind is Kind.STEP_UP:
         begun = begin_step(state, snapshot.feature, flags, snapshot.now)
     elif move.kind is Kind.STEP_BACK:
-        begun = reset_tests(state, snapshot.feature, flags, snapshot.now)
+        left = (*state.stepped_back, snapshot.flags.rollout_percent)
+        begun = reset_tests(replace(state, stepped_back=left), snapshot.feature, flags, snapshot.now)
+    elif move.kind is Kind.PAUSE:
+        return replace(state, flags=flags, approved_percent=0.0)
     else:
         return state if state.flags == flags else replace(state, flags=flags)
     return anchor_to_source_clock(begun, snapshot.evidence)

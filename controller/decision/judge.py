@@ -93,6 +93,9 @@ def add_windows(tests: FeatureTests, state: State, windows: tuple[Window, ...], 
         alpha_spent=state.alpha_spent,
         previous_config_hash=state.previous_config_hash,
         unplaced=state.unplaced,
+        paused_by=state.paused_by,
+        stopped_by=state.stopped_by,
+        stepped_back=state.stepped_back,
     )
 
 

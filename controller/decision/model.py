@@ -23,6 +23,8 @@ class Kind(StrEnum):
     ENABLE = "enable"
     DISABLE = "disable"
     APPROVE = "approve"
+    OPEN = "open"
+    CLOSE = "close"
 
 
 class Reason(StrEnum):
@@ -30,6 +32,7 @@ class Reason(StrEnum):
 
     DISABLED = "disabled"
     PAUSED = "paused"
+    STOPPED = "stopped"
     COMPLETE = "complete"
     FIRST_STEP = "first_step"
     HEALTHY = "healthy"
@@ -56,7 +59,8 @@ class Reason(StrEnum):
 REASONS: dict[Reason, str] = {
     Reason.DISABLED: "The feature is not enabled, so nobody is in it.",
     Reason.PAUSED: "The feature is paused; only a person resumes it.",
-    Reason.COMPLETE: "Every user is in; the tests keep monitoring.",
+    Reason.STOPPED: "A person set it to 0 %; `resume` begins the ramp again.",
+    Reason.COMPLETE: "The end of the plan is reached; the tests keep monitoring.",
     Reason.FIRST_STEP: "Nobody is in yet and nothing can be measured at 0 %, so the first step is taken.",
     Reason.HEALTHY: "Every SLO is proven met at this step and the bake time is over.",
     Reason.BAKING: "The SLOs are proven met, but the step's bake time is not over.",
@@ -129,6 +133,15 @@ class DatedFreeze(Freeze):
 
 
 @dataclass(frozen=True, slots=True)
+class Links:
+    """Where a person on call looks next; URLs, empty where none is configured."""
+
+    runbook: str = ""
+    dashboard: str = ""
+    release: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutFeature:
     """One rollout: what is rolled out, its SLO limits, its step plan and its policy."""
 
@@ -173,6 +186,8 @@ class RolloutFeature:
     """A step up is proof that the rate is below margin x limit."""
     longest_ramp_s: float = 86_400.0
     """Length over which the late-change test keeps its share of alpha."""
+    links: Links = Links()
+    """Shown on the page and by `status`; nothing is decided by them."""
 
     @property
     def latency_limit_s(self) -> float:
@@ -243,6 +258,20 @@ class SloState:
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """What stopped a feature first: who, when, and why in words."""
+
+    reason: Reason
+    actor: str
+    """`controller`, `outside`, or the name of a person."""
+    at: float
+    detail: str
+    """What was measured or changed."""
+    note: str = ""
+    """The reason that a person gave."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What the next decision needs of the past; it lives beside the flags and is written with them."""
 
@@ -272,6 +301,12 @@ class State:
     previous_config_hash: str = ""
     unplaced: bool = False
     """The tests were reset, but `counted_from` is not yet known on the source's clock: no window counts."""
+    paused_by: Cause | None = None
+    """The first cause of the present pause; None while it is not paused, or where nobody saw how it began."""
+    stopped_by: Cause | None = None
+    """Who set the percentage to 0, which stays until a person begins the ramp again; None otherwise."""
+    stepped_back: tuple[float, ...] = ()
+    """Steps of this ramp that were left by a step back: a second breach there pauses."""
 
 
 @dataclass(frozen=True, slots=True)

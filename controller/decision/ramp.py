@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from controller.contract import Flags
+from controller.decision.causes import with_outside_causes
 from controller.decision.model import Evidence, Reason, RolloutFeature, SloState, Snapshot, State
 from controller.decision.sequential import LATE_SHARE, STEPS_SHARE
 
@@ -54,6 +55,7 @@ def apply_flag_changes(snapshot: Snapshot) -> tuple[State, bool]:
         state = begin_ramp(state, snapshot.feature, snapshot.flags, snapshot.now, snapshot.config_hash)
     else:
         state = with_flags(state, snapshot.feature, snapshot.flags, snapshot.now)
+    state = with_outside_causes(state, snapshot.state.flags, snapshot.flags, snapshot.now)
     if state.unplaced:
         return anchor_to_source_clock(state, snapshot.evidence), False
     unmeasured_s = snapshot.evidence.unmeasured_s
@@ -89,6 +91,8 @@ def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, 
         judged_to=state.judged_to,
         held_since=state.held_since,
         approved_percent=0.0 if changed else state.approved_percent,
+        paused_by=state.paused_by,
+        stopped_by=state.stopped_by,
     )
     return reset_tests(fresh, feature, flags, now)
 
@@ -103,10 +107,12 @@ def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float)
 def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
     """Begin a step's tests again; only the late-change test goes on. Closed flags spend nothing.
 
-    An approval that was given for a higher step is void once the percentage has been lowered.
+    An approval is spent by the step that it allowed, and void once the percentage has been lowered.
     """
     opened = is_open(flags)
-    lowered = flags.rollout_percent < state.flags.rollout_percent
+    spent = (
+        flags.rollout_percent < state.flags.rollout_percent or flags.rollout_percent >= state.approved_percent
+    )
     share = STEPS_SHARE * feature.alpha / len(feature.steps)
     return replace(
         state,
@@ -118,9 +124,7 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
         step_errors=0.0,
         tests_started=state.tests_started + opened,
         alpha_spent=state.alpha_spent + share * opened,
-        approved_percent=min(state.approved_percent, flags.rollout_percent)
-        if lowered
-        else state.approved_percent,
+        approved_percent=0.0 if spent else state.approved_percent,
         unplaced=True,
     )
 

@@ -146,7 +146,16 @@ def _by_hand_again(kind: Kind, snapshot: Snapshot, record: Mapping[str, Any]) ->
         Kind.SET: record["to"]["rollout_percent"],
         Kind.APPROVE: record["approved_percent"],
     }.get(kind)
-    return by_hand(kind, snapshot.flags, snapshot.feature, snapshot.state, snapshot.now, percent=percent)
+    return by_hand(
+        kind,
+        snapshot.flags,
+        snapshot.feature,
+        snapshot.state,
+        snapshot.now,
+        percent=percent,
+        actor=record["actor"],
+        note=record["note"],
+    )
 
 
 def verify(record: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from controller.contract import FLAG_NAMES, format_percent
+from controller.contract import FLAG_NAMES, Flags, format_percent
+from controller.decision.causes import cause_text
 from controller.decision.model import (
     REASONS,
     Decision,
@@ -102,13 +103,20 @@ def _plainly(telling: Telling) -> str:
     return REASONS[telling.decision.reason]
 
 
+def audience_text(percent: float, *, internal_only: bool) -> str:
+    """Write who is in at a percentage, as in `10 %`, or `10 % of internal mail`."""
+    return f"{format_percent(percent)} %{' of internal mail' if internal_only else ''}"
+
+
 def _percent(telling: Telling) -> str:
-    return f"{format_percent(telling.snapshot.flags.rollout_percent)} %"
+    flags = telling.snapshot.flags
+    return audience_text(flags.rollout_percent, internal_only=flags.internal_only)
 
 
 def _next(telling: Telling) -> str:
-    above = step_above(telling.snapshot.feature.steps, telling.snapshot.flags.rollout_percent)
-    return f"{format_percent(above or 100.0)} %"
+    flags = telling.snapshot.flags
+    above = step_above(telling.snapshot.feature.steps, flags.rollout_percent)
+    return audience_text(above or 100.0, internal_only=flags.internal_only)
 
 
 def _flags_unreadable(telling: Telling) -> str:
@@ -133,7 +141,20 @@ def _disabled(telling: Telling) -> str:
 
 
 def _paused(telling: Telling) -> str:
-    return f"Paused at {_percent(telling)}; only a person resumes it."
+    by = telling.state.paused_by
+    why = f" By {cause_text(by)}." if by else ""
+    return f"{paused_text(telling.snapshot.flags)}; only a person resumes it.{why}"
+
+
+def paused_text(flags: Flags) -> str:
+    """Say that nobody is in, and who would be."""
+    at = audience_text(flags.rollout_percent, internal_only=flags.internal_only)
+    return f"Paused: nobody is in ({at} when resumed)"
+
+
+def _stopped(telling: Telling) -> str:
+    by = telling.state.stopped_by
+    return f"{REASONS[Reason.STOPPED]}{f' By {cause_text(by)}.' if by else ''}"
 
 
 def _metrics(telling: Telling) -> str:
@@ -142,6 +163,12 @@ def _metrics(telling: Telling) -> str:
 
 
 def _complete(telling: Telling) -> str:
+    end = telling.snapshot.feature.steps[-1]
+    if telling.snapshot.flags.rollout_percent > end:
+        return (
+            f"At {_percent(telling)}, above the end of the plan, {format_percent(end)} %; "
+            "nothing steps it down. The tests keep monitoring."
+        )
     return f"At {_percent(telling)}, the end of the plan; the tests keep monitoring."
 
 
@@ -229,8 +256,12 @@ def _harm_budget(telling: Telling) -> str:
 
 
 def _done(telling: Telling) -> str:
-    after = f"{format_percent(telling.decision.flags.rollout_percent)} %"
-    return f" Back to {after}." if telling.decision.kind is Kind.STEP_BACK else f" Paused at {after}."
+    flags = telling.decision.flags
+    after = audience_text(flags.rollout_percent, internal_only=flags.internal_only)
+    if telling.decision.kind is Kind.STEP_BACK:
+        return f" Back to {after}."
+    again = flags.rollout_percent in telling.state.stepped_back
+    return f" {'The second breach of this step in this ramp: paused' if again else 'Paused'} at {after}."
 
 
 _WORDS: dict[Reason, Callable[[Telling], str]] = {
@@ -238,6 +269,7 @@ _WORDS: dict[Reason, Callable[[Telling], str]] = {
     Reason.FLAGS_UNREADABLE: _flags_unreadable,
     Reason.DISABLED: _disabled,
     Reason.PAUSED: _paused,
+    Reason.STOPPED: _stopped,
     Reason.METRICS_UNREACHABLE: _metrics,
     Reason.METRICS_STALE: _metrics,
     Reason.METRICS_INCOMPLETE: _metrics,

@@ -3,7 +3,8 @@
 from typing import Any
 
 from controller.contract import format_flags
-from controller.decision.byhand import OUTSIDE, by_hand, external_change
+from controller.decision.byhand import by_hand, external_change
+from controller.decision.causes import OUTSIDE
 from controller.decision.model import Kind, RolloutFeature, State
 from controller.decision.record import manual_record, state_to_dict
 from controller.features import config_hash
@@ -80,7 +81,7 @@ def _write(
     percent: float | None,
 ) -> tuple[Write, list[dict[str, Any]]]:
     """Return the write and its records; an edit of the flags that no controller has seen yet comes first."""
-    decision = by_hand(kind, stored.flags, feature, state, now, percent=percent)
+    decision = by_hand(kind, stored.flags, feature, state, now, percent=percent, actor=actor, note=note)
     # A pause is always written out: that also gets through where a full Redis keeps nothing else.
     changes = kind is Kind.PAUSE or format_flags(decision.flags) != stored.texts
     # An approval leaves the state's flags as they were: the next tick notices the edit.

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from controller.decision.byhand import OUTSIDE
+from controller.decision.causes import CONTROLLER, OUTSIDE
 from controller.decision.codec import encode
 from controller.decision.decide import rejected_write
 from controller.decision.model import Decision, Kind, Reason, RolloutFeature, Snapshot, State
@@ -12,9 +12,6 @@ from controller.decision.record import record_of, state_to_dict
 from controller.store.flag_store import Stored, Write, WriteOutcome, new_decision_id, state_text
 from controller.store.lease import Leadership
 from controller.store.record_json import dump
-
-CONTROLLER = "controller"
-"""The actor where this daemon decided."""
 
 _APPLIED = {
     WriteOutcome.APPLIED: "applied",

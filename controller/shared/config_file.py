@@ -31,6 +31,10 @@ class Table:
         """Return the error for a mistake at one key; an empty key means the table itself."""
         return ConfigError(f"{self.source}:{line_of(self.text, self.name, key)}: [{self.name}] {message}")
 
+    def inner(self, key: str) -> "Table":
+        """Return the table at one key of this one."""
+        return Table(f"{self.name}.{key}", self.values[key], self.text, self.source)
+
     def read(self, readers: Mapping[str, Reader[Any]], secrets: Collection[str] = ()) -> dict[str, Any]:
         """Read each value with the reader of its key; raises ConfigError for the first mistake."""
         if not isinstance(self.values, Mapping):

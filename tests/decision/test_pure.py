@@ -7,7 +7,15 @@ import pytest
 
 import controller.decision
 
-ALLOWED = {"math", "dataclasses", "enum", "typing", "collections.abc", "controller.contract", "msgspec"}
+ALLOWED = {
+    "math",
+    "dataclasses",
+    "enum",
+    "typing",
+    "collections.abc",
+    "controller.contract",
+    "msgspec",
+}
 FILES = sorted(Path(controller.decision.__path__[0]).glob("*.py"))
 
 

@@ -12,12 +12,14 @@ from worlds.snapshots import FEATURE, HASH, NOW, STEPS, at_step, changed, proven
 
 from controller.contract import CLOSED, Flags
 from controller.decision.byhand import by_hand, external_change
+from controller.decision.causes import CONTROLLER, OUTSIDE
 from controller.decision.decide import decide
 from controller.decision.judge import add_windows, feature_tests
-from controller.decision.model import Evidence, Kind, Reason, SloState, Snapshot, State
+from controller.decision.model import Cause, Evidence, Kind, Reason, SloState, Snapshot, State
 from controller.decision.ramp import step_above, step_below
 from controller.whatif.playback import Tick, course
 
+CAUSE = Cause(Reason.OUTAGE, CONTROLLER, 9.0, "Outage.")
 STEP_SHARE, LATE_SHARE = 0.9 * 0.05 / 6, 0.1 * 0.05
 USED = SloState((1.0,) * 8, (2.0,) * 8, (-9.0,) * 7, 300.0, 3.0)
 WITH_TESTS: dict[str, Any] = {
@@ -136,6 +138,9 @@ def test_weighing_windows_loses_no_field_of_the_state() -> None:
         alpha_spent=7.0,
         previous_config_hash="b",
         unplaced=True,
+        paused_by=CAUSE,
+        stopped_by=CAUSE,
+        stepped_back=(8.0,),
     )
     evidence = at_step().evidence
     weighed = add_windows(feature_tests(FEATURE, 30.0), kept, evidence.windows, evidence)
@@ -156,7 +161,7 @@ def test_the_whole_ramp_spends_just_alpha() -> None:
 def test_lowering_the_percentage_voids_the_approvals_above_it() -> None:
     snapshot = at_step(50.0, state={"approved_percent": 100.0})
     lowered = by_hand(Kind.SET, snapshot.flags, FEATURE, snapshot.state, NOW, percent=5.0)
-    assert lowered.state.approved_percent == 5.0
+    assert lowered.state.approved_percent == 0.0
 
 
 HAND: list[tuple[Kind, float | None, dict[str, Any]]] = [
@@ -314,3 +319,136 @@ class Rollout(RuleBasedStateMachine):
 
 TestRollout = Rollout.TestCase
 TestRollout.settings = examples(1000, stateful_step_count=40)
+
+
+def test_a_percentage_that_a_person_set_to_zero_stays_until_a_person_begins_again() -> None:
+    snapshot = at_step(10.0)
+    stopped = by_hand(
+        Kind.SET, snapshot.flags, FEATURE, snapshot.state, NOW, percent=0.0, actor="ann", note="bad"
+    )
+    assert stopped.state.stopped_by == Cause(Reason.MANUAL, "ann", NOW, "rollout_percent 10 -> 0", "bad")
+    later = changed(snapshot, flags=stopped.flags, state=stopped.state, now=NOW + 30)
+    for problem in (None, Reason.METRICS_UNREACHABLE):
+        held = decide(changed(later, evidence={"problem": problem}))
+        assert (held.kind, held.reason) == (Kind.HOLD, Reason.STOPPED)
+        assert "ann (manual): bad" in held.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "percent"), [(Kind.RESUME, None), (Kind.ENABLE, None), (Kind.SET, 1.0)], ids=str
+)
+def test_resume_enable_and_a_percentage_end_the_stop(kind: Kind, percent: float | None) -> None:
+    snapshot = at_step(10.0)
+    stopped = by_hand(Kind.SET, snapshot.flags, FEATURE, snapshot.state, NOW, percent=0.0)
+    assert stopped.state.stopped_by
+    begun = by_hand(kind, stopped.flags, FEATURE, stopped.state, NOW, percent=percent)
+    assert begun.state.stopped_by is None
+    after = decide(changed(snapshot, flags=begun.flags, state=begun.state))
+    assert after.reason is not Reason.STOPPED
+
+
+def test_a_zero_that_was_set_with_redis_cli_stays_as_well_and_one_that_cannot_be_read_does_not() -> None:
+    read = at_step(0.0, state={"flags": at_step(10.0).flags})
+    held = decide(read)
+    assert (held.reason, held.state.stopped_by and held.state.stopped_by.actor) == (Reason.STOPPED, OUTSIDE)
+    again = decide(changed(read, state=held.state, flags={"enabled": False}))
+    assert decide(changed(read, state=again.state)).reason is Reason.FIRST_STEP
+    lost = decide(changed(read, flags={"missing": ("rollout_percent",)}))
+    assert (lost.reason, lost.state.stopped_by) == (Reason.FLAGS_UNREADABLE, None)
+
+
+def test_a_ramp_that_was_never_stopped_begins_by_itself() -> None:
+    assert decide(at_step(0.0)).reason is Reason.FIRST_STEP
+
+
+def test_the_first_cause_of_a_pause_stays_through_every_further_pause_and_ends_with_it() -> None:
+    failing = at_step(10.0, evidence={"windows": (window(150, 140),)})
+    paused = decide(failing)
+    first = paused.state.paused_by
+    assert first is not None
+    assert (first.reason, first.actor, first.at) == (Reason.OUTAGE, CONTROLLER, NOW)
+    assert first.detail == paused.detail
+    again = by_hand(Kind.PAUSE, paused.flags, FEATURE, paused.state, NOW + 60, actor="bob", note="in case")
+    assert again.state.paused_by == first
+    assert again.detail.startswith("Already paused by controller (outage): Outage")
+    held = decide(changed(failing, flags=again.flags, state=again.state, now=NOW + 90))
+    assert held.state.paused_by == first
+    assert held.detail.startswith(
+        "Paused: nobody is in (10 % when resumed); only a person resumes it. By con"
+    )
+    resumed = by_hand(Kind.RESUME, again.flags, FEATURE, held.state, NOW + 120)
+    assert resumed.state.paused_by is None
+
+
+def test_a_pause_by_redis_cli_has_a_cause_too() -> None:
+    snapshot = at_step(10.0, flags={"paused": True})
+    noticed = decide(snapshot).state.paused_by
+    assert noticed is not None
+    assert (noticed.actor, noticed.at) == (OUTSIDE, NOW)
+    assert noticed.detail.endswith("paused false -> true")
+    by_name = by_hand(Kind.PAUSE, snapshot.flags, FEATURE, snapshot.state, NOW, actor="bob")
+    assert by_name.state.paused_by == noticed
+
+
+def test_a_pause_where_no_flag_exists_is_no_pause_of_what_is_paused() -> None:
+    paused = by_hand(Kind.PAUSE, CLOSED, FEATURE, State(flags=CLOSED), NOW, actor="ann", note="off")
+    assert "Already" not in paused.detail
+    assert "paused missing -> true" in paused.detail
+    assert paused.state.paused_by is not None
+    assert not paused.flags.missing
+
+
+def test_the_second_breach_of_a_step_that_was_left_by_a_step_back_pauses() -> None:
+    feature = {"on_breach": "step_back"}
+    failing = at_step(10.0, feature=feature, evidence={"windows": (window(150, 140),)})
+    first = decide(failing)
+    assert (first.kind, first.flags.rollout_percent) == (Kind.STEP_BACK, 5.0)
+    up = decide(
+        proven_healthy(
+            flags=first.flags, feature=feature, state=replace(first.state, counted_from=NOW - 3600)
+        )
+    )
+    assert (up.kind, up.flags.rollout_percent) == (Kind.STEP_UP, 10.0)
+    second = decide(changed(failing, flags=up.flags, state=replace(up.state, counted_from=NOW - 3600)))
+    assert second.kind is Kind.PAUSE
+    assert second.detail.endswith("The second breach of this step in this ramp: paused at 10 %.")
+    new_ramp = decide(
+        changed(failing, state=first.state, config_hash="other", flags={"rollout_percent": 10.0})
+    )
+    assert new_ramp.state.stepped_back == ()
+
+
+def test_an_approval_is_spent_by_its_step_and_by_any_breach() -> None:
+    feature = {"approval_steps": (10.0, 25.0)}
+    approved = proven_healthy(feature=feature, state={"approved_percent": 10.0})
+    up = decide(approved)
+    assert (up.kind, up.state.approved_percent) == (Kind.STEP_UP, 0.0)
+    for on_breach in ("pause", "step_back"):
+        failing = changed(approved, evidence={"windows": (window(150, 140),)})
+        broken = decide(changed(failing, feature=feature | {"on_breach": on_breach}))
+        assert broken.state.approved_percent == 0.0
+
+
+def test_a_plan_that_ends_below_the_present_percentage_says_so() -> None:
+    held = decide(at_step(50.0, feature={"steps": (1.0, 25.0)}))
+    assert held.reason is Reason.COMPLETE
+    assert held.detail.startswith("At 50 %, above the end of the plan, 25 %; nothing steps it down.")
+
+
+def test_words_say_that_only_internal_mail_is_in() -> None:
+    held = decide(at_step(100.0, flags={"internal_only": True}))
+    assert held.detail == "At 100 % of internal mail, the end of the plan; the tests keep monitoring."
+    paused = decide(at_step(10.0, flags={"internal_only": True, "paused": True}))
+    assert "(10 % of internal mail when resumed)" in paused.detail
+
+
+def test_open_and_close_change_who_may_be_in_and_begin_the_tests_again() -> None:
+    snapshot = at_step(**WITH_TESTS, flags={"internal_only": True})
+    snapshot = changed(snapshot, state={"flags": snapshot.flags})
+    opened = by_hand(Kind.OPEN, snapshot.flags, FEATURE, snapshot.state, NOW)
+    assert (opened.flags.internal_only, opened.state.error_rate) == (False, SloState())
+    closed = by_hand(Kind.CLOSE, opened.flags, FEATURE, opened.state, NOW)
+    assert closed.flags == snapshot.flags
+    assert by_hand(Kind.CLOSE, closed.flags, FEATURE, closed.state, NOW).detail == (
+        "Already for internal mail only; nothing changed."
+    )

@@ -17,7 +17,7 @@ from controller.contract import Flags, format_percent
 from controller.decision.byhand import BY_HAND, by_hand, external_change
 from controller.decision.checks import CHECKS, OUTAGE_SENDS, OUTAGE_SHARE
 from controller.decision.decide import decide, rejected_write
-from controller.decision.model import REASONS, Decision, Kind, Reason, Snapshot
+from controller.decision.model import REASONS, Cause, Decision, Kind, Reason, Snapshot
 from controller.decision.record import NOT_WRITTEN
 from controller.decision.sequential import (
     BREACH_BOTTOM,
@@ -73,6 +73,7 @@ def snapshots() -> Iterator[Snapshot]:
             snapshot = changed(snapshot, flags=flags, state={"counted_from": NOW - since_s})
             yield changed(snapshot, state={"flags": snapshot.flags})
     yield at_step(5.0, newer=replace(at_step().flags, revision=9, paused=True))
+    yield at_step(0.0, state={"stopped_by": Cause(Reason.MANUAL, "ann", NOW, "rollout_percent 5 -> 0")})
 
 
 def decisions() -> Iterator[tuple[Snapshot, Decision]]:

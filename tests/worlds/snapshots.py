@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from controller.contract import Flags
 from controller.decision.model import (
     METRICS_PROBLEMS,
+    Cause,
     DatedFreeze,
     Decision,
     Evidence,
+    Reason,
     RolloutFeature,
     SloState,
     Snapshot,
@@ -158,6 +160,13 @@ features = st.builds(
 )
 
 
+causes = st.one_of(
+    st.none(),
+    st.just(Cause(Reason.OUTAGE, "controller", NOW - 60, "Outage.")),
+    st.just(Cause(Reason.MANUAL, "ann", NOW - 60, "paused false -> true", "just in case")),
+)
+
+
 @st.composite
 def states(draw: st.DrawFn, of: Flags) -> State:
     return State(
@@ -176,6 +185,9 @@ def states(draw: st.DrawFn, of: Flags) -> State:
         tests_started=draw(st.integers(0, 9)),
         alpha_spent=draw(st.floats(0, 1)),
         unplaced=draw(st.sampled_from((False, False, True))),
+        paused_by=draw(causes),
+        stopped_by=draw(causes),
+        stepped_back=draw(st.sampled_from(((), (), (5.0,), (5.0, 50.0)))),
     )
 
 
