@@ -44,6 +44,8 @@ COMMANDS: dict[str, Row] = {
     "pause": Row(f"{_COMMANDS}.operate:pause", "Stop a feature's sends at once."),
     "resume": Row(f"{_COMMANDS}.operate:resume", "Let a paused feature go on."),
     "set": Row(f"{_COMMANDS}.operate:set_percent", "Set the percentage by hand."),
+    "open": Row(f"{_COMMANDS}.operate:open_", "Let other mail in too, not only internal mail."),
+    "close": Row(f"{_COMMANDS}.operate:close", "Let internal mail in only."),
     "enable": Row(f"{_COMMANDS}.operate:enable", "Switch a feature on."),
     "disable": Row(f"{_COMMANDS}.operate:disable", "Switch a feature off."),
     "approve": Row(f"{_COMMANDS}.operate:approve", "Approve the next step that waits for a person."),
@@ -157,6 +159,9 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="rollout-controller")
 def rollout() -> None:
     """Roll an email provider out to users a few percent at a time, and stop when its SLOs say so."""
+    from controller.config.lookup import look_for_config  # noqa: PLC0415 - not for the help alone
+
+    look_for_config()
 
 
 def main() -> None:

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import click
 
+from controller.config.lookup import found_config
 from controller.config.settings import ControllerSettings, load_settings
 from controller.features import RolloutFeature, no_feature
 from controller.shared.config_file import ConfigError
-from controller.shared.console import USAGE, fail
+from controller.shared.console import USAGE, fail, say
 from controller.shared.value_readers import read_url
 
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="TOML file with the features and settings (default: ROLLOUT_CONFIG).",
+    help="TOML file with the features and settings (default: ROLLOUT_CONFIG, "
+    "else ./rollout.toml, else /etc/rollout-controller/rollout.toml).",
 )
 
 
@@ -27,7 +29,10 @@ def http_url(_: click.Context, __: click.Parameter, text: str | None) -> str | N
 
 
 def settings_from(config: Path | None) -> ControllerSettings:
-    """Load the settings, or end with exit code 2 and the mistake."""
+    """Load the settings, or end with exit code 2 and the mistake; say which file was found by itself."""
+    found = None if config else found_config()
+    if found:
+        say(f"rollout: configuration {found.absolute()}", err=True)
     try:
         return load_settings(config)
     except ConfigError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, settings_from
-from controller.config.settings import ControllerSettings, masked, variable
+from controller.config.settings import NO_SETTINGS, ControllerSettings, masked, variable
 from controller.shared.config_file import read_config_file
 from controller.shared.console import examples, json_option, print_json, print_table, say
 from controller.shared.environment import Environment
@@ -52,7 +52,7 @@ def show(config: Path | None, as_json: bool) -> None:
 def _rows(settings: ControllerSettings) -> list[dict[str, Any]]:
     file = read_config_file(settings.config_path) if settings.config_path else None
     in_file = file.table("controller").values if file else {}
-    names = [field.name for field in fields(settings) if field.name not in {"features", "config_path"}]
+    names = [field.name for field in fields(settings) if field.name not in NO_SETTINGS]
     return [
         {"setting": name, "value": masked(name, getattr(settings, name)), "from": _source(name, in_file)}
         for name in names

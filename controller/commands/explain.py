@@ -129,6 +129,8 @@ def _what(record: Record) -> str:
         Kind.PAUSE: f"paused {record['feature']} at {before}",
         Kind.RESUME: f"resumed {record['feature']} at {before}",
         Kind.SET: f"set {record['feature']} from {before} to {after}",
+        Kind.OPEN: f"opened {record['feature']} to all mail at {before}",
+        Kind.CLOSE: f"closed {record['feature']} to all but internal mail at {before}",
         Kind.ENABLE: f"enabled {record['feature']} at {before}",
         Kind.DISABLE: f"disabled {record['feature']} at {before}",
         Kind.APPROVE: f"approved a step of {record['feature']}",

@@ -1,4 +1,4 @@
-"""`rollout pause|resume|set|enable|disable|approve`: what a person does, written with name and reason."""
+"""`rollout pause|resume|set|open|close|enable|disable|approve`: what a person does, with name and reason."""
 
 import getpass
 import os
@@ -159,6 +159,8 @@ def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click
 
 pause = _command(Kind.PAUSE, "Stop a feature's sends at once. Needs nothing but Redis, and never asks back.")
 resume = _command(Kind.RESUME, "Let a paused feature go on; its step is proven again from zero.")
+open_ = _command(Kind.OPEN, "Let other mail in too: ends internal-only.")
+close = _command(Kind.CLOSE, "Let internal mail in only; everybody else is out at once.")
 enable = _command(Kind.ENABLE, "Switch a feature on; the controller begins to step it up.")
 disable = _command(Kind.DISABLE, "Switch a feature off for everybody.")
 approve = _command(Kind.APPROVE, "Approve the next step that waits for a person.")

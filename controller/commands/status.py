@@ -12,7 +12,7 @@ from controller.commands.common import config_option, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
-from controller.loop.feature_status import feature_status
+from controller.loop.feature_status import feature_status, status_context
 from controller.shared.console import (
     UNREACHABLE,
     examples,
@@ -63,11 +63,13 @@ def status(config: Path | None, server: str | None, watch: bool, as_json: bool) 
 
 
 def _standings(store: FlagStore, settings: ControllerSettings) -> list[dict[str, Any]]:
+    about = status_context(settings, time.time())
     return [
         feature_status(
             settings.features[stored.feature],
             stored,
             newest_record(store, stored.feature),
+            about,
         )
         for stored in store.read(list(settings.features))
     ]

@@ -11,7 +11,7 @@ from controller.shared.value_readers import Reader, checked_text, from_file, htt
 KINDS = ("webhook", "slack", "teams", "email")
 EVENTS = (
     *("step_up", "pause", "step_back", "external_change"),
-    *("resume", "set", "enable", "disable", "approve", "long_hold", "leader"),
+    *("resume", "set", "open", "close", "enable", "disable", "approve", "long_hold", "leader"),
 )
 """What may be told: the kinds of decision but `hold`, a hold that lasts too long, and a change of leader."""
 TEMPLATE = "{feature}: {what} at {percent} %. {detail}"

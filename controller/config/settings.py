@@ -30,6 +30,7 @@ from controller.shared.value_readers import (
 )
 
 DEFAULT_INTERVAL_S = 30.0
+NOWHERE = "the default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ class ControllerSettings:
 
     features: Mapping[str, RolloutFeature] = field(default_factory=lambda: dict(ROLLOUT_FEATURES))
     config_path: Path | None = None
+    redis_from: str = NOWHERE
+    """What gives redis_url: a file, a variable, or neither."""
     redis_url: str = field(default=DEFAULT_REDIS_URL, repr=False)
     """Flags, state, decisions and lease; redis://, unix://, redis+sentinel:// or redis+cluster://, over TLS
     rediss://, rediss+sentinel:// or rediss+cluster://."""
@@ -123,7 +126,9 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] | None 
     for one, other, reason in _wrong_lengths(lengths):
         place = _place(one if one in given else other, env, file)
         raise ConfigError(f"{place}: {one} = {lengths[one]:g} is {reason} {other} = {lengths[other]:g}")
-    return ControllerSettings(config_path=file.path if file else None, **lengths)
+    in_file = str(file.path) if file and "redis_url" in file.table("controller").values else ""
+    redis_from = env.origin(variable("redis_url")) or in_file or NOWHERE
+    return ControllerSettings(config_path=file.path if file else None, redis_from=redis_from, **lengths)
 
 
 def variable(key: str) -> str:
@@ -203,5 +208,6 @@ _READERS: dict[str, Reader[Any]] = {
 }
 SECRETS = {key for key in _READERS if variable(key) in SECRET_VARIABLES}
 
-if set(_READERS) | {"features", "config_path", "notify"} != {f.name for f in fields(ControllerSettings)}:
+NO_SETTINGS = {"features", "config_path", "redis_from"}
+if set(_READERS) | NO_SETTINGS | {"notify"} != {f.name for f in fields(ControllerSettings)}:
     raise TypeError("every setting needs a reader")

@@ -18,7 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import REGISTRY
 from starlette.routing import BaseRoute
 
-from controller.config.settings import ControllerSettings, load_settings
+from controller.config.settings import NO_SETTINGS, ControllerSettings, load_settings
 from controller.daemon.metrics import DaemonMetrics
 from controller.daemon.systemd import notify
 from controller.daemon.wiring import Parts, assemble
@@ -250,7 +250,7 @@ def _troubles(report: Report) -> dict[str, str]:
 
 def _differing(old: ControllerSettings, new: ControllerSettings) -> list[str]:
     """Name the settings that a reload leaves as they were."""
-    names = [f.name for f in fields(ControllerSettings) if f.name not in {"features", "config_path"}]
+    names = [f.name for f in fields(ControllerSettings) if f.name not in NO_SETTINGS]
     return [name for name in names if getattr(old, name) != getattr(new, name)]
 
 

@@ -259,11 +259,10 @@ class SloState:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What stopped a feature first: who, when, and why in words."""
+    """What stopped a feature first: `controller`, `outside` or a person, when, and why in words."""
 
     reason: Reason
     actor: str
-    """`controller`, `outside`, or the name of a person."""
     at: float
     detail: str
     """What was measured or changed."""

@@ -1,23 +1,60 @@
-"""Where a feature stands: its flags, its plan and what was decided last, as `status` and the API tell it."""
+"""Where a feature is: its flags, its plan, what was decided last, and what a person on call asks first."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from controller.decision.model import RolloutFeature
+from controller.config.command_line import command_line
+from controller.config.settings import ControllerSettings
+from controller.decision.codec import encode
+from controller.decision.headline import headline, stage_of
+from controller.decision.model import RolloutFeature, State
 from controller.decision.ramp import step_above
+from controller.decision.words import audience_text
+from controller.loop.harm import harm
+from controller.loop.next_steps import CommandLine, next_steps
 from controller.store.flag_store import Stored, read_state
 
 _OF_DECISION = ("kind", "reason", "detail", "at", "id", "actor", "note", "more_sends", "more_s", "findings")
 
 
-def feature_status(feature: RolloutFeature, stored: Stored, last: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where a feature stands. `last` is its newest record, empty before the first one.
+@dataclass(frozen=True, slots=True)
+class StatusContext:
+    """What a status needs beside the feature."""
+
+    now: float
+    fresh_s: float
+    """A newest decision that is older says nothing about now."""
+    line: CommandLine
+
+
+def status_context(settings: ControllerSettings, now: float) -> StatusContext:
+    """Return what a status needs of these settings; `now` is unix seconds."""
+    return StatusContext(now, 3 * settings.interval_s + 5, partial(command_line, settings))
+
+
+def feature_status(
+    feature: RolloutFeature, stored: Stored, last: Mapping[str, Any], context: StatusContext
+) -> dict[str, Any]:
+    """Return where a feature is. `last` is its newest record, empty before the first one.
 
     Times are unix seconds, rates are shares of 1.
     """
-    flags = stored.flags
+    flags, (state, _) = stored.flags, read_state(stored)
+    reason = str(last.get("reason", ""))
+    stage = stage_of(feature, flags, stopped=state.stopped_by is not None, reason=reason)
+    hurt = harm(flags, last, now=context.now, fresh_s=context.fresh_s)
     return {
         "feature": feature.name,
+        "stage": stage.value,
+        "headline": headline(feature, flags, stage, str(last.get("kind", ""))),
+        "audience": audience_text(flags.rollout_percent, internal_only=flags.internal_only),
+        "harm": {"now": hurt.now, "text": hurt.text},
+        "paused_by": encode(state.paused_by),
+        "stopped_by": encode(state.stopped_by),
+        "next_steps": [one._asdict() for one in next_steps(feature, flags, stage, reason, context.line)],
+        "links": encode(feature.links),
         "name": feature.name,
         "provider": feature.provider,
         "action": feature.action,
@@ -39,7 +76,7 @@ def feature_status(feature: RolloutFeature, stored: Stored, last: Mapping[str, A
         "policy": feature.policy,
         "on_breach": feature.on_breach,
         "approval_steps": list(feature.approval_steps),
-        "progress": _progress(stored),
+        "progress": _progress(state),
     }
 
 
@@ -49,9 +86,8 @@ def _of_decision(last: Mapping[str, Any]) -> dict[str, Any]:
     return {key: last.get(key) for key in _OF_DECISION}
 
 
-def _progress(stored: Stored) -> dict[str, float]:
+def _progress(state: State) -> dict[str, float]:
     """Return what has been counted at this step and over the ramp, and since when."""
-    state, _ = read_state(stored)
     return {
         "ramp_started_at": state.ramp_started_at,
         "step_started_at": state.step_started_at,

@@ -17,6 +17,8 @@ _WHAT = {
     "external_change": "changed from outside",
     "resume": "resumed",
     "set": "set by hand",
+    "open": "opened to all mail",
+    "close": "closed to all but internal mail",
     "enable": "switched on",
     "disable": "switched off",
     "approve": "approved",

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from controller.contract import parse_percent
+from controller.decision.byhand import BY_HAND
 from controller.decision.model import Kind, RolloutFeature
 from controller.journal.stream import Streams, is_entry_id
-from controller.loop.feature_status import feature_status
+from controller.loop.feature_status import feature_status, status_context
 from controller.loop.manual import operate
 from controller.shared.api_tokens import Right
 from controller.shared.plain_text import LONGEST_TEXT, read_line
@@ -25,7 +26,6 @@ from controller.web.problems import ProblemError
 from controller.web.routes import Operation, Parameter, ResponseSpec, Schema
 from controller.web.schemas import ACT, APPROVE, SET, TEXT, TRUTH, listed, maybe, record_like, ref
 
-ACTS = (Kind.PAUSE, Kind.RESUME, Kind.SET, Kind.ENABLE, Kind.DISABLE, Kind.APPROVE)
 LARGEST_PAGE = 500
 _PAGE = 50
 
@@ -45,7 +45,8 @@ class Api:
         stored, last = await asyncio.gather(
             asyncio.to_thread(self._context.store.read, wanted), self._streams.last(wanted)
         )
-        return [feature_status(features[one.feature], one, last[one.feature]) for one in stored]
+        about = status_context(self._context.settings(), time.time())
+        return [feature_status(features[one.feature], one, last[one.feature], about) for one in stored]
 
     async def features(self, request: Request) -> Response:
         told, leader = await asyncio.gather(self.standings(), self._streams.leader())
@@ -116,7 +117,7 @@ class Api:
 
     @property
     def operations(self) -> list[Operation]:
-        return [*self._reads(), *(self._act_operation(kind) for kind in ACTS)]
+        return [*self._reads(), *(self._act_operation(kind) for kind in BY_HAND)]
 
     def _reads(self) -> list[Operation]:
         base = "/api/v1/features"
@@ -183,6 +184,8 @@ _SUMMARIES = {
     Kind.PAUSE: "Stop a feature's sends at once.",
     Kind.RESUME: "Let a paused feature go on; its step is proven again from zero.",
     Kind.SET: "Set the percentage by hand.",
+    Kind.OPEN: "Let other mail in too, not only internal mail.",
+    Kind.CLOSE: "Let internal mail in only.",
     Kind.ENABLE: "Switch a feature on.",
     Kind.DISABLE: "Switch a feature off for everybody.",
     Kind.APPROVE: "Approve the next step that waits for a person.",

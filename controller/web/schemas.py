@@ -6,7 +6,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from controller.decision.model import Evidence, Finding, Kind, Reason, State
+from controller.decision.headline import Stage
+from controller.decision.model import Cause, Evidence, Finding, Kind, Links, Reason, State
 from controller.shared.plain_text import LONGEST_TEXT
 
 Schema = dict[str, Any]
@@ -113,6 +114,22 @@ PROGRESS = record_like(
 FEATURE = record_like(
     {
         "feature": TEXT,
+        "stage": schema_of(Stage),
+        "headline": {"type": "string", "description": "who is in, in one line"},
+        "audience": {"type": "string", "description": "such as `10 %` or `10 % of internal mail`"},
+        "harm": record_like(
+            {
+                "now": {**maybe(TRUTH), "description": "whether sends fail above a limit; null: not known"},
+                "text": TEXT,
+            }
+        ),
+        "paused_by": {**maybe(ref("Cause")), "description": "the first cause of the present pause"},
+        "stopped_by": {**maybe(ref("Cause")), "description": "who set the percentage to 0, which stays"},
+        "next_steps": {
+            **listed(record_like({"text": TEXT, "command": TEXT})),
+            "description": "what a person does next, with the line to type, which may be empty",
+        },
+        "links": ref("Links"),
         "name": TEXT,
         "provider": TEXT,
         "action": TEXT,
@@ -205,6 +222,8 @@ COMPONENTS: dict[str, Schema] = {
     "Flags": FLAGS,
     "Record": RECORD,
     "Finding": schema_of(Finding),
+    "Cause": schema_of(Cause),
+    "Links": schema_of(Links),
     "Evidence": schema_of(Evidence),
     "State": schema_of(State),
     "Problem": PROBLEM,

@@ -451,7 +451,7 @@ def test_what_a_person_asks_for_that_is_so_already_is_a_record_and_no_new_revisi
     story.person(Kind.ENABLE)
     again = story.person(Kind.ENABLE)
     assert (again["kind"], again["applied"], again["revision"]) == ("enable", "applied", 1)
-    assert again["detail"] == "Nothing to enable: it was so already."
+    assert again["detail"] == "Already enabled; nothing changed."
     story.edit(enabled="yes")
     assert story.person(Kind.DISABLE)["revision"] == 2
     assert story.texts()[0] == "false"

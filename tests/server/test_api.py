@@ -13,7 +13,7 @@ from controller.contract import decisions_key
 from controller.decision.model import Kind
 from controller.decision.record import verify
 
-ACTS = ("pause", "resume", "set", "enable", "disable", "approve")
+ACTS = ("pause", "resume", "set", "open", "close", "enable", "disable", "approve")
 
 
 def test_every_feature_is_told_with_flags_plan_and_last_decision(served: Served) -> None:
@@ -129,6 +129,8 @@ def test_one_decision_is_told_whole_and_recomputes(served: Served) -> None:
     [
         ("pause", {}, {"paused": True}),
         ("resume", {}, {"paused": False}),
+        ("open", {}, {"internal_only": False}),
+        ("close", {}, {"internal_only": True}),
         ("enable", {}, {"enabled": True}),
         ("disable", {}, {"enabled": False}),
         ("set", {"percent": 12.5}, {"rollout_percent": 12.5}),

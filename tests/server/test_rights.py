@@ -112,7 +112,7 @@ async def test_each_right_opens_its_own_routes_and_changes_nothing_elsewhere(wor
                     answer = await ask(http, method, path, secret(rights))
                     assert not refused(answer), (path, rights, answer.text)
                     assert answer.status_code != 404
-    verbs = {"pause", "resume", "set", "enable", "disable", "approve"}
+    verbs = {"pause", "resume", "set", "open", "close", "enable", "disable", "approve"}
     assert seen >= {*BODIES, LINKING, *(f"/api/v1/features/microsoft/{verb}" for verb in verbs)}
 
 
