@@ -4,8 +4,8 @@ This is the one file of the controller that names the adapter, because it embeds
 """
 
 import difflib
+import errno
 import importlib
-import io
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from controller import __version__
-from controller.shared.console import say
+from controller.shared.console import INTERRUPTED, NO, say
+from controller.shared.standard_streams import discard_output, open_standard_streams
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
@@ -143,7 +144,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the command that was probably meant."""
-        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        close = difflib.get_close_matches(args[0].casefold(), COMMANDS, n=1)
         if args[0] not in COMMANDS and close:
             ctx.fail(f"There is no command '{args[0]}'; did you mean {close[0]}?")
         return super().resolve_command(ctx, args)
@@ -165,10 +166,24 @@ def rollout() -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit code says how it went: 0 done, 1 no, 2 usage, 3 a server is missing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a locale without a character ends no command
+    """Run the command line; the exit code says how it went: 0 done, 1 no, 2 usage, 3 a server is missing.
+
+    130 is for Ctrl-C, as of every program that a signal ends.
+    """
+    open_standard_streams()
+    try:
+        _run()
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # Who reads has seen enough.
+            sys.exit(1)
+        what = error.filename or "the output"
+        discard_output()
+        say(f"rollout: {what} cannot be used ({error.strerror}); the command itself may be done", err=True)
+        sys.exit(1)
+
+
+def _run() -> None:
+    """Run the command and end with its exit code."""
     try:
         code = rollout.main(prog_name="rollout", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -181,7 +196,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
+    except click.Abort as abort:
         say("rollout: ended by the user; nothing more was done", err=True)
-        sys.exit(1)
+        sys.exit(INTERRUPTED if isinstance(abort.__cause__, KeyboardInterrupt) else NO)
     sys.exit(code if isinstance(code, int) else 0)

@@ -114,7 +114,10 @@ def _impossible(feature: RolloutFeature) -> Iterator[tuple[str, str]]:
         yield "slo_error_rate_threshold", "margin x limit must stay below 1"
     for percent in feature.approval_steps:
         if percent not in steps:
-            yield "approval_steps", f"{format_percent(percent)} is not one of the steps"
+            yield (
+                "approval_steps",
+                f"approval_steps has {format_percent(percent)}, which is not one of the steps",
+            )
 
 
 def _percent(value: Any) -> float:

@@ -1,7 +1,7 @@
 """`rollout gate`: would this user's send go ahead now, and why."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import isinf
 from typing import Any
@@ -27,6 +27,14 @@ from controller.shared.console import (
 )
 
 
+def _complete_feature(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """Return the features that a shell may complete to; none where the configuration cannot be read."""
+    try:
+        return sorted(name for name in configured_features() if name.startswith(begun))
+    except ValueError:
+        return []
+
+
 @click.command(
     epilog=examples(
         "rollout gate microsoft user-17 --recipient ann@corp.example --json",
@@ -34,7 +42,7 @@ from controller.shared.console import (
         codes="0 open, 1 closed, 2 usage or configuration, 3 Redis cannot be reached",
     )
 )
-@click.argument("feature")
+@click.argument("feature", shell_complete=_complete_feature)
 @click.argument("user_id")
 @click.option(
     "--recipient", "recipients", multiple=True, help="An address the mail goes to; may be repeated."
@@ -48,7 +56,7 @@ def gate(feature: str, user_id: str, recipients: tuple[str, ...], as_json: bool)
     USER_ID the ids come from stdin, one on a line, and the answer is open when it is for all of them.
     """
     many = user_id == "-"
-    user_ids = sys.stdin.read().splitlines() if many else [user_id]
+    user_ids = _listed(sys.stdin) if many else [user_id]
     explanations = _explain(feature, user_ids, recipients)
     if as_json:
         told = [_as_json(one, recipients) for one in explanations]
@@ -59,6 +67,17 @@ def gate(feature: str, user_id: str, recipients: tuple[str, ...], as_json: bool)
     else:
         say(_in_words(explanations[0], recipients))
     raise SystemExit(DONE if all(one.open for one in explanations) else NO)
+
+
+def _listed(lines: Iterable[str]) -> list[str]:
+    """Return the ids, one on a line; ends the command where there is none or a byte is no UTF-8."""
+    try:
+        user_ids = [line.rstrip("\r\n") for line in lines if line.strip() and line.encode()]
+    except UnicodeError:
+        fail("standard input is not UTF-8; write one user id on each line")
+    if not user_ids:
+        fail("standard input has no user id; write one on each line")
+    return user_ids
 
 
 def _explain(feature: str, user_ids: Sequence[str], recipients: tuple[str, ...]) -> list[Explanation]:

@@ -6,7 +6,7 @@ import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -95,7 +95,7 @@ def send(message: Any, action_name: str, dry_run: bool, as_json: bool, **given: 
         fail(f"there is no action {action_name!r}; there are {', '.join(ACTIONS)}")
     try:
         settings = Settings.from_environment()
-        arguments = _from_json(message.read()) if message else _from_options(given)
+        arguments = _from_json(message) if message else _from_options(given)
         if dry_run:
             _show(_request(action, arguments, settings), action, settings, as_json)
         else:
@@ -106,14 +106,25 @@ def send(message: Any, action_name: str, dry_run: bool, as_json: bool, **given: 
         fail(_advice(error), _exit_code(action, error))
 
 
-def _from_json(text: str) -> dict[str, Any]:
-    return parse_send(json.loads(text))
+def _from_json(file: TextIO) -> dict[str, Any]:
+    try:
+        return parse_send(json.loads(_text_of(file)))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file.name} is not JSON: {error}") from error
+
+
+def _text_of(file: TextIO) -> str:
+    """Read a whole file; raises ValueError where it is not UTF-8."""
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file.name} is not UTF-8; save it as UTF-8, or attach it") from error
 
 
 def _from_options(given: Mapping[str, Any]) -> dict[str, Any]:
     if not given["user_id"]:
         raise ValueError("--user is needed (or --message with user_id)")
-    bodies = {name: given[name].read() if given[name] else None for name in ("body_html", "body_text")}
+    bodies = {name: _text_of(given[name]) if given[name] else None for name in ("body_html", "body_text")}
     people = {
         name: [parse_mailbox(text, f"{name}[{number}]") for number, text in enumerate(given[name])]
         for name in ("to", "cc", "bcc", "reply_to")

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from adapter.gate.domains import InternalDomains
 from adapter.gate.snapshot import keys, renewed, unread
 from controller.contract import FLAGS_CHANNEL
+from controller.shared.redis_refusal import refusal
 
 if TYPE_CHECKING:
     import redis
@@ -133,7 +134,7 @@ class FlagReader:
 
     def _lose(self, error: Exception) -> None:
         """Note why the flags cannot be read; only the first of several errors in a row is logged."""
-        self.trouble = f"{type(error).__name__}: {error}"
+        self.trouble = refusal(error) or f"{type(error).__name__}: {error}"
         if self._lost_at is None:
             self._lost_at = monotonic()
             log.warning("the flags cannot be read, trying again: %s", self.trouble)

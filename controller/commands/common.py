@@ -1,7 +1,8 @@
 """What the commands share: the configuration, the features asked for, and errors in one line."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
@@ -11,6 +12,8 @@ from controller.features import RolloutFeature, no_feature
 from controller.shared.config_file import ConfigError
 from controller.shared.console import USAGE, fail, say
 from controller.shared.value_readers import read_url
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 config_option = click.option(
     "--config",
@@ -26,6 +29,19 @@ def http_url(_: click.Context, __: click.Parameter, text: str | None) -> str | N
         return read_url(text, "http", "https") if text else None
     except ValueError as error:
         raise click.BadParameter(f"{error}, as in http://127.0.0.1:8003") from error
+
+
+def _complete_feature(ctx: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """Return the features that a shell may complete to; none where the configuration cannot be read."""
+    try:
+        features = load_settings(ctx.params.get("config")).features
+    except ConfigError:
+        return []
+    return sorted(name for name in features if name.startswith(begun))
+
+
+def feature_argument(*, required: bool = True) -> Callable[[_Command], _Command]:
+    return click.argument("feature", required=required, shell_complete=_complete_feature)
 
 
 def settings_from(config: Path | None) -> ControllerSettings:

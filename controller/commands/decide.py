@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from controller.commands.common import config_option, features_named, settings_from
+from controller.commands.common import config_option, feature_argument, features_named, settings_from
 from controller.contract import format_percent
 from controller.daemon.wiring import open_controller
 from controller.journal.sinks import Journals, set_up_logging
@@ -13,7 +13,7 @@ from controller.shared.console import UNREACHABLE, examples, fail, json_option, 
 
 
 @click.command(epilog=examples("rollout decide", "rollout decide microsoft --json"))
-@click.argument("feature", required=False)
+@feature_argument(required=False)
 @config_option
 @json_option
 def decide(feature: str | None, config: Path | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.common import config_option, feature_argument, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
@@ -35,7 +35,7 @@ class Ago(click.ParamType[float]):
 @click.command(
     epilog=examples("rollout history microsoft --since 6h", "rollout history microsoft --changes --json")
 )
-@click.argument("feature")
+@feature_argument()
 @click.option("--since", type=Ago(), default="7d", show_default=True, help="How far back.")
 @click.option("--changes", is_flag=True, help="Leave out the holds.")
 @config_option

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from controller.commands.common import config_option, features_named, settings_from
+from controller.commands.common import config_option, feature_argument, features_named, settings_from
 from controller.config.settings import ControllerSettings
 from controller.decision.record import changed_flags, flags_to_dict
 from controller.decision.record import verify as recompute
@@ -34,7 +34,7 @@ def journal() -> None:
 @journal.command(
     "verify", epilog=examples("rollout journal verify", "rollout journal verify microsoft --json")
 )
-@click.argument("feature", required=False)
+@feature_argument(required=False)
 @config_option
 @json_option
 def verify(feature: str | None, config: Path | None, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.common import config_option, feature_argument, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.config.settings import ControllerSettings, load_settings
 from controller.contract import format_percent, parse_percent
@@ -153,7 +153,7 @@ def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click
     example = f"rollout {kind} microsoft {'10 ' if with_percent else ''}--reason 'release 42'"
     if with_percent:
         command = click.argument("percent", type=Percent())(command)
-    command = click.argument("feature")(command)
+    command = feature_argument()(command)
     return click.command(kind.value, help=help_text, epilog=examples(example))(command)
 
 

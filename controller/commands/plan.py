@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.common import config_option, feature_argument, feature_named, settings_from
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.model import RolloutFeature
@@ -15,6 +15,7 @@ from controller.decision.words import duration_text, share_text
 from controller.shared.console import (
     NO,
     UNREACHABLE,
+    Number,
     examples,
     fail,
     json_option,
@@ -27,13 +28,13 @@ from controller.whatif.recorded import Recorded, RecordedError
 
 GIVEN, LIVE = "given", "prometheus"
 _MOST_RPS = 1e9
-"""More than anybody sends; click's own range lets NaN through."""
+"""More than anybody sends."""
 
 
 @click.command(epilog=examples("rollout plan microsoft --rps 5", "rollout plan microsoft --json"))
-@click.argument("feature")
+@feature_argument()
 @click.option(
-    "--rps", metavar="X", type=click.FloatRange(0), help="Sends per second of all users; else as measured."
+    "--rps", metavar="X", type=Number(0, _MOST_RPS), help="Sends per second of all users; else as measured."
 )
 @config_option
 @json_option
@@ -45,8 +46,6 @@ def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) ->
     """
     settings = settings_from(config)
     chosen = feature_named(settings, feature)
-    if rps is not None and not rps <= _MOST_RPS:
-        raise click.BadParameter(f"a number up to {_MOST_RPS:g} is needed", param_hint="--rps")
     traffic = _live(settings, chosen) if rps is None else rps
     estimated = forecast(chosen, traffic, settings.interval_s)
     if as_json:

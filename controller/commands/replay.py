@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from controller.commands.common import config_option, feature_named, http_url, settings_from
+from controller.commands.common import config_option, feature_argument, feature_named, http_url, settings_from
 from controller.commands.history import Ago
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
@@ -47,7 +47,7 @@ class PolicyRun:
         "rollout replay microsoft --since 7d --policy threshold --plot week.html",
     )
 )
-@click.argument("feature")
+@feature_argument()
 @click.option("--trace", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), help="JSON lines.")
 @click.option("--since", type=Ago(), help="Take what Prometheus recorded, as in 7d.")
 @click.option(
@@ -82,7 +82,7 @@ def replay(
     settings = settings_from(config)
     chosen = feature_named(settings, feature)
     if trace is not None and since is None:
-        ticks = _from_file(trace)
+        ticks = _from_file(trace) or fail(f"{trace}: has no line; a trace is JSON lines", USAGE)
     elif since is not None and trace is None:
         ticks = _from_prometheus(settings, chosen, since, prometheus)
     else:
@@ -108,7 +108,7 @@ def _from_file(path: Path) -> Sequence[Tick]:
     except TraceError as error:
         fail(f"{path}: {error}", USAGE)
     except OSError as error:
-        fail(f"{path}: cannot be read ({error.strerror})", USAGE)
+        fail(f"{path}: cannot be read ({error.strerror}); check the path given", USAGE)
 
 
 def _from_prometheus(

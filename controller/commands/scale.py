@@ -9,15 +9,17 @@ import click
 from controller.commands.common import settings_from
 from controller.config.settings import ControllerSettings
 from controller.rules.scale import Scale
-from controller.shared.console import fail
+from controller.shared.console import Number, fail
 
 DEFAULT_FOLDER = Path("rules")
+_LENGTH = Number(0.01, 86_400)
+"""Seconds."""
 _OPTIONS = (
     click.option(
-        "--window-s", type=float, help="Length of a window of evidence.  [default: as configured, 30]"
+        "--window-s", type=_LENGTH, help="Length of a window of evidence.  [default: as configured, 30]"
     ),
-    click.option("--interval-s", type=float, help="How often rules are evaluated.  [default: the window]"),
-    click.option("--scrape-s", type=float, help="Scrape interval.  [default: a third of the window]"),
+    click.option("--interval-s", type=_LENGTH, help="How often rules are evaluated.  [default: the window]"),
+    click.option("--scrape-s", type=_LENGTH, help="Scrape interval.  [default: a third of the window]"),
 )
 
 

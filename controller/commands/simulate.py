@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from controller.commands.common import config_option, feature_named, settings_from
+from controller.commands.common import config_option, feature_argument, feature_named, settings_from
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
 from controller.decision.words import count_text, duration_text, share_text
-from controller.shared.console import examples, json_option, print_json, print_table, say
+from controller.shared.console import Number, examples, json_option, print_json, print_table, say
 from controller.whatif.outcome import RampOutcome
 from controller.whatif.simulate import Traffic, ramp
 
-SHARE = click.FloatRange(0, 1)
+SHARE = Number(0, 1)
 
 
 @click.command(
@@ -24,10 +24,8 @@ SHARE = click.FloatRange(0, 1)
         "rollout simulate microsoft --rps 5 --error-rate 0.1 --ramps 200 --seed 7",
     )
 )
-@click.argument("feature")
-@click.option(
-    "--rps", metavar="X", type=click.FloatRange(0), required=True, help="Sends per second of all users."
-)
+@feature_argument()
+@click.option("--rps", metavar="X", type=Number(0), required=True, help="Sends per second of all users.")
 @click.option("--error-rate", metavar="Y", type=SHARE, required=True, help="Share of the sends that fail.")
 @click.option(
     "--slow-share", metavar="Z", type=SHARE, default=0.01, show_default=True, help="Share that is too slow."
@@ -38,7 +36,7 @@ SHARE = click.FloatRange(0, 1)
 @click.option(
     "--hours",
     metavar="N",
-    type=click.FloatRange(0.01, 8760),
+    type=Number(0.01, 8760),
     default=168.0,
     show_default=True,
     help="At most.",

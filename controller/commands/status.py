@@ -80,9 +80,17 @@ def _show(ask: Callable[[], Overview], *, watch: bool, as_json: bool) -> None:
     if on_terminal:
         click.clear()
     _print(ask(), as_json, over=on_terminal)
-    while watch:
-        time.sleep(_WATCH_S)
+    while watch and _waited():
         _print(ask(), as_json, over=on_terminal)
+
+
+def _waited() -> bool:
+    """Wait for the next look; Ctrl-C is how watching ends, and no failure."""
+    try:
+        time.sleep(_WATCH_S)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 def _print(overview: Overview, as_json: bool, *, over: bool) -> None:

@@ -209,8 +209,9 @@ def _append(file: BinaryIO, lines: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def set_up_logging(stream: TextIO = sys.stderr, *, level: int = logging.INFO) -> None:
-    """Send the log to a stream: readable on a terminal, JSON lines elsewhere."""
+def set_up_logging(stream: TextIO | None = None, *, level: int = logging.INFO) -> None:
+    """Send the log to a stream, else to stderr: readable on a terminal, JSON lines elsewhere."""
+    stream = stream or sys.stderr
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if stream.isatty() else structlog.processors.JSONRenderer()
     )

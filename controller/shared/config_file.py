@@ -84,8 +84,13 @@ def read_config_file(path: Path) -> ConfigFile:
         return ConfigFile(path, text, tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         found = _AT.match(str(error))
-        line, why = (found["line"], found["why"]) if found else ("1", str(error))
+        line, why = (found["line"], found["why"]) if found else (_end_of(text), str(error))
         raise ConfigError(f"{path}:{line}: is not TOML: {' '.join(why.split())}") from error
+
+
+def _end_of(text: str) -> int:
+    """Return the last line: the parser names none for a mistake that it finds there."""
+    return max(len(text.splitlines()), 1)
 
 
 def _decoded(path: Path, content: bytes) -> str:
@@ -129,6 +134,6 @@ def refusal(name: str, value: Any, reason: object, secret: bool = False) -> str:
 
 def probably(name: str, known: Iterable[str]) -> str:
     """Name what was probably meant, else everything known."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(names)}"
+    names = {one.casefold(): one for one in sorted(known)}
+    close = difflib.get_close_matches(name.casefold(), names, n=1)
+    return f"did you mean {names[close[0]]}?" if close else f"known are {', '.join(names.values())}"

@@ -1,6 +1,7 @@
 """What every command prints with: JSON, plain tables, and one-line errors with an exit code."""
 
 import json
+import math
 import shutil
 import sys
 import textwrap
@@ -14,12 +15,24 @@ from controller.shared.plain_text import escape_controls
 
 DONE, NO, USAGE, UNREACHABLE = 0, 1, 2, 3
 """Exit codes: done; a check failed or the answer is no; usage or configuration; a server is out of reach."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 _HOME, _TO_LINE_END, _TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
 _NARROWEST = 12
 """No column of a table is made narrower, however little room there is."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Number(click.FloatRange):
+    """A finite number in a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 class CliError(click.ClickException):

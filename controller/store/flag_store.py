@@ -14,6 +14,7 @@ from zlib import crc32
 from controller.contract import Flags
 from controller.decision.model import RolloutFeature, State
 from controller.decision.record import state_from_dict
+from controller.shared.redis_refusal import refusal
 from controller.store.record_json import dump
 
 _LARGEST = 1e15
@@ -27,8 +28,8 @@ class StoreError(Exception):
 
     @classmethod
     def of(cls, error: Exception) -> "StoreError":
-        """Say what redis-py says, without its full stop: our sentence goes on."""
-        return cls(f"Redis: {type(error).__name__}: {error}".removesuffix("."))
+        """Say what to do, else what redis-py says, without its full stop: our sentence goes on."""
+        return cls(refusal(error) or f"Redis: {type(error).__name__}: {error}".removesuffix("."))
 
 
 class WrongTypeError(StoreError):

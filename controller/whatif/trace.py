@@ -9,6 +9,7 @@ from controller.whatif.playback import Tick
 
 _DECODE = json.JSONDecoder().decode
 _NUMBERS = (int, float)
+_SHAPE = 'each line is an object such as {"t": 0, "sends": 9, "errors": 1, "slow": 0}'
 _MOST_EXTRAPOLATED = 1.1
 """An increase in Prometheus is extrapolated, so that a few more errors than sends may be seen."""
 
@@ -24,7 +25,7 @@ def read_trace(lines: Iterable[str]) -> Iterator[Tick]:
         if line.isspace() or not line:
             continue
         try:
-            tick = _tick(_DECODE(line.strip()))
+            tick = _tick(_decoded(line.strip()))
         except (ValueError, TypeError) as error:
             raise TraceError(f"line {number}: {error}") from error
         if tick.at <= before:
@@ -33,9 +34,16 @@ def read_trace(lines: Iterable[str]) -> Iterator[Tick]:
         yield tick
 
 
+def _decoded(line: str) -> Any:
+    try:
+        return _DECODE(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error}); {_SHAPE}") from error
+
+
 def _tick(entry: Any) -> Tick:
     if not isinstance(entry, dict):
-        raise TypeError('not an object such as {"t": 0, "sends": 9, "errors": 1, "slow": 0}')
+        raise TypeError(f"not an object; {_SHAPE}")
     missing = entry.get("missing", False)
     if not isinstance(missing, bool):
         raise TypeError('"missing" must be true or false')

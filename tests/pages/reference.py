@@ -102,7 +102,8 @@ def _commands() -> list[str]:
         rows += _command(command, click.Context(command, info_name=name, parent=context))
     note = (
         "Exit codes: 0 done, 1 a check failed or the answer is no, 2 usage or configuration, 3 a server that "
-        "is needed cannot be reached. `rollout COMMAND --help` has every option."
+        "is needed cannot be reached, 130 ended by Ctrl-C (`status --watch` ends so with 0). "
+        "`rollout COMMAND --help` has every option."
     )
     return ["## Commands", "", note, "", *_table(("command", "what it does"), rows)]
 
