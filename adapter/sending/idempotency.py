@@ -28,6 +28,8 @@ PENDING_MARGIN_S = 5.0
 """Beyond the deadline of a send: nothing of it is under way any more."""
 
 CLAIM = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then return {'unknown', '', 0} end
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1e6
 local held = redis.call('HMGET', KEYS[1], 'state', 'print', 'owner', 'until', 'result')
@@ -36,7 +38,7 @@ if state and held[2] ~= ARGV[1] then return {'reused', '', 0} end
 if state == 'sent' then return {'sent', held[5], 0} end
 local ours = state == 'pending' and held[3] == ARGV[2]
 if state == 'pending' and not ours then
-  local left = tonumber(held[4]) - now
+  local left = math.min((tonumber(held[4]) or 0) - now, 3600)
   if left > 0 then return {'pending', '', math.ceil(left * 1000)} end
 end
 if state and not ours and ARGV[5] ~= 'resend' then
@@ -51,7 +53,8 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 return {'claimed', redis.call('HGET', KEYS[1], 'before'), 0}
 """
 """KEYS: the key. ARGV: fingerprint, owner, seconds pending, seconds to live; `look` claims nothing, `claim`
-takes a free key, `resend` an unknown one too. Harmless when it is sent twice: the owner finds its claim."""
+takes a free key, `resend` an unknown one too. Harmless when it is sent twice: the owner finds its claim.
+A key that another program wrote is unknown."""
 
 FINISH = """
 if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end

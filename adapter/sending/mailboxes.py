@@ -24,6 +24,8 @@ from controller.shared.redis_pool import key_prefix
 log = logging.getLogger("rollout.send")
 
 TAKE = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'zset' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 local now = redis.call('TIME')
 now = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, now)
@@ -34,7 +36,8 @@ redis.call('ZADD', KEYS[1], now + tonumber(ARGV[3]), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3] + 1000)
 return 1
 """
-"""KEYS: the mailbox. ARGV: owner, places, milliseconds held at most. Harmless when it is sent twice."""
+"""KEYS: the mailbox. ARGV: owner, places, milliseconds held at most. Harmless when it is sent twice.
+What is of another type was never a place."""
 
 LEASE_MARGIN_S = 5.0
 LOOK_AGAIN_S = (0.02, 0.06)

@@ -45,17 +45,20 @@ def digest(secret: str) -> str:
 
 
 CLAIM = """
-local access = redis.call('GET', KEYS[1])
+local kept = redis.call('MGET', KEYS[1], KEYS[2])
+local access = kept[1]
 if access and access ~= ARGV[1] and ARGV[2] == 'others too' then return {'fresh', access} end
 if not redis.call('SET', KEYS[3], ARGV[3], 'NX', 'PX', ARGV[4]) then return {'held', ''} end
-return {'ours', redis.call('GET', KEYS[2]) or ''}
+return {'ours', kept[2] or ''}
 """
 """Takes the refresh lock and gives the grant to refresh, unless a new token is there or somebody holds the
-lock. All in one, so that a token which another process wrote a moment ago is never refreshed again."""
+lock. All in one, so that a token which another process wrote a moment ago is never refreshed again. A key of
+another type holds no token."""
 
 COMMIT = """
-if redis.call('GET', KEYS[3]) == ARGV[6] then redis.call('DEL', KEYS[3]) end
-local current = redis.call('GET', KEYS[1])
+local kept = redis.call('MGET', KEYS[1], KEYS[3])
+if kept[2] == ARGV[6] then redis.call('DEL', KEYS[3]) end
+local current = kept[1]
 if current == ARGV[2] then return 'done' end
 if not current then return 'gone' end
 if current ~= ARGV[1] then return 'changed' end
@@ -176,7 +179,8 @@ class TokenStore:
         await self._redis.aclose()
 
     async def _get(self, key: str) -> str:
-        return await self._ask(self._redis.get(self._prefix + key)) or ""
+        [value] = await self._ask(self._redis.mget([self._prefix + key]))
+        return value or ""
 
     async def _ask(self, reply: Any) -> Any:
         try:

@@ -11,6 +11,7 @@ from controller.config.settings import ControllerSettings
 from controller.contract import (
     EPOCH_KEY,
     FLAGS_CHANNEL,
+    LEASE_KEY,
     applied_key,
     decisions_key,
     flag_keys,
@@ -21,6 +22,7 @@ from controller.contract import (
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_away
 from controller.shared.redis_pool import key_prefix, open_redis
 from controller.store.flag_store import StoreError
+from controller.store.lease import leader
 from controller.store.redis_store import RedisFlagStore
 
 OLDEST = (6, 2)
@@ -40,6 +42,7 @@ def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
             partial(_clock, client),
             partial(_writable, client),
             partial(_epoch, client),
+            partial(_lease, client),
             partial(_features, client, settings),
             partial(_types, client, settings),
         ]
@@ -145,6 +148,17 @@ def _epoch(client: "redis.Redis") -> Iterator[DoctorFinding]:
         yield ok("leader epoch", str(epoch))
 
 
+def _lease(client: "redis.Redis") -> Iterator[DoctorFinding]:
+    """Find a lease that ends by nobody's death: while it is there, nothing steps up."""
+    try:
+        owner, left_ms = leader(client), client.pttl(key_prefix(client) + LEASE_KEY)
+    except (StoreError, redis.RedisError) as error:
+        yield bad("lease", str(error), "give the controller's user the rules of docs/operations.md")
+        return
+    if owner is not None and left_ms == -1:
+        yield bad("lease", f"{owner:.80} holds it without an end", f"DEL {LEASE_KEY}: no controller wrote it")
+
+
 def _features(client: "redis.Redis", settings: ControllerSettings) -> Iterator[DoctorFinding]:
     try:
         stored = RedisFlagStore(client).read(list(settings.features))
@@ -178,8 +192,10 @@ def _types(client: "redis.Redis", settings: ControllerSettings) -> Iterator[Doct
             *((key_of(name), kind) for key_of, kind in _TYPES),
         ]
     }
-    for key, kind in wanted.items():
-        found = cast("str", client.type(key))
+    pipe = client.pipeline(transaction=False)
+    for key in wanted:
+        pipe.type(key)
+    for (key, kind), found in zip(wanted.items(), pipe.execute(), strict=True):
         if found not in {kind, "none"}:
             yield bad(f"key {key}", f"a {found}, where a {kind} belongs", f"RENAME it, or DEL {key}")
 

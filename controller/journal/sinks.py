@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Protocol, TextIO, cast
 
 import structlog
 
+from controller.shared.plain_text import escape_controls
 from controller.store.record_json import dump, read_record
 
 _MARKS = {"pause": "warning", "step_back": "warning", "external_change": "warning"}
@@ -209,18 +210,26 @@ def _append(file: BinaryIO, lines: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _escaped(_: Any, __: str, told: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Escape what would steer a terminal; the traceback of a mistake keeps its lines."""
+    kept = {"exception": "\n"}
+    return {
+        name: escape_controls(value, keep=kept.get(name, "")) if isinstance(value, str) else value
+        for name, value in told.items()
+    }
+
+
 def set_up_logging(stream: TextIO | None = None, *, level: int = logging.INFO) -> None:
     """Send the log to a stream, else to stderr: readable on a terminal, JSON lines elsewhere."""
     stream = stream or sys.stderr
-    renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if stream.isatty() else structlog.processors.JSONRenderer()
-    )
+    lines: structlog.typing.Processor = structlog.processors.JSONRenderer()  # escapes all but ASCII
+    renderers = [_escaped, structlog.dev.ConsoleRenderer()] if stream.isatty() else [lines]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(stream),

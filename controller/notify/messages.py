@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any
 
 from controller.config.receivers import Receiver
 from controller.contract import format_percent
+from controller.shared.plain_text import clean
 
 _WHAT = {
     "step_up": "stepped up",
@@ -25,6 +27,7 @@ _WHAT = {
     "long_hold": "holding for long",
     "leader": "led by another controller",
 }
+_MARKDOWN = re.compile(r"[\\`*_~\[\]]|(?<=\])\(")
 _STOPS = {"pause", "step_back", "external_change", "long_hold"}
 _NEVER_WRITTEN = {"conflict", "failed", "skipped"}
 
@@ -66,9 +69,9 @@ def _waits(record: Mapping[str, Any]) -> bool:
 
 
 def words(notice: Notice, receiver: Receiver) -> dict[str, str]:
-    """Return what a template may name."""
+    """Return what a template may name; each text prints."""
     record = notice.record
-    return {
+    found = {
         "feature": record["feature"],
         "what": _WHAT[notice.event],
         "percent": format_percent(record["to"]["rollout_percent"]),
@@ -80,6 +83,7 @@ def words(notice: Notice, receiver: Receiver) -> dict[str, str]:
         "id": record["id"],
         "link": f"{receiver.link.rstrip('/')}/features/{record['feature']}" if receiver.link else "",
     }
+    return {name: clean(text) for name, text in found.items()}
 
 
 def sentence(notice: Notice, receiver: Receiver) -> str:
@@ -132,7 +136,8 @@ def _slack(notice: Notice, receiver: Receiver) -> dict[str, Any]:
     text = _for_slack(sentence(notice, receiver))
     link = words(notice, receiver)["link"]
     shown = f"{':octagonal_sign: ' if notice.urgent else ''}{text}{f' <{link}|Look at it>' if link else ''}"
-    return {"text": text, "blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": shown}}]}
+    said = {"type": "mrkdwn", "text": shown, "verbatim": True}  # no mention or link but those written as one
+    return {"text": text, "blocks": [{"type": "section", "text": said}]}
 
 
 def _for_slack(text: str) -> str:
@@ -140,9 +145,14 @@ def _for_slack(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def _for_teams(text: str) -> str:
+    """Escape what Teams reads as Markdown: a reason may not become a link under another name."""
+    return _MARKDOWN.sub(r"\\\g<0>", text)
+
+
 def _teams(notice: Notice, receiver: Receiver) -> dict[str, Any]:
     link = words(notice, receiver)["link"]
-    block = {"type": "TextBlock", "text": sentence(notice, receiver), "wrap": True}
+    block = {"type": "TextBlock", "text": _for_teams(sentence(notice, receiver)), "wrap": True}
     if notice.urgent:
         block |= {"color": "Attention", "weight": "Bolder"}
     card: dict[str, Any] = {
