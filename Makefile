@@ -1,6 +1,9 @@
 # The commands of this project; `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
+COMPILE := $(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --no-header --no-annotate
+UPGRADE ?= --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup setup-test demo check test soak lint format unit pictures bench bench-decisions audit lock clean
@@ -30,7 +33,7 @@ lint: setup-test ## format, ruff, mypy strict, import arrows, committed rules eq
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/rollout rules check
 
-format: setup ## let ruff mend what it can
+format: setup-test ## let ruff mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -57,9 +60,10 @@ bench-decisions: setup-test ## how our policies decide, beside Argo's and Flagge
 audit: setup-test ## ask whether a locked dependency has a known weakness
 	@./.ci/audit
 
-lock: setup ## lock the dependencies again (hashed, no registry named)
-	$(BIN)/python -m uv pip compile -q --universal --python-version 3.11 --group pyproject.toml:dev pyproject.toml \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --upgrade -o requirements.lock
+lock: setup-test ## lock the dependencies again: what runs, what tests need, what builds (UPGRADE= keeps versions)
+	echo pip | $(COMPILE) pyproject.toml - $(UPGRADE) -o requirements.lock
+	echo pip | $(COMPILE) --group pyproject.toml:dev pyproject.toml - -c requirements.lock $(UPGRADE) -o requirements-dev.lock
+	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements-dev.lock $(UPGRADE) -o .ci/build.lock
 
 clean: ## remove what setup and the tools made
 	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
