@@ -147,13 +147,26 @@ def masked(name: str, value: Any) -> str:
     return "not set" if value is None or value == "" else str(value)
 
 
+_HARMLESS = re.compile(r"(?:db|protocol|ssl_(?:ca_certs|ca_path|certfile|keyfile|cert_reqs|check_hostname))=")
+"""Parameters of a URL that hold no secret, whatever stands in them."""
+
+
 def shown(url: str) -> str:
-    """Write a URL without its password, as every message has to."""
+    """Write a URL without its password, or whatever else of it may be a secret, as every message has to."""
     before, _, rest = url.rpartition("@")
     scheme, _, login = before.partition("://")
     user, _, password = login.partition(":")
-    url = f"{scheme}://{user}:***@{rest}" if password else url
-    return re.sub("([?&][a-z_]*password=)[^&#]*", r"\1***", url)  # redis-py takes it there, too
+    if password:
+        url = f"{scheme}://{user}:***@{rest}"
+    elif login and not re.search("[/?#]", login):
+        url = f"{scheme}://***@{rest}"
+    address, _, query = url.partition("#")[0].partition("?")
+    return address + ("?" + "&".join(_shown_parameter(one) for one in query.split("&")) if query else "")
+
+
+def _shown_parameter(text: str) -> str:
+    name, is_pair, _ = text.partition("=")
+    return text if _HARMLESS.match(text) else f"{name}=***" if is_pair else "***"
 
 
 def _with_lengths(given: dict[str, Any]) -> dict[str, Any]:

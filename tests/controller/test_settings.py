@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.config.settings import load_settings, masked
+from controller.config.settings import load_settings, masked, shown
 from controller.shared.config_file import ConfigError
 
 
@@ -161,3 +161,29 @@ def test_headers_for_prometheus_are_pairs_and_their_values_are_kept_secret() -> 
 def test_a_sentinel_url_that_says_too_little_is_a_mistake_in_the_configuration(url: str) -> None:
     with pytest.raises(ConfigError, match="ROLLOUT_REDIS_URL"):
         load_settings(environ={"ROLLOUT_REDIS_URL": url})
+
+
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("http://127.0.0.1:9090", "http://127.0.0.1:9090"),
+        ("https://ann:s3cret@prom/select/0", "https://ann:***@prom/select/0"),
+        ("https://ann:s3:c@ret@prom", "https://ann:***@prom"),
+        ("https://s3cret@prom/", "https://***@prom/"),
+        ("https://prom/?token=s3cret", "https://prom/?token=***"),
+        ("https://prom/?tenant=mail&X-Api-Key=s3cret", "https://prom/?tenant=***&X-Api-Key=***"),
+        ("https://prom/?s3cret", "https://prom/?***"),
+        ("https://prom/#s3cret", "https://prom/"),
+        ("https://prom/?mail=ann@corp.example", "https://prom/?mail=***"),
+        ("rediss://:s3cret@r:1/0?ssl_ca_certs=/ca.pem", "rediss://:***@r:1/0?ssl_ca_certs=/ca.pem"),
+        ("redis://r/0?password=s3cret&db=3", "redis://r/0?password=***&db=3"),
+        ("rediss://r/0?ssl_password=s3cret", "rediss://r/0?ssl_password=***"),
+        (
+            "unix:///run/redis.sock?username=ann&password=s3cret",
+            "unix:///run/redis.sock?username=***&password=***",
+        ),
+    ],
+)
+def test_a_url_is_shown_without_what_may_be_a_secret(url: str, written: str) -> None:
+    assert shown(url) == written
+    assert masked("prometheus_url", url) == written
