@@ -16,7 +16,7 @@ from adapter.signin.errors import CLIENT_CONFIG, SignInError
 from adapter.signin.handshake import Handshake
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.signin_routes import PATH
+from adapter.web.signin_described import PATH
 from controller.shared.console import (
     DONE,
     NO,

@@ -15,11 +15,13 @@ from adapter.message import SendResult
 from adapter.sending.actions import ACTIONS, Action
 from adapter.sending.runtime import Runtime, default_runtime
 from adapter.settings import Settings
-from adapter.web.openapi import DENIED, SEND, SENT, DescribedRoute, Schema, answer, failures, operation
 from adapter.web.payload import parse_send
+from adapter.web.send_schemas import DENIED, SEND, SENT, failures
 from controller.shared.api_tokens import CheckCaller, Denied, Right, Tokens
+from controller.shared.openapi import Handler, Operation, Parameter, ResponseSpec
 
 KEY_HEADER = "Idempotency-Key"
+_OF_THE_KEY = "The same as the field `idempotency_key`; both given must be equal."
 ROOM_FOR_JSON = 64 * 1024
 """Beyond what the files may take."""
 
@@ -39,27 +41,28 @@ def routes(runtime: Runtime | None = None, *, caller: CheckCaller | None = None)
     """
     settings = runtime.settings if runtime else Settings.from_environment()
     asked = caller or Tokens.parse(settings.api_token).caller
-    return [
-        DescribedRoute(
-            f"/actions/{name}", partial(_send, action, runtime, asked), {"post": _described(action)}
-        )
-        for name, action in ACTIONS.items()
-    ]
+    return [_operation(action, partial(_send, action, runtime, asked)).route for action in ACTIONS.values()]
 
 
 def _codes(action: Action) -> dict[str, Code]:
     return {**REFUSALS, **FAILURES, **action.provider.codes}
 
 
-def _described(action: Action) -> Schema:
-    return operation(
-        f"send_{action.name.replace('.', '_')}",
+def _operation(action: Action, handler: Handler) -> Operation:
+    return Operation(
+        "POST",
+        f"/actions/{action.name}",
+        handler,
         f"Run the action `{action.name}`.",
         "sending",
-        {200: answer("sent", SENT), **failures(_codes(action), DENIED)},
-        body={"application/json": {"schema": SEND}},
-        headers={KEY_HEADER: "The same as the field `idempotency_key`; both given must be equal."},
-        secured=True,
+        {200: ResponseSpec("sent", SENT), **failures(_codes(action), DENIED)},
+        parameters=[
+            Parameter(
+                KEY_HEADER, "as idempotency_key of the body, which it may not contradict", place="header"
+            )
+        ],
+        body=SEND,
+        right=Right.SEND,
     )
 
 

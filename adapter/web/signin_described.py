@@ -1,81 +1,81 @@
-"""What OpenAPI says of the sign-in's routes, by the last word of their path and their method."""
+"""What OpenAPI says of the sign-in's routes."""
 
 from collections.abc import Mapping
 
 from adapter.signin.errors import AUTH_CODES
-from adapter.web.openapi import DENIED, ERROR, PAGE, TEXT, Schema, answer, failures, operation, record
+from adapter.web.send_schemas import DENIED, ERROR, failures, record
+from controller.shared.api_tokens import Right
+from controller.shared.openapi import TEXT, Handler, Operation, Parameter, ResponseSpec
 
+PATH = "/oauth/microsoft"
 _TAG = "signing in"
-_REFUSED: Schema = {"description": "refused or failed; the page says what to do", "content": PAGE}
-_LATER: Schema = {"description": "failed, and heals by itself", "content": PAGE}
-_LINKED: Schema = {"description": "the mailbox is linked", "content": PAGE}
-_CALLED = {400: _REFUSED, 503: _LATER}
+_PAGE = "text/html"
+_FORM = "application/x-www-form-urlencoded"
+_LINKED = {200: ResponseSpec("the mailbox is linked", TEXT, _PAGE)}
+_CALLED = {
+    400: ResponseSpec("refused or failed; the page says what to do", TEXT, _PAGE),
+    503: ResponseSpec("failed, and recovers by itself", TEXT, _PAGE),
+}
+_DENIED_PAGES = {
+    401: ResponseSpec("neither a link nor a token", TEXT, _PAGE),
+    403: ResponseSpec("an unknown token, or none is configured", TEXT, _PAGE),
+}
 _ANSWER = {
     "state": "what authorize gave along",
     "code": "to be exchanged for tokens",
     "error": "why there is no code",
 }
-_USER: Schema = {
-    "application/json": {
-        "schema": {
-            "type": "object",
-            "properties": {"user_id": TEXT},
-            "required": ["user_id"],
-        }
-    }
-}
-_FORM: Schema = {
-    "application/x-www-form-urlencoded": {
-        "schema": {"type": "object", "properties": dict.fromkeys(_ANSWER, TEXT)}
-    }
-}
-_FAILED = {**failures(AUTH_CODES, DENIED), 400: answer("the body does not name a user_id", ERROR)}
-_DENIED_PAGES: dict[int, Schema] = {
-    401: {"description": "neither a link nor a token", "content": PAGE},
-    403: {"description": "an unknown token, or none is configured", "content": PAGE},
-}
-_TOLD = {"user_id": TEXT, "refreshed": {"type": "boolean"}, "expires_in_s": {"type": "integer"}}
-_GONE = {"user_id": TEXT, "revoked": {"type": "boolean"}, "server_revoked": {"type": "boolean"}}
+_USER = {"type": "object", "properties": {"user_id": TEXT}, "required": ["user_id"]}
+_FAILED = {**failures(AUTH_CODES, DENIED), 400: ResponseSpec("the body does not name a user_id", ERROR)}
+_TOLD = record({"user_id": TEXT, "refreshed": {"type": "boolean"}, "expires_in_s": {"type": "integer"}})
+_GONE = record({"user_id": TEXT, "revoked": {"type": "boolean"}, "server_revoked": {"type": "boolean"}})
 
-DESCRIBED: Mapping[str, Mapping[str, Schema]] = {
-    "authorize": {
-        "get": operation(
-            "authorize",
+
+def _texts(described: Mapping[str, str]) -> list[Parameter]:
+    return [Parameter(name, text) for name, text in described.items()]
+
+
+def operations(authorize: Handler, callback: Handler, refresh: Handler, revoke: Handler) -> list[Operation]:
+    """Return the operations of signing in, with their handlers."""
+    returned = f"{PATH}/callback"
+    asked = {"link": "as `rollout auth link` prints it", "user_id": "with a token, without a link"}
+    return [
+        Operation(
+            "GET",
+            f"{PATH}/authorize",
+            authorize,
             "Send a person's browser to Microsoft, for a link or with the bearer token.",
             _TAG,
-            {302: {"description": "on to Microsoft"}, **_CALLED, **_DENIED_PAGES},
-            parameters={
-                "link": "as `rollout auth link` prints it",
-                "user_id": "with a token, without a link",
-            },
-        )
-    },
-    "callback": {
-        "get": operation(
-            "callback", "Take Microsoft's answer.", _TAG, {200: _LINKED, **_CALLED}, parameters=_ANSWER
+            {302: ResponseSpec("on to Microsoft"), **_CALLED, **_DENIED_PAGES},
+            parameters=_texts(asked),
         ),
-        "post": operation(
-            "callback_form", "Take Microsoft's answer.", _TAG, {200: _LINKED, **_CALLED}, body=_FORM
+        Operation(
+            *("GET", returned, callback, "Take Microsoft's answer.", _TAG, {**_LINKED, **_CALLED}),
+            parameters=_texts(_ANSWER),
         ),
-    },
-    "refresh": {
-        "post": operation(
-            "refresh",
+        Operation(
+            *("POST", returned, callback, "Take Microsoft's answer.", _TAG, {**_LINKED, **_CALLED}),
+            body={"type": "object", "properties": dict.fromkeys(_ANSWER, TEXT)},
+            body_type=_FORM,
+        ),
+        Operation(
+            "POST",
+            f"{PATH}/refresh",
+            refresh,
             "Refresh a user's token now.",
             _TAG,
-            {200: answer("refreshed", record(_TOLD)), **_FAILED},
+            {200: ResponseSpec("refreshed", _TOLD), **_FAILED},
             body=_USER,
-            secured=True,
-        )
-    },
-    "revoke": {
-        "post": operation(
-            "revoke",
+            right=Right.SEND,
+        ),
+        Operation(
+            "POST",
+            f"{PATH}/revoke",
+            revoke,
             "Forget a user's tokens.",
             _TAG,
-            {200: answer("forgotten here; Microsoft has no call that revokes", record(_GONE)), **_FAILED},
+            {200: ResponseSpec("forgotten here; Microsoft has no call that revokes", _GONE), **_FAILED},
             body=_USER,
-            secured=True,
-        )
-    },
-}
+            right=Right.SEND,
+        ),
+    ]

@@ -19,11 +19,9 @@ from adapter.signin.metrics import SignInMetrics
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
 from adapter.web import signin_pages as pages
-from adapter.web.openapi import DescribedRoute
-from adapter.web.signin_described import DESCRIBED
+from adapter.web.signin_described import PATH, operations
 from controller.shared.api_tokens import Caller, CheckCaller, Denied, Right, Tokens
 
-PATH = "/oauth/microsoft"
 _MAX_BODY_BYTES = 64 * 1024
 _MOST_PARAMETERS = 50
 
@@ -42,11 +40,9 @@ def routes(
     """
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     SignInMetrics.of()
-    face = _Face(manager, caller or Tokens.parse(Settings.from_environment().api_token).caller)
-    return [
-        DescribedRoute(f"{PATH}/{name}", _answered(getattr(face, name)), described)
-        for name, described in DESCRIBED.items()
-    ]
+    face = _SignInRoutes(manager, caller or Tokens.parse(Settings.from_environment().api_token).caller)
+    handlers = (face.authorize, face.callback, face.refresh, face.revoke)
+    return [operation.route for operation in operations(*map(_answered, handlers))]
 
 
 class _DeniedError(Exception):
@@ -57,7 +53,7 @@ class _DeniedError(Exception):
         self.status = refusal.status
 
 
-class _Face:
+class _SignInRoutes:
     def __init__(self, manager: Manager, check: CheckCaller) -> None:
         self._given = manager
         self._check = check

@@ -17,14 +17,25 @@ from controller.journal.stream import Streams, is_entry_id
 from controller.loop.feature_status import feature_status, status_context
 from controller.loop.manual import operate
 from controller.shared.api_tokens import Right
+from controller.shared.openapi import (
+    TEXT,
+    TRUTH,
+    Operation,
+    Parameter,
+    ResponseSpec,
+    Schema,
+    listed,
+    maybe,
+    record_like,
+    ref,
+)
 from controller.shared.plain_text import LONGEST_TEXT, read_line
 from controller.store.flag_store import find_record
 from controller.web.context import ServerContext
 from controller.web.idempotency import Call, Replies
 from controller.web.json_io import answer, read_object
 from controller.web.problems import ProblemError
-from controller.web.routes import Operation, Parameter, ResponseSpec, Schema
-from controller.web.schemas import ACT, APPROVE, SET, TEXT, TRUTH, listed, maybe, record_like, ref
+from controller.web.schemas import ACT, APPROVE, SET
 
 LARGEST_PAGE = 500
 _PAGE = 50

@@ -17,12 +17,11 @@ from starlette.responses import Response, StreamingResponse
 
 from controller.config.addresses import site_of
 from controller.journal.stream import Entry, Streams, is_entry_id, place
+from controller.shared.openapi import TEXT, Operation, Parameter, ResponseSpec
 from controller.store.flag_store import StoreError
 from controller.web.context import ServerContext
 from controller.web.problems import ProblemError
 from controller.web.readiness import Readiness
-from controller.web.routes import Operation, Parameter, ResponseSpec
-from controller.web.schemas import TEXT
 
 MOST_STREAMS = 1000
 MOST_STREAMS_OF_AN_ADDRESS = 250

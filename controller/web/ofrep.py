@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from controller.features import no_feature
+from controller.shared.openapi import Operation, ResponseSpec, listed, record_like, ref
 from controller.web.context import EvaluatedGate, EvaluatesGate, ServerContext
 from controller.web.json_io import answer, read_object
 from controller.web.problems import ProblemError
-from controller.web.routes import Operation, ResponseSpec
-from controller.web.schemas import OFREP_REQUEST, listed, record_like, ref
+from controller.web.schemas import OFREP_REQUEST
 
 _REASONS = {
     "in_rollout": "SPLIT",

@@ -10,10 +10,9 @@ from starlette.responses import JSONResponse, Response
 
 from controller.config.settings import shown
 from controller.journal.stream import Streams
+from controller.shared.openapi import Operation, ResponseSpec, ref
 from controller.store.flag_store import StoreError
 from controller.web.context import ServerContext
-from controller.web.routes import Operation, ResponseSpec
-from controller.web.schemas import ref
 
 _KEPT_S = 1.0
 _PATIENCE_S = 2.0

@@ -1,39 +1,16 @@
 """The JSON Schemas of what the API takes and gives; those of our own values are made from their classes."""
 
 import types
-from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from controller.decision.headline import Stage
 from controller.decision.model import Cause, Evidence, Finding, Kind, Links, Reason, State
+from controller.shared.openapi import NUMBER, TEXT, TRUTH, Schema, listed, maybe, record_like, ref
 from controller.shared.plain_text import LONGEST_TEXT
 
-Schema = dict[str, Any]
-
-TEXT: Schema = {"type": "string"}
-NUMBER: Schema = {"type": "number"}
-TRUTH: Schema = {"type": "boolean"}
 PERCENT: Schema = {"type": "number", "minimum": 0, "maximum": 100, "multipleOf": 0.001}
-
-
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def listed(items: Mapping[str, Any]) -> Schema:
-    return {"type": "array", "items": items}
-
-
-def maybe(schema: Mapping[str, Any]) -> Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def record_like(properties: Mapping[str, Any], required: Sequence[str] | None = None, **more: Any) -> Schema:
-    """Return the schema of an object; all of its properties are there unless `required` says otherwise."""
-    needed = list(properties) if required is None else list(required)
-    return {"type": "object", "properties": dict(properties), "required": needed, **more}
 
 
 def schema_of(kind: Any) -> Schema:

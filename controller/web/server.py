@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from controller.journal.stream import BLOCK_S, Streams
 from controller.notify.delivery import Notifier
+from controller.shared.openapi import TEXT, Operation, ResponseSpec, operations_of
 from controller.shared.redis_pool import open_async_redis
 from controller.shared.tasks import end
 from controller.store.flag_store import StoreError
@@ -28,8 +29,6 @@ from controller.web.openapi import document
 from controller.web.page.routes import StatusPage
 from controller.web.problems import ProblemError, on_crash, on_http_exception, on_problem, on_store_error
 from controller.web.readiness import Readiness
-from controller.web.routes import Operation, ResponseSpec
-from controller.web.schemas import TEXT
 
 _REDIS_TIMEOUT_S = 2.0
 
@@ -96,7 +95,7 @@ def _with_document(operations: list[Operation], embedded: Sequence[BaseRoute]) -
     about = Operation(
         "GET", "/openapi.json", openapi, "What is served, as OpenAPI 3.1.", "health", json_document
     )
-    body = to_json(document([*operations, about], embedded))
+    body = to_json(document([*operations, about, *operations_of(embedded)]))
     return [*operations, about]
 
 

@@ -21,7 +21,8 @@ from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.handshake import Handshake
 from adapter.signin.settings import SignInSettings
 from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.signin_routes import PATH, routes
+from adapter.web.signin_described import PATH
+from adapter.web.signin_routes import routes
 from controller.shared.api_tokens import Tokens
 
 API_TOKEN = "the-api-token-of-the-tests"

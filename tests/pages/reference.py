@@ -36,10 +36,10 @@ from controller.decision.model import REASONS, Kind
 from controller.features import ROLLOUT_FEATURES
 from controller.loop.tick import Report
 from controller.shared.api_tokens import Tokens
+from controller.shared.openapi import Operation, operations_of
 from controller.shared.redis_pool import open_redis
 from controller.store.redis_store import RedisFlagStore
 from controller.web.context import ServerContext
-from controller.web.routes import Operation
 from controller.web.server import build_app
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference.md"
@@ -262,22 +262,12 @@ def operations() -> list[Operation]:
     return described
 
 
-_OF_ADAPTER = {
-    "authorize": ("send, or a link", "Send a person's browser to Microsoft, to link a mailbox."),
-    "callback": ("", "Take Microsoft's answer."),
-    "refresh": ("send", "Refresh a user's token now."),
-    "revoke": ("send", "Forget a user's tokens."),
-}
-
-
 def _routes() -> list[str]:
-    rows = [(f"`{one.method} {one.path}`", one.right or "", one.summary) for one in operations()]
-    for route in [*actions(caller=Tokens.parse("x").caller), *signin(caller=Tokens.parse("x").caller)]:
-        name = route.path.rpartition("/")[2]
-        rows += [
-            (f"`{method} {route.path}`", *_OF_ADAPTER.get(name, ("send", f"Run the action `{name}`.")))
-            for method in sorted((route.methods or set()) - {"HEAD"})
-        ]
+    check = Tokens.parse("x").caller
+    adapters = operations_of([*actions(caller=check), *signin(caller=check)])
+    rows = [
+        (f"`{one.method} {one.path}`", one.right or "", one.summary) for one in [*operations(), *adapters]
+    ]
     note = (
         "On the address of `listen`. `/` is the status page; `/openapi.json` has parameters and bodies. "
         "Errors are `application/problem+json`."

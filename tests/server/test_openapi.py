@@ -12,6 +12,7 @@ from adapter.web import payload
 from controller.cli import adapter_routes
 from controller.decision.model import Kind
 from controller.shared.api_tokens import Tokens
+from controller.shared.openapi import operations_of
 from controller.web.openapi import document
 
 
@@ -52,7 +53,7 @@ def test_what_is_secured_is_refused_without_a_token(served: Served, described: d
 
 
 def test_sending_and_signing_in_stand_in_the_document_too() -> None:
-    told = document((), adapter_routes(Tokens.parse("ann").caller))
+    told = document(operations_of(adapter_routes(Tokens.parse("ann").caller)))
     assert [str(error) for error in OpenAPIV31SpecValidator(told).iter_errors()] == []
     assert sorted(told["paths"]) == [
         "/actions/outlook.send",

@@ -13,7 +13,7 @@ from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError
 from adapter.signin.handshake import Handshake
 from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.signin_routes import PATH
+from adapter.web.signin_described import PATH
 
 AUTHORIZE = f"http://localhost:8003{PATH}/authorize"
 BEARER = {"Authorization": f"Bearer {API_TOKEN}"}

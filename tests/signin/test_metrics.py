@@ -11,7 +11,8 @@ from kit.secret_search import Notes
 from prometheus_client import CollectorRegistry, generate_latest
 
 from adapter.signin.metrics import OUTCOMES, SignInMetrics
-from adapter.web.signin_routes import PATH, routes
+from adapter.web.signin_described import PATH
+from adapter.web.signin_routes import routes
 from controller.contract import METRIC_LABELS
 
 
