@@ -4,9 +4,8 @@ Everything that varies (the store, the source, the lease, both clocks) is an arg
 run live, dry and under a test's clock. A tick never raises for what a dependency does: it says so and ends.
 """
 
-import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -39,8 +38,6 @@ from controller.store.lease import Leadership, Lease
 from controller.store.record_json import dump
 
 _REFUSED = "Redis refuses to keep a decision"
-_SEARCH_EVERY_S = 3600.0
-"""How often everything is searched for garbage: what is made beside good ticks may wait for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +117,6 @@ class Controller:
         self._said = LogOnChange()
         self._lost: set[str] = set()
         """Features whose flags could not be created, as under a key of another type."""
-        self._searched_at = monotonic()
         self._log = structlog.get_logger("tick")
         self.use(features)
 
@@ -132,20 +128,10 @@ class Controller:
 
     def tick(self) -> Report:
         """Decide every feature once."""
-        report = self._timed()
-        if self._monotonic() - self._searched_at >= _SEARCH_EVERY_S:
-            self._searched_at = self._monotonic()
-            gc.collect()
-        return report
-
-    def _timed(self) -> Report:
         started = self._monotonic()
         leadership, problem = self._leadership()
         try:
-            with _no_search_for_garbage() as all_is_well:
-                report = self._tick(leadership, started)
-                if not (problem or report.source_problem or report.store_problem):
-                    all_is_well()
+            report = self._tick(leadership, started)
         except StoreError as error:
             report = Report(error=str(error))
         problem = problem or report.store_problem
@@ -335,24 +321,3 @@ def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) 
         if changed_flags(record):
             left[record["feature"]] = flags_from_record(record)
     return left
-
-
-@contextmanager
-def _no_search_for_garbage() -> Iterator[Callable[[], None]]:
-    """Keep Python from looking for cycles among the values of a tick, where a good one leaves none.
-
-    Gives what makes them count as old afterwards, which only a full search looks at, and as the youngest of
-    the old: garbage is finalized in that order, and a connection must close its socket before that goes.
-    Values that an error may hold in a circle stay young, and the next tick begins with a search among those.
-    """
-    if not gc.isenabled():
-        yield lambda: None
-        return
-    gc.collect(1)
-    gc.freeze()
-    gc.disable()
-    try:
-        yield gc.freeze
-    finally:
-        gc.unfreeze()
-        gc.enable()

@@ -1,7 +1,5 @@
 """Stories of ticks under a test's clock: who wins, what is written, and what is never lost."""
 
-import gc
-import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -455,62 +453,3 @@ def test_what_a_person_asks_for_that_is_so_already_is_a_record_and_no_new_revisi
     story.edit(enabled="yes")
     assert story.person(Kind.DISABLE)["revision"] == 2
     assert story.texts()[0] == "false"
-
-
-class Circle:
-    """Garbage that only a search finds."""
-
-    def __init__(self, number: int, gone: list[int]) -> None:
-        self.number = number
-        self.gone = gone
-        self.circle = self
-
-    def __del__(self) -> None:
-        self.gone.append(self.number)
-
-
-def test_garbage_that_good_ticks_leave_in_circles_is_found_within_an_hour_in_the_order_of_its_making(
-    story: Story,
-) -> None:
-    gone: list[int] = []
-    numbers = itertools.count()
-    controller = story.controller()
-    story.weather.meanwhile = lambda: Circle(next(numbers), gone)
-    story.ticks(controller, int(3600 / TICK_S))
-    assert gone == list(range(int(3600 / TICK_S)))
-
-
-def test_garbage_that_a_failed_reading_leaves_in_circles_is_found_by_the_next_tick(story: Story) -> None:
-    gone: list[int] = []
-    controller = story.controller()
-    story.ticks(controller)
-    story.weather.problem = Reason.METRICS_UNREACHABLE
-    story.weather.meanwhile = lambda: Circle(len(gone), gone)
-    story.ticks(controller)
-    story.weather.meanwhile = lambda: None
-    story.ticks(controller)
-    assert gone == [0]
-
-
-def test_a_tick_leaves_a_search_that_is_off_as_it_was(story: Story) -> None:
-    gc.disable()
-    try:
-        story.ticks(story.controller())
-        assert not gc.isenabled()
-    finally:
-        gc.enable()
-
-
-@pytest.mark.parametrize("problem", [RuntimeError, KeyboardInterrupt])
-def test_python_searches_for_garbage_again_after_a_tick_that_failed(
-    story: Story, problem: type[BaseException]
-) -> None:
-    def fails() -> None:
-        assert not gc.isenabled()
-        raise problem
-
-    story.weather.meanwhile = fails
-    with pytest.raises(problem):
-        story.controller().tick()
-    assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
