@@ -64,7 +64,7 @@ def history(
                 record["kind"],
                 record["reason"],
                 record["actor"],
-                record["note"] or record["detail"],
+                ". ".join(part for part in (record["note"], record["detail"]) if part),
             )
             for record in records
         ],

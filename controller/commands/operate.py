@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,25 @@ import click
 
 from controller.commands.common import config_option, feature_argument, feature_named, settings_from
 from controller.commands.remote import daemon_at, server_option
-from controller.config.settings import ControllerSettings, load_settings
-from controller.contract import format_percent, parse_percent
+from controller.config.command_line import redis_text
+from controller.config.settings import ControllerSettings, load_settings, shown
+from controller.contract import parse_percent
 from controller.decision.model import Kind
 from controller.decision.record import snapshot_from
+from controller.decision.words import audience_text
 from controller.features import RolloutFeature
 from controller.journal.sinks import FileJournal, Journals
+from controller.loop.consequences import consequence
+from controller.loop.feature_status import feature_status, status_context
 from controller.loop.manual import operate
 from controller.shared.config_file import ConfigError
 from controller.shared.console import NO, UNREACHABLE, examples, fail, json_option, print_json, say
 from controller.shared.environment import Environment
 from controller.shared.plain_text import LONGEST_NAME, fit_line, read_line
-from controller.store.flag_store import StoreError
-from controller.store.opening import open_store
+from controller.shared.redis_pool import open_redis
+from controller.store.flag_store import FlagStore, StoreError
+from controller.store.lease import ever_led
+from controller.store.opening import open_store, redis_timeout_s
 
 
 class Percent(click.ParamType[float]):
@@ -55,27 +62,42 @@ _reason_option = click.option(
 )
 
 
+_STOPS = frozenset({Kind.PAUSE, Kind.DISABLE, Kind.CLOSE})
+"""What also works for a feature that is in no configuration any more: it may still be open."""
+
+
 def _perform(
-    kind: Kind, name: str, config: Path | None, reason: str, percent: float | None
-) -> dict[str, Any]:
+    kind: Kind, name: str, config: Path | None, reason: str, percent: float | None, ask: bool
+) -> tuple[dict[str, Any], ControllerSettings]:
     settings = _settings_to_pause(config, name) if kind is Kind.PAUSE else settings_from(config)
-    feature = feature_named(settings, name)
-    journal = Journals(*[FileJournal(path) for path in [settings.journal] if path])
+    asked: dict[str, Any] = {"actor": _actor(), "note": reason, "percent": percent}
     try:
-        return operate(
-            open_store(settings),
-            journal,
-            feature,
-            kind,
-            actor=_actor(),
-            note=reason,
-            now=time.time(),
-            percent=percent,
-        )
+        store = open_store(settings)
+        feature = _feature(store, settings, kind, name)
+        if ask:
+            _confirm(kind, _stand(store, settings, feature), percent)
+        journal = Journals(*[FileJournal(path) for path in [settings.journal] if path])
+        return operate(store, journal, feature, kind, now=time.time(), **asked), settings
     except ValueError as error:
         fail(str(error), NO)
     except StoreError as error:
-        fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+        fail(f"{error}; {redis_text(settings)}: check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
+
+
+def _feature(store: FlagStore, settings: ControllerSettings, kind: Kind, name: str) -> RolloutFeature:
+    """Return the feature; one that only Redis knows may be stopped."""
+    if name in settings.features or kind not in _STOPS:
+        return feature_named(settings, name)
+    [stored] = store.read([name])
+    if not any(stored.texts):
+        return feature_named(settings, name)
+    unknown = RolloutFeature(name=name, provider="unknown", action="unknown")
+    return _as_recorded(settings, name).get(name, unknown)
+
+
+def _stand(store: FlagStore, settings: ControllerSettings, feature: RolloutFeature) -> dict[str, Any]:
+    [stored] = store.read([feature.name])
+    return feature_status(feature, stored, {}, status_context(settings, time.time()))
 
 
 def _settings_to_pause(config: Path | None, name: str) -> ControllerSettings:
@@ -103,20 +125,31 @@ def _as_recorded(settings: ControllerSettings, name: str) -> dict[str, RolloutFe
         return {}
 
 
-def _tell(record: Mapping[str, Any], as_json: bool) -> None:
+def _tell(record: Mapping[str, Any], as_json: bool, where: str) -> None:
+    flags = record["to"]
+    now = audience_text(flags["rollout_percent"], internal_only=flags["internal_only"])
     if as_json:
         print_json(record)
+        say(f"rollout: written to {where}", err=True)
         return
-    percent_now = format_percent(record["to"]["rollout_percent"])
-    say(f"{record['feature']}: {record['detail']} Now at {percent_now} %, revision {record['revision']}.")
+    said = f"{record['feature']}: {record['detail']} Now at {now}, revision {record['revision']}."
+    say(f"{said} Written to {where}.")
 
 
-def _confirm(kind: Kind, name: str, percent: float | None) -> None:
-    """Ask a person at a terminal; a script, and a pause, are never held up."""
-    if kind is Kind.PAUSE or not sys.stdin.isatty():
-        return
-    to = "" if percent is None else f" to {format_percent(percent)} %"
-    click.confirm(f"{kind} {name}{to}?", abort=True, err=True)
+def _told_of_no_controller(kind: Kind, settings: ControllerSettings) -> None:
+    """Say that nothing here reads what was written; a pause then probably missed the Redis that counts."""
+    with suppress(StoreError):
+        if not ever_led(open_redis(settings.redis_url, redis_timeout_s(settings))):
+            where = f"this Redis has never seen a controller: {redis_text(settings)}"
+            if kind is Kind.PAUSE:
+                fail(f"paused, but {where}; senders that use another one go on, so check --config", NO)
+            say(f"rollout: {where}", err=True)
+
+
+def _confirm(kind: Kind, stand: Mapping[str, Any], percent: float | None) -> None:
+    """Ask a person at a terminal, after saying what will change."""
+    say(consequence(kind, stand, time.time(), percent), err=True)
+    click.confirm(f"{kind} {stand['feature']}?", abort=True, err=True)
 
 
 def _actor() -> str:
@@ -138,14 +171,17 @@ def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click
         yes: bool = True,
         percent: float | None = None,
     ) -> None:
-        if not yes:
-            _confirm(kind, feature, percent)
+        ask = not yes and sys.stdin.isatty()
         if server:
             with daemon_at(server) as daemon:
+                if ask:
+                    _confirm(kind, daemon.feature(feature), percent)
                 record = daemon.act(kind, feature, reason, percent)
-        else:
-            record = _perform(kind, feature, config, reason, percent)
-        _tell(record, as_json)
+            _tell(record, as_json, shown(server))
+            return
+        record, settings = _perform(kind, feature, config, reason, percent, ask)
+        _tell(record, as_json, redis_text(settings))
+        _told_of_no_controller(kind, settings)
 
     command: Callable[..., Any] = json_option(_reason_option(server_option(config_option(call))))
     if kind is not Kind.PAUSE:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from controller.commands.common import config_option, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
+from controller.decision.headline import WORST_FIRST, Stage
+from controller.loop.consequences import instant_text, since_text
 from controller.loop.feature_status import feature_status, status_context
 from controller.shared.console import (
     UNREACHABLE,
@@ -45,7 +47,7 @@ _WATCH_S = 2.0
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @json_option
 def status(config: Path | None, server: str | None, watch: bool, as_json: bool) -> None:
-    """Show each feature's flags and what was decided last, with the reason, and which controller leads."""
+    """Say of each feature who is in, whether anybody is hurt, what stopped it, and what to do next."""
     if server:
         with daemon_at(server) as daemon:
             _show(daemon.overview, watch=watch, as_json=as_json)
@@ -94,27 +96,51 @@ def _waited() -> bool:
 
 
 def _print(overview: Overview, as_json: bool, *, over: bool) -> None:
-    text = json_text(overview) if as_json else "\n".join(_lines(overview))
+    text = json_text(overview) if as_json else "\n".join(_lines(overview, time.time()))
     (say_over if over else say)(text)
 
 
-def _lines(overview: Overview) -> list[str]:
-    headers = ("feature", "%", "on", "paused", "internal", "decided", "in words")
+def _lines(overview: Overview, now: float) -> list[str]:
+    """Return the overview, worst first, and below it what a person on call asks about what needs one."""
+    stands = sorted(overview["features"], key=lambda stand: WORST_FIRST.index(Stage(stand["stage"])))
+    headers = ("feature", "%", "where", "anybody hurt now", "decided", "in words")
     rows = [
         (
             stand["feature"],
             format_percent(stand["rollout_percent"]),
-            _yes(stand["enabled"]),
-            _yes(stand["paused"]),
-            _yes(stand["internal_only"]),
+            stand["headline"],
+            stand["harm"]["text"],
             f"{stand['kind']} {stand['reason']}".strip() or "-",
             stand["detail"],
         )
-        for stand in overview["features"]
+        for stand in stands
     ]
+    needy = [line for stand in stands if _needs_a_person(stand) for line in _answers(stand, now)]
     leads = f"Led by {overview['leader']}." if overview["leader"] else "No controller leads."
-    return [*table_lines(headers, rows, terminal_width()), "", leads]
+    return [*table_lines(headers, rows, terminal_width()), *needy, "", leads]
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+_AT_REST = {Stage.RAMPING, Stage.COMPLETE, Stage.DISABLED, Stage.NOT_SET_UP}
+
+
+def _needs_a_person(stand: Mapping[str, Any]) -> bool:
+    return stand["stage"] not in _AT_REST or bool(stand["harm"]["now"])
+
+
+def _answers(stand: Mapping[str, Any], now: float) -> list[str]:
+    """Answer: is anybody hurt now, what stopped it, who, since when, and what to do next."""
+    cause = stand["paused_by"] or stand["stopped_by"]
+    stopped = [f"  since: {instant_text(cause['at'])}, by {since_text(cause, now)}"] if cause else []
+    if stand["paused"] and not cause:
+        stopped = ["  since: not recorded; the history may say it"]
+    steps = [
+        line
+        for step in stand["next_steps"]
+        for line in (f"  next: {step['text']}", *([f"        {step['command']}"] if step["command"] else []))
+    ]
+    links = [f"  {name}: {url}" for name, url in stand["links"].items() if url]
+    return ["", f"{stand['feature']}: {stand['headline']}", *_hurt(stand), *stopped, *steps, *links]
+
+
+def _hurt(stand: Mapping[str, Any]) -> list[str]:
+    return [f"  anybody hurt now: {stand['harm']['text']}"]

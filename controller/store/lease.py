@@ -126,6 +126,14 @@ def leader(client: "redis.Redis") -> str | None:
         raise StoreError.of(error) from error
 
 
+def ever_led(client: "redis.Redis") -> bool:
+    """Whether a controller ever held the lease in this Redis. Raises StoreError."""
+    try:
+        return bool(client.exists(key_prefix(client) + EPOCH_KEY))
+    except (redis.RedisError, OSError) as error:
+        raise StoreError.of(error) from error
+
+
 class NoLease:
     """For a dry run, which writes nothing and so takes no lease."""
 

@@ -205,7 +205,8 @@ def test_completion_is_printed_for_each_shell(shell: str) -> None:
 @pytest.mark.parametrize("state", ["garbage", "5", "null", '{"flags": 5}', "[]", "[" * 9999])
 def test_a_pause_gets_through_a_state_that_cannot_be_read(redis_server: RedisServer, state: str) -> None:
     with redis_server.client() as client:
-        client.mset({"flags:microsoft:paused": "false", "rollout:state:microsoft": state})
+        known = {"rollout:epoch": "1", "flags:microsoft:paused": "false"}
+        client.mset(known | {"rollout:state:microsoft": state})
         paused = rollout("pause", "microsoft", "--reason", "x", ROLLOUT_REDIS_URL=redis_server.url)
         assert (paused.returncode, client.get("flags:microsoft:paused")) == (0, "true"), paused.stderr
 
@@ -219,7 +220,7 @@ def test_a_pause_gets_through_a_configuration_that_cannot_be_read(
     blind = rollout(*words)
     assert (blind.returncode, "ROLLOUT_REDIS_URL" in blind.stderr) == (2, True)
     with redis_server.client() as client:
-        client.set("flags:microsoft:paused", "false")
+        client.mset({"rollout:epoch": "1", "flags:microsoft:paused": "false"})
         paused = rollout(*words, ROLLOUT_REDIS_URL=redis_server.url)
         assert (paused.returncode, client.get("flags:microsoft:paused")) == (0, "true")
         assert paused.stderr.count("\n") == 1
@@ -238,7 +239,9 @@ def test_a_pause_without_a_configuration_knows_the_feature_from_its_newest_recor
     assert paused["config"] == enabled["config"]
     with redis_server.client() as client:
         client.delete("rollout:decisions:news")
-    assert rollout("pause", *words, ROLLOUT_REDIS_URL=redis_server.url).returncode == 2
+        client.mset({"rollout:epoch": "1", "flags:news:paused": "false"})
+        assert rollout("pause", *words, ROLLOUT_REDIS_URL=redis_server.url).returncode == 0
+        assert client.get("flags:news:paused") == "true"
     assert rollout("pause", *words, ROLLOUT_REDIS_URL="http://x").stderr.count("\n") == 1
 
 
