@@ -1,4 +1,4 @@
-"""Sends mail through the providers that are being rolled out: `outlook_send` and what it takes and gives.
+"""rollout-controller's senders: `outlook_send`, what it takes and gives, and the gate.
 
 Each name is imported when it is first asked for: whoever only asks the gate does not load the HTTP client,
 and whoever brings tokens does not load msal.

@@ -62,6 +62,7 @@ COMMANDS: dict[str, Row] = {
     "reload": Row(f"{_COMMANDS}.reload:reload", "Let the daemon read its configuration again."),
     "journal": Row(f"{_COMMANDS}.journal:journal", "Check the journal of decisions."),
     "rules": Row(f"{_COMMANDS}.rules:rules", "Render and check the Prometheus rules."),
+    "files": Row(f"{_COMMANDS}.files:files", "Write rules, runbooks, dashboards, units and documents."),
     "validate-alerts": Row(
         f"{_COMMANDS}.validate_alerts:validate_alerts", "Prove that the rules and alerts do what they say."
     ),

@@ -56,7 +56,7 @@ def render(
     dashboards and the pages that are made from the same table.
     """
     settings, scale = settings_and_scale(config, window_s, interval_s, scrape_s)
-    files = _files(settings, scale)
+    files = rendered_rules(settings, scale)
     folder = out or DEFAULT_FOLDER
     texts = {folder / file.name: yaml_text(file) for file in files}
     if out is None:
@@ -103,7 +103,7 @@ def check(
     if not folder.is_dir():
         fail(f"{folder} is no folder; give the folder of the rules with --rules")
     settings, scale = settings_and_scale(config, window_s, interval_s, scrape_s)
-    files = _files(settings, scale)
+    files = rendered_rules(settings, scale)
     features = list(settings.features.values())
     problems = check_folder(folder, files, features)
     if (folder.resolve().parent / RUNBOOKS).is_dir():
@@ -129,7 +129,8 @@ def _print(files: tuple[RuleFile, ...], problems: tuple[Problem, ...]) -> None:
         say(f"{len(files)} files, {series} recorded series, {alerts} alerts: all sound")
 
 
-def _files(settings: ControllerSettings, scale: Scale) -> tuple[RuleFile, ...]:
+def rendered_rules(settings: ControllerSettings, scale: Scale) -> tuple[RuleFile, ...]:
+    """Return the rule files of the configured features; ends the command where they cannot be rendered."""
     try:
         return rule_files(settings.features.values(), scale)
     except ValueError as error:

@@ -11,6 +11,8 @@ from controller.rules.artifacts.runbooks import runbook_texts
 from controller.rules.model import RuleFile
 from controller.rules.promql_names import vocabulary
 from controller.rules.scale import Scale, duration
+from controller.rules.text import RUNBOOKS
+from controller.shared.shipped import shipped
 
 PAGE = "docs/MS-RECORDING-RULES-AND-ALERTS.md"
 _PAGE_TEXT = Path(__file__).parent / "texts" / "page.md"
@@ -22,11 +24,19 @@ def companion_texts(
     """Return every companion's text by its path below the project's folder."""
     ordered = sorted(features, key=lambda feature: feature.name)
     return {
+        **{f"runbooks/{path.name}": path.read_text(encoding="utf-8") for path in _own_runbooks(files)},
         **{f"runbooks/{name}": text for name, text in runbook_texts(ordered).items()},
         **{f"docs/dashboards/{name}": dashboard_json(one) for name, one in dashboards(ordered).items()},
         f"docs/{EXAMPLE_NAME}": alertmanager_text(NoticeTiming()),
         PAGE: page_text(files, scale),
     }
+
+
+def _own_runbooks(files: Sequence[RuleFile]) -> Iterator[Path]:
+    """Yield those that come with the program: of the controller's own alerts, and the page that lists all."""
+    folder = shipped(RUNBOOKS)
+    named = {alert.runbook for file in files for alert in file.alerts} | {"README.md"}
+    yield from (folder / name for name in sorted(named) if (folder / name).is_file())
 
 
 def page_text(files: Sequence[RuleFile], scale: Scale) -> str:
