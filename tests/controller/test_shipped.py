@@ -59,7 +59,8 @@ def test_a_package_of_a_stranger_in_our_place_is_named_in_one_line(tmp_path: Pat
     (tmp_path / name / "__init__.py").write_text("raise RuntimeError('foreign code ran')")
     done = subprocess.run(
         [sys.executable, "-c", "import rollout_controller; rollout_controller.main()", "--version"],
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,
