@@ -33,12 +33,12 @@ _TRIAL = "redis.call('SET', KEYS[1], '1') return redis.call('DEL', KEYS[1])"
 
 def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     """Yield the findings about Redis and the flags in it."""
-    client = open_redis(settings.redis_url, _TIMEOUT_S)
+    client, told = open_redis(settings.redis_url, _TIMEOUT_S), dict[str, Any]()
     yield from until_away(
         [
-            partial(_server, client),
-            partial(_persistence, client),
-            partial(_memory, client),
+            partial(_server, client, told),
+            partial(_persistence, told),
+            partial(_memory, told),
             partial(_clock, client),
             partial(_writable, client),
             partial(_epoch, client),
@@ -49,9 +49,10 @@ def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     )
 
 
-def _server(client: "redis.Redis") -> Iterator[DoctorFinding]:
+def _server(client: "redis.Redis", info: dict[str, Any]) -> Iterator[DoctorFinding]:
+    """Ask for INFO, which the findings after this one read."""
     try:
-        info = cast("Mapping[str, Any]", client.info())
+        info |= cast("Mapping[str, Any]", client.info())
     except (redis.RedisError, OSError) as error:
         yield away("redis", f"{type(error).__name__}: {error}", "start it, or check redis_url")
         return
@@ -85,28 +86,26 @@ def _cluster(client: "redis.Redis") -> Iterator[DoctorFinding]:
         yield bad("redis cluster", "cluster_state is not ok", "ask CLUSTER INFO and CLUSTER NODES why")
 
 
-def _persistence(client: "redis.Redis") -> Iterator[DoctorFinding]:
-    append, save = _configured(client, "appendonly"), _configured(client, "save")
-    if append is None and save is None:
-        yield note("redis persistence", "CONFIG is not allowed", "see to it that appendonly is yes")
-    elif append == "yes":
+def _persistence(info: Mapping[str, Any]) -> Iterator[DoctorFinding]:
+    append = info.get("aof_enabled")
+    if append is None:
+        yield note("redis persistence", "INFO does not say", "see to it that appendonly is yes")
+    elif append:
         yield ok("redis persistence", "append-only file")
-    elif save:
-        yield bad(
-            "redis persistence", f"snapshots only (save {save})", "set appendonly yes: a crash loses minutes"
-        )
     else:
-        yield bad("redis persistence", "none", "set appendonly yes: a restart closes every feature")
+        yield bad(
+            "redis persistence", "no append-only file", "set appendonly yes: a restart closes every feature"
+        )
 
 
-def _memory(client: "redis.Redis") -> Iterator[DoctorFinding]:
-    policy, limit = _configured(client, "maxmemory-policy"), _configured(client, "maxmemory")
+def _memory(info: Mapping[str, Any]) -> Iterator[DoctorFinding]:
+    policy = info.get("maxmemory_policy")
     if policy is None:
-        yield note("redis eviction", "CONFIG is not allowed", "see to it that maxmemory-policy is noeviction")
+        yield note("redis eviction", "INFO does not say", "see to it that maxmemory-policy is noeviction")
     elif policy == "noeviction":
         yield ok("redis eviction", "noeviction")
     else:
-        seen = f"{policy}{' (no maxmemory is set now)' if limit == '0' else ''}"
+        seen = f"{policy}{' (no maxmemory is set now)' if info.get('maxmemory') == 0 else ''}"
         yield bad("redis eviction", seen, "set maxmemory-policy noeviction: an evicted flag closes a feature")
 
 
@@ -198,11 +197,3 @@ def _types(client: "redis.Redis", settings: ControllerSettings) -> Iterator[Doct
     for (key, kind), found in zip(wanted.items(), pipe.execute(), strict=True):
         if found not in {kind, "none"}:
             yield bad(f"key {key}", f"a {found}, where a {kind} belongs", f"RENAME it, or DEL {key}")
-
-
-def _configured(client: "redis.Redis", name: str) -> str | None:
-    """Return a configuration value; None where CONFIG is not allowed, as at many hosts."""
-    try:
-        return cast("dict[str, str]", client.config_get(name)).get(name)
-    except redis.RedisError:
-        return None

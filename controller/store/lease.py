@@ -11,6 +11,7 @@ import redis
 
 from controller.contract import EPOCH_KEY, LEASE_KEY, parse_count
 from controller.shared.redis_pool import key_prefix
+from controller.store.endless_script import despite_a_script
 from controller.store.flag_store import StoreError
 from controller.store.redis_store import COUNT
 
@@ -90,7 +91,9 @@ class RedisLease:
         asked_at = self._monotonic()
         arguments = (self.owner, str(int(self._lease_s * 1000)), str(self._known_epoch))
         try:
-            answer = self._redis.eval(_ACQUIRE, 2, self._key, self._epoch_key, *arguments)
+            answer = despite_a_script(
+                self._redis, lambda: self._redis.eval(_ACQUIRE, 2, self._key, self._epoch_key, *arguments)
+            )
         except (redis.RedisError, OSError) as error:
             raise StoreError.of(error) from error
         held, epoch, stored, granted_ms = cast("tuple[int, int, str, str]", answer)

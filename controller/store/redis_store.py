@@ -20,6 +20,7 @@ from controller.contract import (
     state_key,
 )
 from controller.shared.redis_pool import is_wrong_type, key_prefix
+from controller.store.endless_script import despite_a_script
 from controller.store.flag_store import Stored, StoreError, Texts, Write, WriteOutcome, WrongTypeError, tee
 from controller.store.record_json import read_record
 
@@ -132,7 +133,8 @@ class RedisFlagStore:
     def read(self, features: Sequence[str]) -> list[Stored]:
         keys = [key for name in features for key in self._keys(name)[:_READ]]
         with _store_errors():
-            values = cast("list[str | None]", self._redis.mget(keys)) if keys else []
+            asked = despite_a_script(self._redis, lambda: self._redis.mget(keys)) if keys else []
+        values = cast("list[str | None]", asked)
         return [_stored(name, values[_READ * i : _READ * (i + 1)]) for i, name in enumerate(features)]
 
     def create_missing(self, feature: str, flags: Flags) -> None:

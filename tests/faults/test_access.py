@@ -12,6 +12,7 @@ import redis
 import requests
 import trustme
 from kit.servers import RedisServer, free_port
+from kit.waiting import wait_until
 from worlds.fault_rig import FEATURE, Rig
 
 from adapter.gate.live import RolloutGate
@@ -69,6 +70,39 @@ def test_a_sender_reads_flags_and_hears_hints_but_changes_nothing(
             with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.ResponseError)):
                 attempt()
     assert rig.texts()["paused"] == "false"
+
+
+@pytest.mark.parametrize("name", ["rollout-controller", "rollout-sender", "rollout-gate"])
+def test_nobody_reads_redis_s_configuration_or_the_names_of_its_keys(
+    users: dict[str, str], name: str
+) -> None:
+    asked = (
+        *("CONFIG GET requirepass", "CONFIG GET *", "ACL LIST", "ACL GETUSER default", "COMMAND"),
+        *("KEYS *", "SCAN 0", "RANDOMKEY", "DBSIZE", "CLIENT LIST", "MONITOR", "SWAPDB 0 1"),
+        *("SHUTDOWN NOSAVE", "REPLICAOF NO ONE", "MODULE LIST", "SAVE", "FUNCTION LIST", "SORT rollout:x"),
+    )
+    with open_redis(users[name], 1) as client:
+        for command in asked:
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                client.execute_command(*command.split())
+
+
+def test_an_endless_script_of_a_sender_opens_nothing_and_the_next_pause_ends_it(
+    rig: Rig, users: dict[str, str]
+) -> None:
+    rig.client.config_set("busy-reply-threshold", 200)
+    rig.edit(enabled="true", internal_only="false", rollout_percent="100")
+    rig.url = users["rollout-controller"]
+    controller = rig.controller()
+    rig.tick(controller)
+    with RolloutGate.connect(users["rollout-gate"], {"microsoft": FEATURE}, []) as gate:
+        assert gate.check("microsoft", "ann").open
+        with open_redis(users["rollout-sender"], 0.1) as sender, pytest.raises(redis.exceptions.TimeoutError):
+            sender.eval("while true do end", 0)
+        wait_until(lambda: not gate.check("microsoft", "ann").open, 20)
+        assert rig.tick(controller).error == ""
+        rig.person(Kind.PAUSE)
+    assert rig.texts()["paused"] == "true"
 
 
 def test_a_sender_may_keep_its_own_keys(users: dict[str, str]) -> None:

@@ -161,6 +161,13 @@ def test_one_address_has_its_share_of_the_event_streams_and_no_more(
             assert another.recv(1000).startswith(b"HTTP/1.1 200")
 
 
+def test_however_many_streams_are_open_everybody_else_is_answered(served: Served) -> None:
+    with opened(served, 100, b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n") as streams:
+        assert all(one.recv(1000).startswith(b"HTTP/1.1 200") for one in streams)
+        for _ in range(20):
+            assert served.http.get("/healthz").status_code == 200
+
+
 def test_streams_are_not_what_gives_way_to_a_crowd(served: Served) -> None:
     with opened(served, 1, b"GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n") as [stream]:
         assert stream.recv(100).startswith(b"HTTP/1.1 200")

@@ -132,6 +132,8 @@ class _Visit:
             self._scope[WAITS] = True
             await self._turns.acquire()
             self._has_turn = True
+            if self._answered:  # meanwhile, as a stream is that only waits for its client to leave
+                self.end_turn()
         self._scope[WAITS] = False
 
     def end_turn(self) -> None:
