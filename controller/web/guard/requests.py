@@ -132,9 +132,13 @@ class _Visit:
             self._scope[WAITS] = True
             await self._turns.acquire()
             self._has_turn = True
-            if self._answered:  # meanwhile, as a stream is that only waits for its client to leave
-                self.end_turn()
+            self._end_turn_if_answered()
         self._scope[WAITS] = False
+
+    def _end_turn_if_answered(self) -> None:
+        """End a turn that came when the answer had begun, as a stream's that waits for its client to leave."""
+        if self._answered:
+            self.end_turn()
 
     def end_turn(self) -> None:
         """Let the next one go on, but not in this round of the event loop: others are waiting for it."""
