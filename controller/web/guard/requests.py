@@ -136,7 +136,7 @@ class _Visit:
         self._scope[WAITS] = False
 
     def _end_turn_if_answered(self) -> None:
-        """End a turn that came when the answer had begun, as a stream's that waits for its client to leave."""
+        """End a turn that came after the answer began, as to a stream that waits for its client to leave."""
         if self._answered:
             self.end_turn()
 
