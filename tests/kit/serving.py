@@ -62,7 +62,9 @@ class Served:
     def url(self) -> str:
         return str(self.http.base_url).rstrip("/")
 
-    def person(self, kind: Kind, percent: float | None = None, feature: str = "microsoft") -> dict[str, Any]:
+    def person(
+        self, kind: Kind, percent: float | None = None, feature: str = "microsoft", note: str = "test"
+    ) -> dict[str, Any]:
         """Do what a person does with the command line."""
         chosen = self.settings.features[feature]
         return operate(
@@ -71,7 +73,7 @@ class Served:
             chosen,
             kind,
             actor="tester",
-            note="test",
+            note=note,
             now=time.time(),
             percent=percent,
         )

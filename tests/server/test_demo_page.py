@@ -27,7 +27,7 @@ def test_the_whole_story_is_on_the_page_while_it_happens_and_a_person_pauses_fro
 
         def look_while_paused() -> None:
             expect(page.locator(".pill")).to_have_text("paused")
-            expect(page.locator(".detail")).to_contain_text("sends failed")
+            expect(page.locator(".answers")).to_contain_text("sends failed")
             expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()
             for view in (DARK, PHONE):
                 take(browser, url, view, pictures)

@@ -63,23 +63,23 @@ def page(browser: Browser, served: Served) -> Iterator[Page]:
 def test_the_page_says_where_the_rollout_stands_and_why(ramp: Rig, served: Served, page: Page) -> None:
     page.goto(served.url)
     card = page.get_by_role("article", name="microsoft")
-    expect(card.get_by_text("Holding at 5 %")).to_be_visible()
+    expect(card.get_by_text("Ramping at 5 % of internal mail")).to_be_visible()
     expect(card.locator("[aria-current=step]")).to_have_text("5 %")
     expect(card.get_by_text(re.compile("^0 of [0-9]+ sends failed at this step"))).to_be_visible()
     expect(card.get_by_role("progressbar", name="Error rate: proof of health")).to_be_visible()
     expect(card.locator(".uplot")).to_have_count(3)
-    expect(page.get_by_role("article", name="google")).to_contain_text("Off: nobody is in")
+    expect(page.get_by_role("article", name="google")).to_contain_text("Disabled: nobody is in")
 
 
 def test_the_page_keeps_up_with_what_happens(ramp: Rig, served: Served, page: Page) -> None:
     page.goto(served.url)
     card = page.get_by_role("article", name="microsoft")
-    expect(card.locator(".pill")).to_have_text("holding")
+    expect(card.locator(".pill")).to_have_text("ramping")
     ramp.person(Kind.PAUSE)
     expect(card.locator(".pill")).to_have_text("paused", timeout=WITHIN_MS)
     expect(card.locator(".timeline li").first).to_contain_text("why by ann", timeout=WITHIN_MS)
     ramp.person(Kind.RESUME)
-    expect(card.locator(".pill")).to_have_text("holding", timeout=WITHIN_MS)
+    expect(card.locator(".pill")).to_have_text("ramping", timeout=WITHIN_MS)
     expect(card.get_by_role("button", name="Pause")).to_be_visible()
 
 
@@ -260,7 +260,7 @@ def test_a_paused_card_offers_to_go_back_a_step_and_resume(ramp: Rig, served: Se
     expect(dialog.locator(".change")).to_have_text("From 5 % to 1 %.")
     dialog.get_by_label("Reason").fill("fixed in 4.2")
     dialog.get_by_role("button", name="Go back to 1 % and resume").click()
-    expect(card.locator(".pill")).to_have_text("holding")
+    expect(card.locator(".pill")).to_have_text("ramping")
     assert (ramp.flags().paused, ramp.flags().rollout_percent) == (False, 1)
     assert [record["kind"] for record in ramp.stream()[-2:]] == ["set", "resume"]
 
@@ -339,7 +339,9 @@ def test_without_the_script_the_page_says_the_same_and_reloads_itself(
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(served.url)
-    expect(page.get_by_role("article", name="microsoft").get_by_text("Holding at 5 %")).to_be_visible()
+    expect(
+        page.get_by_role("article", name="microsoft").get_by_text("Ramping at 5 % of internal mail")
+    ).to_be_visible()
     expect(page.get_by_role("button", name="Pause")).to_have_count(0)
     assert "rollout pause microsoft" in page.content()
     assert 'http-equiv="refresh"' in page.content()
@@ -425,9 +427,9 @@ def test_a_feature_that_is_none_is_a_page_that_names_the_one_meant(served: Serve
 
 def test_the_tab_says_where_it_stands(ramp: Rig, served: Served, page: Page) -> None:
     page.goto(served.url)
-    expect(page).to_have_title("microsoft 5 %, holding")
+    expect(page).to_have_title("microsoft 5 %, ramping")
     ramp.person(Kind.PAUSE)
-    expect(page).to_have_title("microsoft 5 %, paused")
+    expect(page).to_have_title("microsoft paused")
 
 
 def test_the_chart_knows_when_it_was_paused(ramp: Rig, served: Served) -> None:

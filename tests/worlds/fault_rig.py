@@ -9,9 +9,9 @@ from typing import Any
 import redis
 
 from controller.contract import FLAG_NAMES, Flags, flag_key
-from controller.decision.model import Evidence, Kind, Window
+from controller.decision.model import Evidence, Kind, Reason, Window
 from controller.evidence.windows import EvidenceRequest
-from controller.features import ROLLOUT_FEATURES
+from controller.features import ROLLOUT_FEATURES, RolloutFeature
 from controller.journal.reconcile import Reconciler
 from controller.journal.sinks import FileJournal, Journal, Journals
 from controller.loop.manual import operate
@@ -33,6 +33,8 @@ class Weather:
     sends: float = 300.0
     errors: float = 0.0
     now: float = 1_000_000.0
+    problem: Reason | None = None
+    detail: str = ""
     meanwhile: Callable[[], object] = lambda: None
 
     def read(
@@ -44,7 +46,10 @@ class Weather:
     def _evidence(self, question: EvidenceRequest) -> Evidence:
         window = Window(at=self.now, sends=self.sends, errors=self.errors, timed=self.sends, slow=0.0)
         fresh = question.state.judged_to and self.now - TICK_S >= question.state.counted_from
-        return Evidence(now=self.now, windows=(window,) if fresh else (), judged_to=self.now)
+        windows = (window,) if fresh and not self.problem else ()
+        return Evidence(
+            now=self.now, windows=windows, judged_to=self.now, problem=self.problem, detail=self.detail
+        )
 
 
 @dataclass
@@ -55,6 +60,7 @@ class Rig:
     client: redis.Redis
     file: Path
     weather: Weather = field(default_factory=Weather)
+    feature: RolloutFeature = FEATURE
 
     def store(self, url: str = "") -> RedisFlagStore:
         return RedisFlagStore(open_redis(url or self.url, REDIS_TIMEOUT_S))
@@ -73,7 +79,7 @@ class Rig:
         client = open_redis(url or self.url, REDIS_TIMEOUT_S)
         lease = RedisLease(client, lease_s=lease_s, monotonic=time.monotonic, known_epoch=journal.known_epoch)
         return Controller(
-            {"microsoft": FEATURE},
+            {self.feature.name: self.feature},
             store=opened,
             source=self.weather,
             lease=lease,
@@ -99,7 +105,7 @@ class Rig:
         return operate(
             self.store(),
             journal or Journals(),
-            FEATURE,
+            self.feature,
             kind,
             actor="ann",
             note="why",

@@ -100,10 +100,12 @@ function change(button, to) {
 }
 
 function ask(form, button) {
-  const dialog = find('dialog'), {act: kind, ask: question, says, to, then} = button.dataset;
+  const dialog = find('dialog'), {act: kind, ask: question, says, since, to, then} = button.dataset;
   const [percent, reason, preview] = ['[name=percent]', '[name=why]', '.change'].map((one) => find(one, dialog));
   find('#question', dialog).textContent = question;
-  find('.says', dialog).replaceChildren(...(says ? says.split('\n') : []).map((line) => Object.assign(document.createElement('li'), {textContent: line})));
+  const lines = says ? says.split('\n') : [];
+  if (since) lines.splice(1, 0, `Since ${full.format(since * 1000)}, ${ago(since * 1000)} ago.`);
+  find('.says', dialog).replaceChildren(...lines.map((line) => Object.assign(document.createElement('li'), {textContent: line})));
   find('.go', dialog).textContent = button.textContent;
   const typed = kind === 'set' && to === undefined;
   percent.closest('label').hidden = !typed;

@@ -9,15 +9,20 @@ from controller.web.page.course import Course, Stay
 from controller.web.page.slos import slos
 from controller.web.page.timeline import timeline
 from controller.web.page.words import (
+    ago_tag,
+    cause_of,
     count_text,
     duration_text,
     e,
-    headline,
     part_tag,
+    percent_in,
     percent_text,
+    reason_text,
     share_text,
     state_of,
     time_tag,
+    who_text,
+    why_text,
 )
 
 
@@ -81,7 +86,7 @@ def _quiet(shown: Card) -> str:
 
 def _full(shown: Card) -> str:
     return (
-        f"{_part(shown, 'steps', _ladder(shown))}{_acts(shown)}"
+        f"{_acts(shown)}{_part(shown, 'steps', _ladder(shown))}"
         f"{_part(shown, 'slos', slos(shown.stand, shown.p95_s))}"
         f"{_chart(shown)}"
         f"{_part(shown, 'facts', _facts(shown))}"
@@ -90,44 +95,55 @@ def _full(shown: Card) -> str:
 
 
 def _acts(shown: Card) -> str:
-    return acts(shown.stand, _cause(shown), watched=shown.watched)
-
-
-def _stop(shown: Card) -> Mapping[str, Any] | None:
-    """Return the record that paused it; None where it is not paused."""
-    stops = (one for one in shown.records if one["kind"] == "pause" and one["applied"] == "applied")
-    return next(stops, None) if shown.stand["paused"] else None
-
-
-def _cause(shown: Card) -> str:
-    stop = _stop(shown)
-    if stop is None:
-        return ""
-    by = "the controller" if stop["actor"] == "controller" else stop["actor"]
-    return f"Paused {duration_text(shown.now - stop['at'])} ago by {by}: {stop['note'] or stop['detail']}"
+    return acts(shown.stand, watched=shown.watched)
 
 
 def _headline(shown: Card) -> str:
     stand = shown.stand
+    percent, _, of_whom = percent_in(stand).partition(" %")
     last = f'<p class="last">Last decided {time_tag(stand["at"])}</p>' if stand["at"] else ""
-    percent = e(percent_text(stand["rollout_percent"]).removesuffix(" %"))
     return (
-        f'<p class="percent" aria-hidden="true">{percent}<span>%</span></p>'
-        f'<div><p class="says">{e(headline(stand))}</p><p class="detail">{_why(shown)}</p>{last}</div>'
+        f'<p class="percent" aria-hidden="true">{e(percent)}<span>%</span>'
+        f"{f'<small>{e(of_whom.strip())}</small>' if of_whom else ''}</p>"
+        f'<div><p class="says">{e(stand["headline"])}</p>{_answers(shown)}{last}</div>'
     )
 
 
-def _why(shown: Card) -> str:
-    """Say why it stands so; of a paused feature, what paused it."""
-    stop = _stop(shown)
-    if shown.asleep and not shown.stand["paused"]:
-        first = percent_text(shown.stand["steps"][0])
-        return f"Enable it and the controller begins: {e(first)} first, and further as health is proven."
-    if stop is None:
-        return e(shown.stand["detail"])
-    told = str(stop["note"] or stop["detail"]).rstrip(".")
-    by = "" if stop["actor"] == "controller" else f" (by {stop['actor']})"
-    return f"Since {time_tag(stop['at'])}: {e(told + by)}. Only a person resumes it."
+def _answers(shown: Card) -> str:
+    """Answer what a person on call asks first."""
+    pairs = [*_cause(shown), ("Is anybody hurt now?", e(shown.stand["harm"]["text"])), *_next(shown)]
+    rows = "".join(f"<div><dt>{e(question)}</dt><dd>{told}</dd></div>" for question, told in pairs)
+    return f'<dl class="answers">{rows}</dl>{_links(shown.stand["links"])}'
+
+
+def _cause(shown: Card) -> list[tuple[str, str]]:
+    stand, cause = shown.stand, cause_of(shown.stand)
+    if cause is None:
+        question = "What paused it?" if stand["paused"] else "Why?"
+        return [(question, e("Not known." if stand["paused"] else stand["detail"]))]
+    what = "" if cause["reason"] == "manual" else f"{reason_text(cause['reason']).capitalize()}. "
+    since = f"since {time_tag(cause['at'], date=True)}, {ago_tag(cause['at'], shown.now)} ago"
+    question = "What paused it?" if stand["paused"] else "Why?"
+    return [(question, e(f"{what}{why_text(cause)}")), ("Who, since when?", f"{e(who_text(cause))}, {since}")]
+
+
+def _next(shown: Card) -> list[tuple[str, str]]:
+    steps = shown.stand["next_steps"]
+    listed = "".join(f"<li>{e(one['text'])}{_command(one['command'])}</li>" for one in steps)
+    return [("What next?", f"<ol>{listed}</ol>")] if steps else []
+
+
+def _command(line: str) -> str:
+    return f" <code>{e(line)}</code>" if line else ""
+
+
+def _links(links: Mapping[str, str]) -> str:
+    shown = "".join(
+        f'<a href="{e(url)}" target="_blank" rel="noopener noreferrer">{e(name.capitalize())}</a>'
+        for name, url in links.items()
+        if url.startswith(("https://", "http://"))
+    )
+    return f'<p class="links">{shown}</p>' if shown else ""
 
 
 def _ladder(shown: Card) -> str:

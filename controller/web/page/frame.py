@@ -1,10 +1,10 @@
-"""The page around the cards: head, health of the daemon and its dependencies, overview, the dialog."""
+"""The page around the cards: head, health of the daemon and its dependencies, the dialog."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller import __version__
-from controller.web.page.words import e, headline, percent_text, state_of
+from controller.web.page.words import e, nobody_is_in, percent_text, state_of
 
 SCRIPTS = ("uPlot.iife.min.js", "live.js", "charts.js", "acts.js", "page.js")
 """In the order in which they need each other."""
@@ -62,37 +62,15 @@ def _chip(name: str, good: bool, yes: str, no: str) -> tuple[str, str]:
     return ("good", f"{name} {yes}") if good else ("stop", f"{name} {no}")
 
 
-def overview(standings: Sequence[Mapping[str, Any]]) -> str:
-    """Return every feature in one line, when there are several; those that want a person come first."""
-    if len(standings) < 2:
-        return ""
-    rows = "".join(_row(stand) for stand in sorted(standings, key=_urgency))
-    return (
-        '<nav class="overview" aria-label="Features"><div class="part" id="overview" data-part>'
-        f"<ul>{rows}</ul></div></nav>"
-    )
-
-
-def _urgency(stand: Mapping[str, Any]) -> int:
-    return {"stop": 0, "warn": 1}.get(state_of(stand)[1], 2)
-
-
-def _row(stand: Mapping[str, Any]) -> str:
-    word, tone = state_of(stand)
-    name = e(stand["feature"])
-    return (
-        f'<li><a href="/features/{name}"><span class="pill {tone}">{e(word)}</span>'
-        f'<b>{name}</b><span class="at">{e(percent_text(stand["rollout_percent"]))}</span>'
-        f'<span class="says">{e(headline(stand))}</span></a></li>'
-    )
-
-
 def title_of(standings: Sequence[Mapping[str, Any]]) -> str:
-    """Say in a tab's few letters what matters most: how many are paused, or where the only one stands."""
+    """Say in a tab's few letters what matters most: how many are paused, or where the only one is."""
     awake = [stand for stand in standings if stand["enabled"] or stand["rollout_percent"] > 0]
     if len(awake) == 1:
         [stand] = awake
-        return f"{stand['feature']} {percent_text(stand['rollout_percent'])}, {state_of(stand)[0]}"
+        word, percent = state_of(stand)[0], percent_text(stand["rollout_percent"])
+        return (
+            f"{stand['feature']} {word}" if nobody_is_in(stand) else f"{stand['feature']} {percent}, {word}"
+        )
     paused = sum(bool(stand["paused"]) for stand in awake)
     return f"{paused} paused of {len(awake)} rollouts" if paused else "Rollouts"
 

@@ -8,9 +8,20 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const clock = new Intl.DateTimeFormat(undefined, {timeStyle: 'medium'});
 const full = new Intl.DateTimeFormat(undefined, {dateStyle: 'medium', timeStyle: 'medium'});
 
+// How long ago, in two figures and one unit, as the server writes it.
+function ago(at) {
+  const seconds = Math.max((Date.now() - at) / 1000, 0);
+  for (const [unit, length] of [['d', 86400], ['h', 3600], ['min', 60]]) {
+    const number = seconds / length;
+    if (number >= 2) return `${number < 10 ? Number(number.toFixed(1)) : Math.round(number)} ${unit}`;
+  }
+  return `${Math.round(seconds)} s`;
+}
+
 function localise(root) {
   for (const time of all('time', root)) {
     const at = new Date(time.dateTime);
+    if (time.dataset.show === 'ago') { time.textContent = ago(at); continue; }
     const today = at.toDateString() === new Date().toDateString();
     time.textContent = (time.dataset.show === 'full' || !today ? full : clock).format(at);
     time.title = time.dateTime;
@@ -42,11 +53,13 @@ function takeIn(fresh) {
     if (old) old.className = card.className;
   }
   document.title = fresh.title;
+  search();
 }
 
 function refocus(root, focused) {
   const same = focused.dataset.act && find(`[data-act="${focused.dataset.act}"]`, root);
-  (same || find('button, a, summary', root))?.focus();
+  const link = focused.href && all('a', root).find((one) => one.href === focused.href);
+  (same || link || find('button, a, summary', root))?.focus();
 }
 
 function takeInList(old, fresh) {
@@ -102,6 +115,21 @@ function lost(why) {
   if (why) bar.textContent = `${why} What is shown is old.`;
 }
 
+// The features whose line has every word that is looked for; a fold opens where one is found.
+function search() {
+  const field = find('[name=search]');
+  if (!field) return;
+  const words = field.value.toLowerCase().split(/\s+/);
+  for (const item of all('.overview [data-find]')) {
+    item.hidden = !words.every((word) => item.dataset.find.toLowerCase().includes(word));
+  }
+  for (const fold of all('.overview .quiet')) {
+    const found = Boolean(find('[data-find]:not([hidden])', fold));
+    fold.hidden = !found;
+    if (field.value.trim()) fold.open = found;
+  }
+}
+
 function begin() {
   remember();
   localise(document);
@@ -122,3 +150,5 @@ tokenInput().value = sessionStorage.getItem(TOKEN) ?? '';
 find('.zone').textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 begin();
 follow();
+document.addEventListener('input', (event) => { if (event.target.name === 'search') search(); });
+setInterval(() => { for (const time of all('time[data-show=ago]')) time.textContent = ago(new Date(time.dateTime)); }, 10000);

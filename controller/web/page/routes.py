@@ -16,8 +16,9 @@ from controller.web.context import ServerContext
 from controller.web.json_io import answer, tagged
 from controller.web.page.card import Card, card_or_trouble
 from controller.web.page.course import Course, Courses, Point
-from controller.web.page.frame import overview, page, title_of, trouble
+from controller.web.page.frame import page, title_of, trouble
 from controller.web.page.latency import Latencies, Series
+from controller.web.page.overview import overview
 from controller.web.problems import ProblemError
 from controller.web.readiness import Readiness
 
@@ -100,7 +101,7 @@ class StatusPage:
         if len(shown) > MOST_CARDS:
             shown = []
         cards = await asyncio.gather(*(self._card(stand, watched) for stand in sorted(shown, key=_awake)))
-        return title, overview(standings), cards
+        return title, overview(standings, time.time()), cards
 
     async def _card(self, stand: dict[str, Any], watched: bool) -> str:
         name = stand["feature"]
@@ -129,7 +130,7 @@ class StatusPage:
         told = {
             "limits": stand["slo"],
             "at": [round(point.at, 3) for point in course.points],
-            "percent": [point.percent for point in course.points],
+            "percent": [0.0 if point.paused else point.percent for point in course.points],
             "paused": [point.paused for point in course.points],
             "errors": _averaged(course.points),
             "p95_at": [at for at, _ in p95],

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from controller.web.page.words import e, percent_text, time_tag
+from controller.web.page.words import e, percent_text, reason_text, time_tag
 
 LINES = 25
 _TONES = {"step_up": "good", "pause": "stop", "step_back": "stop", "external_change": "warn", "hold": "calm"}
@@ -56,7 +56,9 @@ def _line(name: str, run: TimelineLine) -> str:
     record = run.newest
     kind, reason = record["kind"], record["reason"]
     address = f"/api/v1/features/{e(name)}/decisions/{e(record['id'])}"
-    what = kind.replace("_", " ") if reason == "manual" else f"{kind.replace('_', ' ')}: {_words(reason)}"
+    what = (
+        kind.replace("_", " ") if reason == "manual" else f"{kind.replace('_', ' ')}: {reason_text(reason)}"
+    )
     return (
         f'<li data-id="{e(run.key)}"><details data-record="{address}">'
         f'<summary><span class="when">{time_tag(record["at"])}</span>'
@@ -73,10 +75,6 @@ def _aside(run: TimelineLine) -> str:
         return f' <span class="aside">by {e(run.newest["actor"])}</span>'
     if len(run.records) < 2:
         return ""
-    before = ", ".join(_words(reason) for reason in run.earlier_reasons)
+    before = ", ".join(reason_text(reason) for reason in run.earlier_reasons)
     also = f"; before: {before}" if before else ""
     return f' <span class="aside">{len(run.records)} ticks{e(also)}</span>'
-
-
-def _words(reason: str) -> str:
-    return reason.replace("_", " ").replace("slo error rate", "error rate").replace("slo latency", "latency")

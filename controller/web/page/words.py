@@ -7,23 +7,32 @@ from html import escape
 from typing import Any
 
 from controller.contract import format_percent
+from controller.decision.causes import CONTROLLER, OUTSIDE
+from controller.decision.headline import Stage
 from controller.decision.words import count_text, duration_text, share_text
 from controller.shared.plain_text import escape_controls
 
 __all__ = [
+    "ago_tag",
+    "cause_of",
     "count_text",
     "duration_text",
     "e",
-    "headline",
     "ms_text",
+    "nobody_is_in",
     "part_tag",
+    "percent_in",
     "percent_text",
+    "reason_text",
     "share_text",
+    "since_of",
     "state_of",
     "time_tag",
+    "who_text",
+    "why_text",
 ]
 
-_WAITS_FOR_PERSON = {"awaiting_approval", "flags_unreadable"}
+_INSTANT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def e(value: object) -> str:
@@ -48,41 +57,74 @@ def ms_text(seconds: float | None) -> str:
     return f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:,.1f} s"
 
 
+def ago_tag(at: float, now: float) -> str:
+    """Return how long ago an instant was; the script keeps it up to date."""
+    instant = datetime.fromtimestamp(at, UTC).strftime(_INSTANT)
+    return f'<time datetime="{instant}" data-show="ago">{duration_text(max(now - at, 0.0))}</time>'
+
+
 def time_tag(at: float, *, date: bool = False) -> str:
     """Return an instant as an element, in UTC; the script writes it in the reader's zone."""
     moment = datetime.fromtimestamp(at, UTC)
     shown = moment.strftime("%Y-%m-%d %H:%M:%S UTC" if date else "%H:%M:%S UTC")
     full = "full" if date else "clock"
-    return f'<time datetime="{moment.strftime("%Y-%m-%dT%H:%M:%SZ")}" data-show="{full}">{shown}</time>'
+    return f'<time datetime="{moment.strftime(_INSTANT)}" data-show="{full}">{shown}</time>'
+
+
+_STATES = {
+    Stage.UNWATCHED: ("unwatched", "stop"),
+    Stage.UNREADABLE: ("flags unreadable", "warn"),
+    Stage.PAUSED: ("paused", "stop"),
+    Stage.WAITS_FOR_PERSON: ("waits for you", "warn"),
+    Stage.HELD: ("held", "warn"),
+    Stage.STOPPED: ("stopped", "warn"),
+    Stage.RAMPING: ("ramping", "wait"),
+    Stage.COMPLETE: ("complete", "good"),
+    Stage.DISABLED: ("disabled", "calm"),
+    Stage.NOT_SET_UP: ("not set up", "calm"),
+}
 
 
 def state_of(stand: Mapping[str, Any]) -> tuple[str, str]:
     """Return the state in a word, and its tone: calm, good, wait, warn, stop."""
-    reason = str(stand["reason"])
-    closed = bool(stand["missing"] or stand["unreadable"])
-    states = [
-        (closed and not stand["at"], ("not set up", "calm")),
-        (closed, ("flags unreadable", "warn")),
-        (not stand["enabled"], ("off", "calm")),
-        (stand["paused"], ("paused", "stop")),
-        (reason in _WAITS_FOR_PERSON, ("waits for you", "warn")),
-        (reason.startswith("metrics_") or reason == "alert_firing", ("held", "warn")),
-        (reason == "complete" or stand["next_percent"] is None, ("complete", "good")),
-        (stand["kind"] == "step_up", ("stepping up", "good")),
-    ]
-    return next((state for holds, state in states if holds), ("holding", "wait"))
+    return _STATES[Stage(stand["stage"])]
 
 
-def headline(stand: Mapping[str, Any]) -> str:
-    """Say where it stands, as in `Holding at 5 %`."""
-    word, _ = state_of(stand)
-    at = percent_text(stand["rollout_percent"])
-    whole = {
-        "off": "Off: nobody is in",
-        "not set up": "Not set up yet",
-        "complete": f"Complete: {at} of the users are in",
-        "stepping up": f"Stepped up to {at}",
-        "waits for you": f"Waits for a person at {at}",
-        "flags unreadable": "A flag cannot be read, so the gate is closed",
-    }
-    return whole.get(word, f"{word.capitalize()} at {at}")
+def nobody_is_in(stand: Mapping[str, Any]) -> bool:
+    return bool(stand["paused"] or not stand["enabled"] or stand["missing"] or stand["unreadable"])
+
+
+def percent_in(stand: Mapping[str, Any]) -> str:
+    """Write how many are in now; a percentage that waits for a resume lets nobody in."""
+    return "0 %" if nobody_is_in(stand) else str(stand["audience"])
+
+
+def since_of(stand: Mapping[str, Any]) -> float | None:
+    """Return since when it is in its state, in unix seconds; None where that is not known."""
+    cause = cause_of(stand)
+    if cause is not None:
+        return float(cause["at"])
+    progress = stand["progress"]
+    begun = progress["held_since"] if stand["stage"] == Stage.HELD else progress["step_started_at"]
+    found = begun or stand["at"]
+    return float(found) if found else None
+
+
+def cause_of(stand: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what stopped it first: the cause of its pause, or of a percentage that was set to 0."""
+    by: Mapping[str, Any] | None = stand["paused_by"] if stand["paused"] else stand["stopped_by"]
+    return by
+
+
+def why_text(cause: Mapping[str, Any]) -> str:
+    """Write why it was stopped: a person's reason, else what was measured."""
+    return str(cause["note"] or cause["detail"])
+
+
+def who_text(cause: Mapping[str, Any]) -> str:
+    names = {CONTROLLER: "the controller", OUTSIDE: "somebody outside of this product"}
+    return names.get(cause["actor"], str(cause["actor"]))
+
+
+def reason_text(reason: str) -> str:
+    return reason.replace("_", " ").replace("slo error rate", "error rate").replace("slo latency", "latency")
