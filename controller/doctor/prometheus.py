@@ -15,6 +15,8 @@ from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 
 _CLOCK_S = 2.0
+_NOT_PROMETHEUS = (AttributeError, LookupError, RecursionError, TypeError)
+"""What comes of reading an answer of another shape."""
 
 
 class Prometheus:
@@ -58,6 +60,9 @@ def look_at_prometheus(settings: ControllerSettings) -> Iterator[DoctorFinding]:
         yield from until_away(looks)
     except (OSError, ValueError) as error:
         yield away("prometheus", f"{error}", "check prometheus_url")
+    except _NOT_PROMETHEUS as error:
+        seen = f"an answer that is not Prometheus's ({type(error).__name__})"
+        yield away("prometheus", seen, "check prometheus_url")
 
 
 def _server(prometheus: Prometheus) -> Iterator[DoctorFinding]:
@@ -69,7 +74,7 @@ def _server(prometheus: Prometheus) -> Iterator[DoctorFinding]:
             "prometheus", f"{shown(prometheus.url)} does not answer", "start it, or check prometheus_url"
         )
         return
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, ValueError, *_NOT_PROMETHEUS) as error:
         words = " ".join(str(error).split())[:160]
         yield away("prometheus", words, "start it, or check prometheus_url")
         return

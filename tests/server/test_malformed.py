@@ -6,7 +6,6 @@ SOAK_REQUESTS and SOAK_EXAMPLES ask for more of them.
 import asyncio
 import json
 import os
-import random
 import re
 import socket
 import subprocess
@@ -17,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzz.mutations import Mutator
 from kit.signin import environment
 from worlds.live import Daemon, World
 
 from adapter.sandbox.signin import SandboxSignIn
 
-REQUESTS = int(os.environ.get("SOAK_REQUESTS", "10000"))
+REQUESTS = int(os.environ.get("SOAK_REQUESTS", "4000"))
 EXAMPLES = int(os.environ.get("SOAK_EXAMPLES", "8"))
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
@@ -101,7 +101,52 @@ SCRAPS: tuple[bytes, ...] = (
     b"a=1&a=2",
     b"code=%00&state=%ff",
 )
-PIECES = ("", "microsoft", "google", "..", "%00", "%ff", "%2e%2e", "ünknown", "a" * 3000, "0-0", "{name}")
+SOUND: tuple[dict[str, Any], ...] = (
+    {"reason": "x", "percent": 5, "context": {"targetingKey": "u"}, "alerts": []},
+    {"context": {"targetingKey": "u", "recipients": ["ann@corp.example"]}},
+    {
+        "alerts": [
+            {
+                "status": "firing",
+                "startsAt": "2026-01-01T00:00:00Z",
+                "fingerprint": "ab",
+                "labels": {"alertname": "A", "severity": "critical", "feature": "microsoft"},
+                "annotations": {"summary": "it burns"},
+            }
+        ]
+    },
+    {
+        "user_id": "user-1",
+        "to": [{"address": "ann@corp.example", "name": "Ann"}],
+        "cc": [],
+        "subject": "Hello",
+        "body_html": "<p>x</p>",
+        "body_text": "x",
+        "attachments": [{"name": "a.txt", "content_type": "text/plain", "content_base64": "eA=="}],
+        "inline_images": [],
+        "reply_to": [],
+        "idempotency_key": "k",
+    },
+    {"user_id": "user-1", "login_hint": "ann@corp.example"},
+)
+"""What each route takes; a part of it is damaged."""
+PIECES = (
+    "%1b%5b2J",
+    "%ed%a0%bd",
+    "%e2%80%ae",
+    "%0d%0aX:1",
+    "",
+    "microsoft",
+    "google",
+    "..",
+    "%00",
+    "%ff",
+    "%2e%2e",
+    "ünknown",
+    "a" * 3000,
+    "0-0",
+    "{name}",
+)
 HEADERS: tuple[tuple[str, str], ...] = (
     ("Authorization", f"Bearer {TOKEN}"),
     ("Authorization", f"Bearer {TOKEN}"),
@@ -128,7 +173,7 @@ class Malformed:
     """Requests that nobody sends who means well; the seed names them."""
 
     def __init__(self, document: dict[str, Any], seed: int) -> None:
-        self._random = random.Random(seed)
+        self._random = Mutator(seed)
         pages = ["/", "/features/{name}", "/page/features/{name}/course", "/page/{file}", "/favicon.ico"]
         self._paths = [*document["paths"], *pages]
         self._paths.remove(UNFIT)
@@ -158,13 +203,12 @@ class Malformed:
 
     def _body(self) -> bytes:
         scrap = self._random.choice(SCRAPS)
-        if self._random.random() < 0.5:
+        if self._random.random() < 0.3:
             return scrap
-        sound = json.dumps(
-            {"reason": "x", "percent": 5, "context": {"targetingKey": "u"}, "alerts": []}
-        ).encode()
-        at = self._random.randrange(len(sound))
-        return sound[:at] + self._random.randbytes(3) + sound[at + self._random.randrange(4) :]
+        sound = self._random.choice(SOUND)
+        if self._random.random() < 0.3:
+            return self._random.bytes_of(json.dumps(sound).encode())
+        return self._random.text_of(sound).encode()
 
 
 def read(url: str) -> bytes:
