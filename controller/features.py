@@ -110,6 +110,11 @@ def _impossible(feature: RolloutFeature) -> Iterator[tuple[str, str]]:
         yield "steps", "steps must rise, as in [1, 5, 10, 25, 50, 100]"
     elif feature.initial_percent > steps[-1]:
         yield "initial_percent", "initial_percent is above the last step"
+    if isinstance(feature.bake_s, tuple) and len(feature.bake_s) != len(steps):
+        yield (
+            "bake_s",
+            f"has {len(feature.bake_s)} times for {len(steps)} steps; give one for each",
+        )
     if feature.margin * feature.slo_error_rate_threshold >= 1:
         yield "slo_error_rate_threshold", "margin x limit must stay below 1"
     for percent in feature.approval_steps:
@@ -131,6 +136,12 @@ def _percents(value: Any) -> tuple[float, ...]:
     if not isinstance(value, list):
         raise ValueError("must be a list of percentages")  # noqa: TRY004 - what a reader raises
     return tuple(_percent(percent) for percent in value)
+
+
+def _bake_s(value: Any) -> float | tuple[float, ...]:
+    """Read one bake time in seconds, or one for each step."""
+    one = number(0, 30 * 86_400, "s")
+    return tuple(one(each) for each in value) if isinstance(value, list) else one(value)
 
 
 def _freezes(value: Any) -> tuple[Freeze, ...]:
@@ -175,7 +186,7 @@ _READERS: dict[str, Reader[Any]] = {
     "slo_error_rate_threshold": number(0.000001, 0.4, "(0.01 is 1 %)"),
     "slo_latency_p95_ms": number(1, 600_000, "ms"),
     "steps": Reader(_percents),
-    "bake_s": number(0, 30 * 86_400, "s"),
+    "bake_s": Reader(_bake_s),
     "policy": one_of("sequential", "threshold"),
     "on_breach": one_of("pause", "step_back"),
     "salt": text(r".{1,256}", "microsoft"),

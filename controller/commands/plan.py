@@ -154,7 +154,7 @@ def _sentences(feature: RolloutFeature, estimated: Forecast) -> list[str]:
     )
     said.append(f"{last} % stays: its smallest breach is what shows within {day}.")
     saved_s = estimated.total_s - estimated.without_first_s
-    if isfinite(saved_s) and len(feature.steps) > 2 and saved_s > 2 * feature.bake_s:
+    if isfinite(saved_s) and len(feature.steps) > 2 and saved_s > 2 * feature.bake_s_at(feature.steps[0]):
         second = format_percent(feature.steps[1])
         said.append(
             f"Most waits at {first} %: beginning at {second} % instead saves about {duration_text(saved_s)}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from controller.decision.judge import FeatureTests
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
-from controller.decision.ramp import baked_s, most_restrictive, same_flags, step_above, step_below
+from controller.decision.ramp import bake_s_of, baked_s, most_restrictive, same_flags, step_above, step_below
 
 OUTAGE_SENDS = 20
 OUTAGE_SHARE = 0.5
@@ -170,7 +170,7 @@ def _unproven(case: Assessment) -> Proposal | None:
 
 def _baking(case: Assessment) -> Proposal | None:
     """Hold until the step has lasted its bake time."""
-    early = baked_s(case.snapshot.evidence, case.state) < case.snapshot.feature.bake_s
+    early = baked_s(case.snapshot.evidence, case.state) < bake_s_of(case.snapshot)
     return _hold(Reason.BAKING) if early else None
 
 

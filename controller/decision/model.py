@@ -158,8 +158,8 @@ class RolloutFeature:
     """Limit of the 95th percentile of latency."""
     steps: tuple[float, ...] = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0)
     """The percentages, rising."""
-    bake_s: float = 600.0
-    """A step lasts at least so long."""
+    bake_s: float | tuple[float, ...] = 600.0
+    """A step lasts at least so long; a list has one time for each step."""
     policy: str = "sequential"
     """`sequential`, or `threshold` for comparison."""
     on_breach: str = "pause"
@@ -188,6 +188,13 @@ class RolloutFeature:
     """Length over which the late-change test keeps its share of alpha."""
     links: Links = Links()
     """Shown on the page and by `status`; nothing is decided by them."""
+
+    def bake_s_at(self, percent: float) -> float:
+        """Return the bake time of the step at `percent`; between two steps, that of the one below."""
+        if not isinstance(self.bake_s, tuple):
+            return self.bake_s
+        below = sum(step <= percent for step in self.steps)
+        return self.bake_s[max(below, 1) - 1]
 
     @property
     def latency_limit_s(self) -> float:

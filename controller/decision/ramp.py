@@ -139,3 +139,8 @@ def anchor_to_source_clock(state: State, evidence: Evidence) -> State:
 def baked_s(evidence: Evidence, state: State) -> float:
     """Return how long the step has been measured, on the source's clock: the one here may be set."""
     return evidence.now - state.counted_from
+
+
+def bake_s_of(snapshot: Snapshot) -> float:
+    """Return how long the present step has to be measured."""
+    return snapshot.feature.bake_s_at(snapshot.flags.rollout_percent)

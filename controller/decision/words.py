@@ -16,7 +16,7 @@ from controller.decision.model import (
     State,
     Verdict,
 )
-from controller.decision.ramp import baked_s, step_above
+from controller.decision.ramp import bake_s_of, baked_s, step_above
 
 _MOST_SENDS = 1e12
 _LONGEST_S = 100 * 365 * 86_400.0
@@ -51,7 +51,7 @@ def _still_needed(
     """Return (sends, seconds) until the next step, each None where it does not apply or cannot be told."""
     if reason not in {Reason.GATHERING_EVIDENCE, Reason.NO_TRAFFIC, Reason.BAKING}:
         return None, None
-    bake_s = max(snapshot.feature.bake_s - baked_s(snapshot.evidence, state), 0.0)
+    bake_s = max(bake_s_of(snapshot) - baked_s(snapshot.evidence, state), 0.0)
     if reason is Reason.BAKING:
         return 0.0, bake_s
     waits = [finding.needed for finding in findings if finding.verdict is not Verdict.MET]

@@ -72,7 +72,7 @@ def feature_status(
             "error_rate": feature.slo_error_rate_threshold,
             "latency_p95_ms": feature.slo_latency_p95_ms,
         },
-        "bake_s": feature.bake_s,
+        "bake_s": feature.bake_s_at(flags.rollout_percent),
         "policy": feature.policy,
         "on_breach": feature.on_breach,
         "approval_steps": list(feature.approval_steps),

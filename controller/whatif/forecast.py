@@ -72,7 +72,8 @@ def _step(feature: RolloutFeature, percent: float, sends_per_s: float, window_s:
     a_window = sends_per_s * window_s
     # The window during which the step is taken is left out, and a decision waits for a window's end.
     measuring_s = (ceil(needed / a_window) + 1) * window_s if a_window > 0 else inf
-    lasts_s = max(feature.bake_s, measuring_s)
+    bake_s = feature.bake_s_at(percent)
+    lasts_s = max(bake_s, measuring_s)
     stays = percent == feature.steps[-1]
     horizon_s = feature.longest_hold_s if stays else min(lasts_s, feature.longest_hold_s)
     limit = feature.slo_error_rate_threshold
@@ -88,7 +89,7 @@ def _step(feature: RolloutFeature, percent: float, sends_per_s: float, window_s:
         lasts_s=lasts_s,
         smallest=smallest,
         tenfold=proof(min(10 * limit, 1.0)),
-        blind=smallest is None or lasts_s > max(feature.longest_hold_s, feature.bake_s),
+        blind=smallest is None or lasts_s > max(feature.longest_hold_s, bake_s),
     )
 
 

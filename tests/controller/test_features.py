@@ -36,6 +36,13 @@ def test_a_file_changes_only_what_it_says(tmp_path: Path) -> None:
     assert features["microsoft"].slo_error_rate_threshold == 0.01
 
 
+def test_each_step_may_have_its_own_bake_time(tmp_path: Path) -> None:
+    features = load(tmp_path, "[features.microsoft]\nsteps = [1, 10, 100]\nbake_s = [60, 300, 600]\n")
+    assert isinstance(features, dict)
+    at = [features["microsoft"].bake_s_at(percent) for percent in (0, 0.5, 1, 9.9, 10, 50, 100)]
+    assert at == [60, 60, 60, 60, 300, 300, 600]
+
+
 def test_freezes_are_weekly_or_dated(tmp_path: Path) -> None:
     text = """
 [features.microsoft]
@@ -63,6 +70,8 @@ MISTAKES = [
     ("[features.microsoft]\nsteps = 5", 2, "list"),
     ('[features.microsoft]\nbake_s = "1"', 2, "number"),
     ("[features.microsoft]\nbake_s = nan", 2, "number"),
+    ("[features.microsoft]\nbake_s = [60, 300]", 2, "has 2 times for 6 steps"),
+    ('[features.microsoft]\nbake_s = [60, "x"]', 2, "number"),
     ('[features.microsoft]\npolicy = "vibes"', 2, "sequential"),
     ('[features.microsoft]\non_breach = "shrug"', 2, "step_back"),
     ("[features.microsoft]\napproval_steps = [7]", 2, "not one of the steps"),

@@ -22,7 +22,7 @@ from controller.decision.model import (
     Snapshot,
     Verdict,
 )
-from controller.decision.ramp import step_above, step_below
+from controller.decision.ramp import bake_s_of, step_above, step_below
 from controller.decision.record import snapshot_from, verify
 from controller.store.record_json import dump
 from controller.whatif.playback import Tick, course
@@ -234,7 +234,7 @@ def never_up_unless_proven_fresh_and_converged(snapshot: Snapshot, decision: Dec
     assert evidence.problem is None
     assert evidence.gate_revision is None or evidence.gate_revision >= flags.revision
     assert [finding.verdict for finding in decision.findings] == [Verdict.MET, Verdict.MET]
-    assert evidence.now - snapshot.state.counted_from - evidence.unmeasured_s >= snapshot.feature.bake_s
+    assert evidence.now - snapshot.state.counted_from - evidence.unmeasured_s >= bake_s_of(snapshot)
 
 
 def at_most_one_step_on_the_plan_and_never_past_its_end(snapshot: Snapshot, decision: Decision) -> None:

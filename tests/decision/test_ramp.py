@@ -249,7 +249,7 @@ class Rollout(RuleBasedStateMachine):
         decision = decide(Snapshot(self.here, FEATURE, self.flags, evidence, self.state, HASH, window_s=30.0))
         self.flags, self.state = decision.flags, decision.state
         if decision.kind is Kind.STEP_UP:
-            assert decision.reason is Reason.FIRST_STEP or evidence.now - begun >= FEATURE.bake_s
+            assert decision.reason is Reason.FIRST_STEP or evidence.now - begun >= FEATURE.bake_s_at(0)
             assert step_above(STEPS, before.rollout_percent) == self.flags.rollout_percent
             assert self.state.error_rate.breach == ()
 
