@@ -66,7 +66,7 @@ COMMANDS: dict[str, Row] = {
     "validate-alerts": Row(
         f"{_COMMANDS}.validate_alerts:validate_alerts", "Prove that the rules and alerts do what they say."
     ),
-    "notify": Row(f"{_COMMANDS}.notify:notify", "Say who is told of decisions, and try it."),
+    "notify": Row(f"{_COMMANDS}.notify:notify", "Say who is notified of decisions, and try it."),
     "completion": Row(f"{_COMMANDS}.completion:completion", "Print the completion of a shell."),
     "demo": Row(f"{_COMMANDS}.demo:demo", "Show the whole loop for real, on this machine."),
 }

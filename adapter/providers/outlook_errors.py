@@ -1,7 +1,7 @@
 """What Graph's errors mean: its codes first, the most specific inner one before all, then the HTTP status.
 
-Graph's messages are not stable and are not looked at, with one exception: a token without a user is told from
-a request that cannot be read by the message alone.
+Graph's messages are not stable and are not looked at, with one exception: only the message tells a token
+without a user from a request that cannot be read.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """A local Microsoft Graph that takes sendMail over real HTTP, checks it, keeps it, and fails when told to.
 
 `python -m adapter.sandbox.graph --port 8090` serves it; `async with Sandbox() as graph` does so in process.
-Faults are set while it runs: `PUT /sandbox/faults`. What arrived is told by `/sandbox/messages` and
+Faults are set while it runs: `PUT /sandbox/faults`. What arrived is listed by `/sandbox/messages` and
 `/sandbox/stats`.
 """
 

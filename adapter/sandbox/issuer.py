@@ -1,4 +1,4 @@
-"""What the sandbox's sign-in server knows and issues: codes, tokens, and the faults it is told to make."""
+"""What the sandbox's sign-in server knows and issues: codes, tokens, and the faults that a test asks for."""
 
 import base64
 import hashlib

@@ -1,1 +1,1 @@
-"""The HTTP face of the adapter: sending, signing in, and their OpenAPI."""
+"""The adapter over HTTP: sending, signing in, and their OpenAPI."""

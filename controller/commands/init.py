@@ -45,7 +45,7 @@ slo_latency_p95_ms = 500             # the limit: 95 % of the sends are at most 
 # policy = "sequential"              # or "threshold", for comparison
 # freezes = [{{ weekdays = ["fri"], from = "16:00", to = "24:00", time_zone = "Europe/Berlin" }}]
 
-# [notify.ops]                       # who is told; `rollout notify test ops` tries it
+# [notify.ops]                       # who is notified; `rollout notify test ops` tries it
 # kind = "slack"                     # webhook, slack, teams or email
 # url = "https://hooks.slack.com/services/..."
 # on = ["step_up", "pause", "resume", "long_hold", "leader"]

@@ -1,4 +1,4 @@
-"""`rollout notify`: who is told of what, and a sample of each notice, shown or really sent."""
+"""`rollout notify`: who is notified of what, and a sample of each notice, shown or really sent."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ from controller.shared.console import NO, USAGE, examples, fail, json_option, pr
 
 @click.group(epilog=examples("rollout notify list", "rollout notify test ops"))
 def notify() -> None:
-    """Say who is told of decisions, and try it."""
+    """Say who is notified of decisions, and try it."""
 
 
 @notify.command(name="list", epilog=examples("rollout notify list", "rollout notify list --json"))
@@ -36,7 +36,7 @@ def listed(config: Path | None, as_json: bool) -> None:
         print_json([{"name": one.name, "kind": one.kind, "on": one.on} for one in receivers])
         return
     if not receivers:
-        say("Nobody is told: there is no [notify.NAME] table. docs/how-to.md has examples.")
+        say("Nobody is notified: there is no [notify.NAME] table. docs/how-to.md has examples.")
         return
     rows = [
         (one.name, one.kind, ", ".join(one.features) or "every feature", ", ".join(one.on))

@@ -1,4 +1,4 @@
-"""Receivers: who is told of what, from the [notify.NAME] tables, each mistake refused with its place."""
+"""Receivers: who is notified of what, from the [notify.NAME] tables, each mistake refused with its place."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ EVENTS = (
     *("step_up", "pause", "step_back", "external_change"),
     *("resume", "set", "open", "close", "enable", "disable", "approve", "long_hold", "leader"),
 )
-"""What may be told: the kinds of decision but `hold`, a hold that lasts too long, and a change of leader."""
+"""What may be notified: the kinds of decision but `hold`, a hold that lasts too long, a change of leader."""
 TEMPLATE = "{feature}: {what} at {percent} %. {detail}"
 WORDS = {"feature", "what", "percent", "detail", "actor", "note", "reason", "at", "id", "link"}
 
@@ -30,7 +30,7 @@ class Receiver:
     secret: str = field(default="", repr=False)
     """Signs a webhook's body: HMAC with SHA-256."""
     on: tuple[str, ...] = EVENTS
-    """What it is told of."""
+    """What it is notified of."""
     features: tuple[str, ...] = ()
     """Only these; all of them when empty."""
     template: str = TEMPLATE

@@ -80,7 +80,7 @@ class ControllerSettings:
     log_unchanged_holds: bool = True
     """Whether the log has holds that say the same as the one before."""
     notify: tuple[Receiver, ...] = ()
-    """Who is told of decisions: the [notify.NAME] tables."""
+    """Who is notified of decisions: the [notify.NAME] tables."""
 
     @property
     def headers_to_prometheus(self) -> dict[str, str]:

@@ -61,7 +61,7 @@ class DaemonHealth:
 
 
 class Daemon:
-    """Ticks in the background until it is told to stop."""
+    """Ticks in the background until it has to stop."""
 
     def __init__(self, settings: ControllerSettings, *, dry_run: bool) -> None:
         self.settings = settings
@@ -164,7 +164,7 @@ class Daemon:
     def _server(
         self, routes: Sequence[BaseRoute], gate: "EvaluatesGate | None", mailer: "Mailer | None"
     ) -> "_Server":
-        """Make the HTTP server; open event streams end when it is told to stop, so they do not hold it up."""
+        """Make the HTTP server; open event streams end when it has to stop, so they do not hold it up."""
         # What is served is not needed for a single tick.
         from controller.web.context import ServerContext  # noqa: PLC0415
         from controller.web.server import build_app  # noqa: PLC0415
@@ -186,7 +186,7 @@ class Daemon:
         return server
 
     async def _on_start(self) -> None:
-        """Open what is embedded. What is wrong there is told, and keeps no controller from its work."""
+        """Open what is embedded. What is wrong there is logged, and keeps no controller from its work."""
         if self._start_adapter is None:
             return
         try:

@@ -52,7 +52,7 @@ def assemble(settings: ControllerSettings, *, dry_run: bool, log: bool = True) -
 
 
 def open_controller(settings: ControllerSettings, *, dry_run: bool, journal: Journal) -> Controller:
-    """Open a controller that keeps its decisions where it is told, and compares nothing."""
+    """Open a controller that keeps its decisions where the caller says, and compares nothing."""
     return _controller(settings, open_store(settings, dry_run=dry_run), journal, None, dry_run=dry_run)
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from msgspec import convert, to_builtins
 
-from controller.decision.model import DatedFreeze, Freeze, WeeklyFreeze
+from controller.decision.freeze import DatedFreeze, Freeze, WeeklyFreeze
 
 T = TypeVar("T")
 _LARGEST = 1.7976931348623157e308

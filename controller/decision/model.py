@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from controller.contract import CLOSED, Flags
+from controller.decision.freeze import Freeze
 
 
 class Kind(StrEnum):
@@ -103,33 +104,6 @@ class Slo(StrEnum):
 
 SLOW_SHARE_LIMIT = 0.05
 """p95 <= L says the same as: at most 5 % of the sends are slower than L."""
-
-
-class Freeze:
-    """A window in which no step up is taken: a WeeklyFreeze or a DatedFreeze."""
-
-    __slots__ = ()
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class WeeklyFreeze(Freeze):
-    """No step up on these weekdays (0 is Monday) from `start_s` to `end_s` seconds after local midnight."""
-
-    weekdays: tuple[int, ...]
-    start_s: int
-    end_s: int
-    time_zone: str = "UTC"
-    name: str = "weekly"
-
-
-@dataclass(frozen=True, slots=True)
-class DatedFreeze(Freeze):
-    """No step up from `start` to `end`, unix seconds."""
-
-    start: float
-    end: float
-    name: str = "dated"
 
 
 @dataclass(frozen=True, slots=True)

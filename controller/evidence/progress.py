@@ -1,4 +1,4 @@
-"""Which windows come next: each stretch of time is told once, however clocks and servers jump. Pure."""
+"""Which windows come next: each stretch of time is judged once, however clocks and servers jump. Pure."""
 
 import math
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def progress_of(
     *,
     ahead: bool,
 ) -> Progress:
-    """Return the windows behind the last judged instant, each of which is told once.
+    """Return the windows behind the last judged instant, each of which is judged once.
 
     Without a judged instant judging starts now; so it does with one in the future, where the source's clock
     was set back, unless `ahead` says that it still holds samples from after its own time, `now`.

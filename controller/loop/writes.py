@@ -48,7 +48,7 @@ class FeatureTick:
 
 
 class PendingWrite(NamedTuple):
-    """What is to be written of a case, and what of it is told."""
+    """What is to be written of a case, and what of it is reported."""
 
     case: FeatureTick
     records: Sequence[dict[str, Any]]

@@ -18,12 +18,12 @@ class OutageLog:
         since = self._since.get(dependency)
         if trouble and since is None:
             self._since[dependency] = (monotonic, trouble)
-            self._log.error("neighbour_lost", neighbour=dependency, error=trouble)
+            self._log.error("dependency_lost", dependency=dependency, error=trouble)
         elif since is not None and not trouble:
             del self._since[dependency]
             lost_at, was = since
             self._log.warning(
-                "neighbour_back", neighbour=dependency, lost_for_s=round(monotonic - lost_at, 1), was=was
+                "dependency_back", dependency=dependency, lost_for_s=round(monotonic - lost_at, 1), was=was
             )
 
 

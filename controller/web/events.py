@@ -30,7 +30,7 @@ QUEUE = 256
 HEARTBEAT_S = 15.0
 RETRY_MS = 2000
 REPLAYED = 1000
-"""As many events of a feature are told again after a gap; a longer one is told as `gap`."""
+"""As many events of a feature are sent again after a gap; a longer one is sent as `gap`."""
 _HEALTH_EVERY_S = 1.0
 _GATHERED_S = 0.03
 """A tick writes all of its decisions within this time: so they go out together, and after the tick."""

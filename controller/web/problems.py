@@ -13,7 +13,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem; `extra` is told beside the standard members."""
+    """Ends a request with a problem; `extra` is sent beside the standard members."""
 
     def __init__(self, status: int, detail: str, **extra: Any) -> None:
         super().__init__(detail)

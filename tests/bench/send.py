@@ -178,7 +178,7 @@ memory {early_mb:.1f} MB after the first 1,000 and {late_mb:.1f} MB after all.
 
 From several processes, 16 sends at once in each, each with a port of its own for its metrics; what all ports
 count adds up to the sends. The sandbox, which is one process, and Redis share the cores with them and are the
-limit here: how it grows is told by what a send costs its own process.
+limit here: how it grows follows from what a send costs its own process.
 
 {processes}
 """

@@ -58,7 +58,7 @@ def test_ticks_go_on_when_the_wall_clock_is_set(
         daemon._stop()
         pulse.join()
     assert [line["event"] for line in logs].count("clock_stepped") == 1
-    assert [line["event"] for line in logs].count("neighbour_lost") == 1
+    assert [line["event"] for line in logs].count("dependency_lost") == 1
 
 
 def test_a_mistake_of_ours_fails_a_tick_and_not_the_daemon(
@@ -86,9 +86,9 @@ def test_a_server_that_a_tick_did_not_come_to_ask_is_not_told_of_as_back(
     with capture_logs() as logs:
         while ticks:
             daemon.tick()
-    assert [(line["event"], line["neighbour"]) for line in logs] == [
-        ("neighbour_lost", "prometheus"),
-        ("neighbour_lost", "redis"),
-        ("neighbour_back", "redis"),
-        ("neighbour_back", "prometheus"),
+    assert [(line["event"], line["dependency"]) for line in logs] == [
+        ("dependency_lost", "prometheus"),
+        ("dependency_lost", "redis"),
+        ("dependency_back", "redis"),
+        ("dependency_back", "prometheus"),
     ]

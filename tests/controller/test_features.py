@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.contract import format_percent, parse_percent
-from controller.decision.model import DatedFreeze, WeeklyFreeze
+from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.features import ROLLOUT_FEATURES, config_hash, load_features
 from controller.shared.config_file import ConfigError
 

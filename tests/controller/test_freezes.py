@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from controller.decision.model import DatedFreeze, WeeklyFreeze
+from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.features import ROLLOUT_FEATURES
 from controller.loop.freezes import open_freeze
 

@@ -13,7 +13,8 @@ from structlog.testing import capture_logs
 
 from controller.contract import EPOCH_KEY, LEASE_KEY, flag_key
 from controller.decision.decide import decide
-from controller.decision.model import DatedFreeze, Evidence, Kind, Reason, Snapshot, Window
+from controller.decision.freeze import DatedFreeze
+from controller.decision.model import Evidence, Kind, Reason, Snapshot, Window
 from controller.decision.record import record_of, verify
 from controller.evidence.windows import EvidenceRequest
 from controller.features import ROLLOUT_FEATURES, RolloutFeature

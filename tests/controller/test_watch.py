@@ -12,9 +12,9 @@ def test_each_loss_and_each_return_is_one_line() -> None:
         for second, trouble in enumerate(["", "away", "away", "other words", "", "", "away"]):
             troubles.note("redis", trouble, second)
     assert [(line["event"], line.get("lost_for_s")) for line in logs] == [
-        ("neighbour_lost", None),
-        ("neighbour_back", 3.0),
-        ("neighbour_lost", None),
+        ("dependency_lost", None),
+        ("dependency_back", 3.0),
+        ("dependency_lost", None),
     ]
 
 
@@ -24,10 +24,10 @@ def test_two_neighbours_are_told_apart() -> None:
         troubles.note("redis", "away", 1)
         troubles.note("prometheus", "away", 1)
         troubles.note("redis", "", 2)
-    assert [(line["event"], line["neighbour"]) for line in logs] == [
-        ("neighbour_lost", "redis"),
-        ("neighbour_lost", "prometheus"),
-        ("neighbour_back", "redis"),
+    assert [(line["event"], line["dependency"]) for line in logs] == [
+        ("dependency_lost", "redis"),
+        ("dependency_lost", "prometheus"),
+        ("dependency_back", "redis"),
     ]
 
 

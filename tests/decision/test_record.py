@@ -12,15 +12,8 @@ from worlds.snapshots import FEATURE, HASH, NOW, at_step, changed, proven_health
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.codec import decode, encode
 from controller.decision.decide import decide, rejected_write
-from controller.decision.model import (
-    DatedFreeze,
-    Kind,
-    Reason,
-    RolloutFeature,
-    SloState,
-    State,
-    WeeklyFreeze,
-)
+from controller.decision.freeze import DatedFreeze, WeeklyFreeze
+from controller.decision.model import Kind, Reason, RolloutFeature, SloState, State
 from controller.decision.record import manual_record, snapshot_from, state_from_dict, state_to_dict, verify
 from controller.store.record_json import dump
 from controller.whatif.playback import Tick, course

@@ -140,8 +140,8 @@ def test_each_neighbours_loss_and_return_is_logged_once_and_moves_its_metric(wor
     world.prometheus.thaw()
     wait_until(lambda: daemon.metric("rollout_neighbour_up", neighbour="redis") == 1, 10)
     wait_until(lambda: daemon.metric("rollout_neighbour_up", neighbour="prometheus") == 1, 10)
-    lost = sorted(line["neighbour"] for line in daemon.said("neighbour_lost"))
-    back = sorted(line["neighbour"] for line in daemon.said("neighbour_back"))
+    lost = sorted(line["dependency"] for line in daemon.said("dependency_lost"))
+    back = sorted(line["dependency"] for line in daemon.said("dependency_back"))
     assert lost == back == ["prometheus", "redis"]
 
 

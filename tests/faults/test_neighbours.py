@@ -221,8 +221,8 @@ def test_it_is_said_once_and_shown_and_passes_by_itself(place: Place, name: str)
     assert len(set(troubles)) == len(troubles)
     assert {event for event, _ in troubles} == {
         "epoch_missing",
-        "neighbour_lost",
-        "neighbour_back",
+        "dependency_lost",
+        "dependency_back",
     } | fault.also
 
 

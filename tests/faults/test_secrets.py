@@ -92,11 +92,11 @@ def test_no_secret_is_told_anywhere_however_things_go(
         client.config_set("requirepass", "s3cret-that-is-another")
         world.to_redis["a"].cut()
         world.prometheus.kill()
-        wait_until(lambda: daemon.said("neighbour_lost"), 15)
+        wait_until(lambda: daemon.said("dependency_lost"), 15)
         told += [ask(daemon, path) for path in PATHS]
         told += [rollout("doctor", *config), rollout("config", "show", *config), rollout("status", *config)]
         client.config_set("requirepass", "s3cret-of-redis")
-        wait_until(lambda: daemon.said("neighbour_back"), 15)
+        wait_until(lambda: daemon.said("dependency_back"), 15)
         told += [ask(daemon, path) for path in PATHS]
         told += [daemon.log.read_text(), daemon.journal.read_text()]
         client.close()

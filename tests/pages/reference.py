@@ -185,7 +185,7 @@ def _receivers() -> list[str]:
     ]
     note = (
         f"Keys of a table `[notify.NAME]`. `kind` is one of {_listed(receivers.KINDS)}; `url_file` and "
-        "`secret_file` name files. `on` lists what is told: "
+        "`secret_file` name files. `on` lists what is notified: "
         f"{_listed(receivers.EVENTS)}. A template may name {_listed(sorted(receivers.WORDS))}."
     )
     return [

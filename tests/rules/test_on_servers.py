@@ -1,4 +1,4 @@
-"""On real servers: counts are exact, every query is answered, and every alert comes, is told and goes."""
+"""On real servers: counts are exact, queries are answered, alerts fire, notify and resolve."""
 
 import math
 import shutil

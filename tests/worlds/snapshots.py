@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from controller.contract import Flags
+from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.decision.model import (
     METRICS_PROBLEMS,
     Cause,
-    DatedFreeze,
     Decision,
     Evidence,
     Reason,
@@ -17,7 +17,6 @@ from controller.decision.model import (
     SloState,
     Snapshot,
     State,
-    WeeklyFreeze,
     Window,
 )
 from controller.decision.record import record_of

@@ -240,7 +240,7 @@ def _told(notices: ReceivedNotices, rule: Alert) -> bool:
 
 
 def _is_over(rule: Alert, watch: Watch, notices: ReceivedNotices) -> bool:
-    """Whether an alert is told as resolved and inactive; a later fault may have brought it up once more."""
+    """Whether an alert is notified as resolved and inactive; a later fault may have raised it again."""
     key = (rule.name, rule.labels.get("feature", ""))
     return _told(notices, rule) and watch.now.get(key) == "inactive"
 
@@ -257,4 +257,4 @@ def _result(rule: Alert, watch: Watch, notices: ReceivedNotices) -> Result:
         told = sorted(notices.of(*key))
         missing.append(f"was told only {', '.join(told) or 'nothing'}")
     feature = f" ({key[1]})" if key[1] else ""
-    return Result(rule.name, f"comes, is told and goes{feature}", not missing, "; ".join(missing))
+    return Result(rule.name, f"fires, is notified and resolves{feature}", not missing, "; ".join(missing))

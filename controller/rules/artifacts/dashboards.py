@@ -222,7 +222,7 @@ def controller_dashboard() -> Dashboard:
                 "s",
             ),
             DashboardPanel(
-                "Neighbours that answer",
+                "Dependencies that answer",
                 ((f"min by (neighbour) ({ROLLOUT_NEIGHBOUR_UP})", "{{neighbour}}"),),
                 "none",
             ),
