@@ -42,7 +42,8 @@ def longest_chain() -> list[str]:
     @functools.cache
     def below(module: str) -> tuple[str, ...]:
         chains = [below(one) for one in imports()[module]]
-        return (module, *(max(chains, key=len) if chains else ()))
+        longest: tuple[str, ...] = max(chains, key=len, default=())
+        return (module, *longest)
 
     return list(max(map(below, imports()), key=len))
 
