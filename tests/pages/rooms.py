@@ -41,11 +41,11 @@ def longest_chain() -> list[str]:
 
     @functools.cache
     def below(module: str) -> tuple[str, ...]:
-        chains = [below(one) for one in imports()[module]]
-        longest: tuple[str, ...] = max(chains, key=len, default=())
-        return (module, *longest)
+        chains = sorted((below(one) for one in imports()[module]), key=len)
+        return (module, *chain.from_iterable(chains[-1:]))
 
-    return list(max(map(below, imports()), key=len))
+    chains = sorted(map(below, imports()), key=len)
+    return list(chains[-1])
 
 
 def arrows() -> Arrows:
