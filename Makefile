@@ -49,7 +49,7 @@ soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQU
 	  $(BIN)/pytest -q -n 3 --timeout=3600 tests/faults/test_sequences.py tests/faults/test_daemon.py \
 	  tests/faults/test_flat.py tests/server/test_malformed.py tests/fuzz/test_fuzz.py tests/decision \
 	  tests/gate/test_bucket.py tests/rules/test_mutations.py tests/rules/test_evidence_counts.py \
-	  tests/adapter/test_fallback.py $(ARGS)
+	  tests/adapter/test_fallback.py tests/adapter/test_crashes.py $(ARGS)
 
 pictures: setup-test ## tell the demo's story once and renew the pictures in docs/pictures
 	PYTHONPATH=tests $(BIN)/python -m pages.pictures

@@ -10,8 +10,8 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from enum import StrEnum
 from typing import Any, cast
 
@@ -23,7 +23,6 @@ from adapter.sending.redis_client import REDIS_ERRORS
 from controller.shared.redis_pool import key_prefix
 
 MAX_KEY_CHARACTERS = 256
-_BYTES = (bytes, bytearray, memoryview)
 PENDING_MARGIN_S = 5.0
 """Beyond the deadline of a send: nothing of it is under way any more."""
 
@@ -174,24 +173,18 @@ def redis_key(action: str, user_id: str, key: str) -> str:
 
 def fingerprint(message: OutgoingMessage) -> str:
     """Name a mail by all that it says, as it was given: what is checked later may depend on the settings."""
-    hasher = hashlib.sha256()
-    for part in _parts(message):
-        hasher.update(memoryview(part).nbytes.to_bytes(8, "big"))
-        hasher.update(part)
-    return hasher.hexdigest()
+    values = ((field, getattr(message, field.name)) for field in fields(message))
+    said = [(field.name, value) for field, value in values if value not in (field.default, "")]
+    return hashlib.sha256(json.dumps(said, default=_plain).encode()).hexdigest()
 
 
-def _parts(message: OutgoingMessage) -> Iterator[bytes | bytearray | memoryview]:
-    addresses = [
-        (field, getattr(a, "address", a), getattr(a, "name", "") or "")
-        for field, a in message.named_addresses()
-    ]
-    texts = (message.subject or "", message.body_html or "", message.body_text or "", addresses)
-    yield json.dumps(texts, default=repr).encode()
-    for file in message.files:
-        yield repr([getattr(file, name, None) for name in ("name", "content_type", "content_id")]).encode()
-        content = getattr(file, "content", None)
-        yield content if isinstance(content, _BYTES) else repr(content).encode()
+def _plain(value: object) -> object:
+    """Return what stands for a value that JSON does not know, whatever a caller gave."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return hashlib.sha256(bytes(value)).hexdigest()
+    if is_dataclass(value):
+        return [getattr(value, field.name) or "" for field in fields(value)]
+    return repr(value)
 
 
 def check_key(key: object) -> str:

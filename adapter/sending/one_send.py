@@ -84,7 +84,7 @@ class Sending:
                 pending_s=self.deadline.left_s(),
             )
         if isinstance(claimed, ExistingKey):
-            return self._held(claimed)
+            return self._held(claimed, prepared)
         request = self._admitted(prepared)
         if claimed is None:
             return await self._in_turn(request, ids)
@@ -114,7 +114,7 @@ class Sending:
             raise prepared
         return prepared
 
-    def _held(self, held: ExistingKey) -> SendResult:
+    def _held(self, held: ExistingKey, prepared: Request | StructuredError) -> SendResult:
         """Return the first result, or say why there is none."""
         if held.result:
             return held.result
@@ -139,6 +139,7 @@ class Sending:
             source=code.source,
             provider=self.provider.name,
             field="idempotency_key",
+            reason=prepared.reason if isinstance(prepared, ActionDeniedError) else "",
         )
 
     async def _under_key(self, claim: KeyClaim, request: Request, ids: SendIds) -> SendResult:

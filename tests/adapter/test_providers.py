@@ -50,6 +50,37 @@ def test_every_status_means_something_and_no_5xx_is_tried_again(provider: Provid
 
 
 @every_provider
+def test_an_answer_that_nobody_listed_leaves_the_outcome_unknown(provider: Provider) -> None:
+    """Other 2xx, redirects, time-outs of front ends, conflicts, 5xx, and what is no status at all."""
+    unlisted = (
+        204,
+        226,
+        302,
+        307,
+        400,
+        402,
+        404,
+        405,
+        408,
+        409,
+        410,
+        412,
+        421,
+        425,
+        499,
+        500,
+        504,
+        507,
+        599,
+        999,
+    )
+    for status in unlisted:
+        outcome = provider.interpret(Reply(status, {}, b""), now=0.0)
+        assert isinstance(outcome, Refused)
+        assert (outcome.code, outcome.then) == (provider.unknown_code, RetryAction.UNKNOWN), status
+
+
+@every_provider
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b'{"error":', b"[]", b"null", b'{"error": 1}', b"\xff" * 99]
 )

@@ -39,6 +39,6 @@ class Example:
     def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
         if reply.status == 202:
             return Accepted(reply.headers.get("request-id", ""))
-        if reply.status >= 500:
-            return Refused(self.unknown_code, RetryAction.UNKNOWN, "Nobody can say.")
-        return Refused("EXAMPLE_REFUSED", RetryAction.FAIL, f"It said {reply.status}.")
+        if reply.status in {401, 403, 413, 422}:  # its closed list of "not sent"
+            return Refused("EXAMPLE_REFUSED", RetryAction.FAIL, f"It said {reply.status}.")
+        return Refused(self.unknown_code, RetryAction.UNKNOWN, "Nobody can say.")
