@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -156,8 +157,11 @@ def read_file(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises OSError.
     """
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        yield from _records(cast("Iterable[bytes]", file))
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from _records(cast("Iterable[bytes]", file))
+    except (EOFError, zlib.error) as error:
+        raise OSError(errno.EIO, f"not whole: {error}", str(path)) from error
 
 
 def rotated_files(path: Path) -> list[Path]:

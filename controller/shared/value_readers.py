@@ -160,7 +160,11 @@ def _flag_of_text(text: str) -> Any:
 
 
 def _existing(value: str) -> None:
-    if not Path(value).is_file():
+    try:
+        found = Path(value).is_file()
+    except OSError:  # a path that no file can have
+        found = False
+    if not found:
         raise ValueError("is no file; check the path")
 
 

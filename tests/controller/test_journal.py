@@ -179,3 +179,13 @@ def test_any_text_can_be_kept_half_a_surrogate_pair_too(text: str) -> None:
         "note": text,
         "flags": ["a", "hold"],
     }
+
+
+@pytest.mark.parametrize("damage", ["cut", "torn", "plain"])
+def test_a_damaged_archive_is_an_error_of_the_file(tmp_path: Path, damage: str) -> None:
+    packed = gzip.compress(b"{}\n" * 1000)
+    path = tmp_path / "decisions.jsonl.1.gz"
+    torn = packed[:30] + b"\xff" * 9 + packed[39:]
+    path.write_bytes({"cut": packed[:-9], "torn": torn, "plain": b"{}\n"}[damage])
+    with pytest.raises(OSError, match=r"whole|gzip|CRC"):
+        list(read_file(path))

@@ -173,6 +173,18 @@ def test_no_route_answers_with_a_server_error(world: World, served: Served, kind
     assert f'id="feature-{STRANGE}"' in page
 
 
+@pytest.mark.parametrize("name", ["hash", "spent stream", "java"])
+def test_what_happens_to_the_others_is_told_as_it_happens(world: World, served: Served, name: str) -> None:
+    with capture_logs():
+        world.begin()
+    poison(world.raw, keys_of(STRANGE)["decisions"], POISONS[name])
+    with served.http.stream("GET", "/api/v1/events") as answer:
+        lines = answer.iter_lines()
+        next(line for line in lines if line.startswith("event: health"))
+        done = served.act("pause", BROKEN, reason="x").json()
+        assert next(line for line in lines if line.startswith("data: ") and done["id"] in line)
+
+
 @pytest.mark.parametrize("name", POISONS)
 def test_a_pause_with_an_idempotency_key_works_whatever_is_kept_under_the_key(
     world: World, served: Served, name: str

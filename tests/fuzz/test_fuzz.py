@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import redis
+import requests
 from click.testing import CliRunner
 from fuzz.mutations import IMPOSSIBLE, TEXTS, Mutator
 from kit.servers import RedisServer
@@ -27,13 +28,16 @@ from structlog.testing import capture_logs
 from worlds.strange import BROKEN, STRANGE, World
 from worlds.tick import tick_world
 
+from adapter.settings import Settings
 from controller import cli
 from controller.commands.init import TEMPLATE
-from controller.config.settings import load_settings
+from controller.config.settings import load_settings, shown
 from controller.contract import EVIDENCE_ERRORS, FLAG_NAMES, decisions_key, flag_key, state_key
 from controller.daemon.wiring import assemble
 from controller.decision.model import Kind
 from controller.shared.config_file import ConfigError
+from controller.shared.environment import VARIABLES
+from controller.shared.redis_pool import open_redis
 
 CONFIGS = int(os.environ.get("SOAK_CONFIGS", "150"))
 COMMANDS = int(os.environ.get("SOAK_COMMANDS", "60"))
@@ -111,6 +115,49 @@ def inline(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(inline, value))}]"
     return json.dumps(value)
+
+
+def test_a_strange_environment_is_read_or_refused_and_what_is_read_can_be_used(tmp_path: Path) -> None:
+    refused = 0
+    for seed in range(SEED, SEED + 4 * CONFIGS):
+        mutator = Mutator(seed)
+        names = mutator.sample(sorted(VARIABLES - {"ROLLOUT_CONFIG"}), 2)
+        environ = {name: strange_setting(mutator) for name in names}
+        with number(seed, environ):
+            try:
+                settings = load_settings(None, environ)
+                Settings.from_environment(environ)
+                open_redis(settings.redis_url, 0.1).close()
+                assert shown(settings.prometheus_url).isprintable()
+                assert settings.listen_address
+                with contextlib.suppress(requests.RequestException, OSError):
+                    url = f"{settings.prometheus_url}/api/v1/query"
+                    requests.Request("GET", url, settings.headers_to_prometheus).prepare()
+                told = ""
+            except ValueError as error:
+                refused += 1
+                told = str(error)
+            assert told.count("\n") <= 1
+    assert refused > CONFIGS
+
+
+def strange_setting(mutator: Mutator) -> str:
+    """Return a text that an environment can hold, or a sound setting damaged."""
+    sound = (
+        "redis://:secret@127.0.0.1:6379/0",
+        "http://127.0.0.1:9090",
+        "30",
+        "true",
+        "127.0.0.1:8003",
+        "a:b,c:d",
+    )
+    if mutator.random() < 0.4:
+        return mutator.choice([text for text in TEXTS if "\x00" not in text])
+    return (
+        mutator.bytes_of(mutator.choice(sound).encode())
+        .replace(b"\x00", b"")
+        .decode("utf-8", "surrogateescape")
+    )
 
 
 LONG_RUNNING = {"run", "serve", "demo", "validate-alerts", "reload", "auth"}

@@ -137,6 +137,24 @@ async def test_what_somebody_else_put_into_the_stream_ends_no_notices(rig: Rig, 
     assert [told["id"] for told in inbox.bodies] == [done["id"]]
 
 
+@pytest.mark.parametrize("before", [True, False], ids=["before it begins", "while it reads"])
+async def test_a_feature_whose_records_are_of_another_type_keeps_no_other_from_being_told(
+    rig: Rig, inbox: Inbox, before: bool
+) -> None:
+    def poison() -> None:
+        rig.client.delete("rollout:decisions:google", "rollout:epoch")
+        rig.client.hset("rollout:decisions:google", "a", "b")
+        rig.client.hset("rollout:epoch", "a", "b")
+
+    if before:
+        poison()
+    async with telling(rig, webhook(inbox)):
+        poison()
+        done = await asyncio.to_thread(rig.person, Kind.ENABLE)
+        await until(lambda: inbox.taken)
+    assert [told["id"] for told in inbox.bodies] == [done["id"]]
+
+
 async def test_what_a_person_does_is_told_with_the_whole_record(rig: Rig, inbox: Inbox) -> None:
     async with telling(rig, webhook(inbox, link="https://rollout.example")):
         done = await asyncio.to_thread(rig.person, Kind.ENABLE)
