@@ -29,6 +29,7 @@ class Code:
 
 
 def code_table(*codes: Code) -> dict[str, Code]:
+    """Return codes by their names."""
     return {code.name: code for code in codes}
 
 
@@ -123,6 +124,7 @@ class StructuredError(Exception):
 
     @property
     def counts_against_slo(self) -> bool:
+        """Whether the failure counts for the error rate; a caller's own fault does not."""
         return self.source != Source.CALLER
 
 

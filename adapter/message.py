@@ -55,6 +55,7 @@ class OutgoingMessage:
 
     @property
     def recipients(self) -> tuple[EmailAddress, ...]:
+        """Everybody who gets the mail: to, cc and bcc."""
         return (*self.to, *self.cc, *self.bcc)
 
     def named_addresses(self) -> Iterator[tuple[str, EmailAddress]]:
@@ -95,10 +96,12 @@ class SendResult:
 
     @property
     def success(self) -> bool:
+        """True: a send that failed raises."""
         return True
 
     @property
     def message_id(self) -> str:
+        """The provider's id of the message; on Graph the internet message id that we asked for."""
         return self.internet_message_id
 
 

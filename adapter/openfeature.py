@@ -33,6 +33,7 @@ class RolloutProvider(AbstractProvider):
         self._gate = gate
 
     def get_metadata(self) -> Metadata:
+        """Return the provider's name."""
         return Metadata(name="rollout-controller")
 
     def resolve_boolean_details(
@@ -55,16 +56,19 @@ class RolloutProvider(AbstractProvider):
     def resolve_string_details(
         self, flag_key: str, default_value: str, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[str]:
+        """Refuse: every flag here is a boolean."""
         _refuse(flag_key)
 
     def resolve_integer_details(
         self, flag_key: str, default_value: int, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[int]:
+        """Refuse: every flag here is a boolean."""
         _refuse(flag_key)
 
     def resolve_float_details(
         self, flag_key: str, default_value: float, evaluation_context: EvaluationContext | None = None
     ) -> FlagResolutionDetails[float]:
+        """Refuse: every flag here is a boolean."""
         _refuse(flag_key)
 
     def resolve_object_details(
@@ -73,6 +77,7 @@ class RolloutProvider(AbstractProvider):
         default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
+        """Refuse: every flag here is a boolean."""
         _refuse(flag_key)
 
 

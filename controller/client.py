@@ -44,6 +44,7 @@ class Client:
         return cast("list[dict[str, Any]]", self.overview()["features"])
 
     def feature(self, name: str) -> dict[str, Any]:
+        """Return one feature as the API has it; raises ClientError."""
         return self._ask("GET", _path(name))
 
     def decisions(self, name: str, *, since: float = 0.0, changes: bool = False) -> Iterator[dict[str, Any]]:
@@ -58,6 +59,7 @@ class Client:
             path = page["next"]
 
     def decision(self, name: str, decision_id: str) -> dict[str, Any]:
+        """Return one decision's record; raises ClientError."""
         return self._ask("GET", f"{_path(name)}/decisions/{quote(decision_id, safe='')}")
 
     def act(self, kind: Kind, name: str, reason: str, percent: float | None = None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ FLAGS_CHANNEL = "rollout:flags"
 
 
 def flag_key(feature: str, flag: str) -> str:
+    """Return the key of one flag."""
     return f"flags:{feature}:{flag}"
 
 
@@ -26,14 +27,17 @@ def flag_keys(feature: str) -> tuple[str, str, str, str]:
 
 
 def revision_key(feature: str) -> str:
+    """Return the key of the flags' revision."""
     return f"flags:{feature}:revision"
 
 
 def state_key(feature: str) -> str:
+    """Return the key of what the next decision needs."""
     return f"rollout:state:{feature}"
 
 
 def decisions_key(feature: str) -> str:
+    """Return the key of the stream of decisions."""
     return f"rollout:decisions:{feature}"
 
 

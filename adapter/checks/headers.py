@@ -47,6 +47,7 @@ def check_content_type(text: str, field: str) -> str:
 
 
 def without_bidi(text: str) -> str:
+    """Return a text without the characters that turn its direction."""
     return BIDI.sub("", text)
 
 

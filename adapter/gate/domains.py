@@ -26,7 +26,8 @@ class Addressed(Protocol):
     """A value with an address, such as EmailAddress."""
 
     @property
-    def address(self) -> str: ...
+    def address(self) -> str:
+        """The bare address."""
 
 
 Recipient = str | Addressed

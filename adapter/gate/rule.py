@@ -112,6 +112,7 @@ class Rule:
 
     @classmethod
     def of(cls, flags: Flags, salt: str, internal_domains: InternalDomains = NO_DOMAINS) -> "Rule":
+        """Make the rule of one feature from its flags."""
         shut, first_out = _shut(flags), threshold(flags.rollout_percent)
         return cls(
             flags=flags,
@@ -124,6 +125,7 @@ class Rule:
         )
 
     def answer(self, user_id: str, recipients: Iterable[Recipient] = ()) -> GateAnswer:
+        """Return whether a user's send is open, and why."""
         hashed = self.salted()
         try:
             hashed.update(user_id.encode())

@@ -23,6 +23,7 @@ class Body:
 
     @classmethod
     def of(cls, whole: bytes) -> "Body":
+        """Return a body that is in memory as a whole."""
         return cls(len(whole), lambda: iter((whole,)))
 
     def __len__(self) -> int:
@@ -36,6 +37,7 @@ class Body:
 
 
 def base64_length(count: int) -> int:
+    """Return how many characters `count` bytes take as base64."""
     return (count + 2) // 3 * 4
 
 

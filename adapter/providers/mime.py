@@ -41,6 +41,7 @@ class MimeOutput:
         return len(self.skeleton) - marks + sum(_lines_length(len(content)) for _, content in self.contents)
 
     def pieces(self) -> Iterator[bytes | memoryview]:
+        """Yield the mail in pieces, files encoded as they are sent."""
         return spliced(self.skeleton, ((mark, base64_lines(content)) for mark, content in self.contents))
 
 

@@ -20,6 +20,7 @@ _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+\Z")
 
 
 def text_line(name: str, text: str) -> str:
+    """Return a header line with its text encoded."""
     return f"{name}: {_words(text)}\r\n"
 
 

@@ -119,10 +119,12 @@ def _value(value: str | tuple[str | None, str | None, str]) -> str:
 
 
 def is_attachment(part: Part) -> bool:
+    """Whether a part is marked as an attachment."""
     return part.get_content_disposition() == "attachment"
 
 
 def content_id(part: Part) -> str:
+    """Return a part's content id without brackets; empty for none."""
     return (header_text(part, "Content-ID") or "").strip().removeprefix("<").removesuffix(">")
 
 
@@ -133,6 +135,7 @@ def file_name(part: Part) -> str:
 
 
 def made_up_name(part: Part, number: int) -> str:
+    """Return a name for a part without one, by its number and type."""
     kind = type_of(part)
     return f"part-{number}{_ENDINGS.get(kind) or mimetypes.guess_extension(kind) or ''}"
 

@@ -53,6 +53,7 @@ class Outlook:
 
 
 def json_request(message: OutgoingMessage, ids: SendIds) -> Request:
+    """Return a mail as Graph's JSON form takes it."""
     marks = [f"@content-{ids.client_request_id}-{number}@" for number in range(len(message.files))]
     fields = graph_message(message, ids.internet_message_id, marks)
     skeleton = json.dumps(

@@ -71,7 +71,8 @@ class Provider(Protocol):
     """One mail provider. Everything here is pure."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The provider's name, as features and metrics have it."""
 
     @property
     def base_url(self) -> str:

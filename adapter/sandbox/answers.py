@@ -25,6 +25,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Our services aren't available right n
 
 
 def fault(head: Head, faults: Faults) -> SandboxReply:
+    """Return the answer of a fault as Graph gives it."""
     code = faults.error_code or CODES.get(faults.status, "UnknownError")
     message = faults.error_message or "The sandbox was told to answer so."
     answer = error(head, faults.status, code, message)
@@ -41,10 +42,12 @@ def fault(head: Head, faults: Faults) -> SandboxReply:
 
 
 def retry_after(faults: Faults) -> dict[str, str]:
+    """Return the header Retry-After of a fault; nothing without one."""
     return {} if faults.retry_after is None else {"retry-after": str(faults.retry_after)}
 
 
 def names(head: Head, request_id: str) -> dict[str, str]:
+    """Return the headers that name a request."""
     client_request_id = head.headers.get("client-request-id", request_id)
     return {
         "request-id": request_id,
@@ -54,6 +57,7 @@ def names(head: Head, request_id: str) -> dict[str, str]:
 
 
 def error(head: Head, status: int, code: str, message: str) -> SandboxReply:
+    """Return an error as Graph's JSON has it."""
     named = names(head, str(uuid.uuid4()))
     inner = {name: named[name] for name in ("date", "request-id", "client-request-id")}
     body = json.dumps({"error": {"code": code, "message": message, "innerError": inner}}).encode()
@@ -61,4 +65,5 @@ def error(head: Head, status: int, code: str, message: str) -> SandboxReply:
 
 
 def json_answer(status: int, value: Any) -> SandboxReply:
+    """Return a value as a JSON answer."""
     return SandboxReply(status, {"content-type": "application/json"}, json.dumps(value).encode())

@@ -23,6 +23,7 @@ class Certificates:
     key_file: Path
 
     def server_context(self) -> ssl.SSLContext:
+        """Return the TLS context of a server with these certificates."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.chain_file, self.key_file)
         return context

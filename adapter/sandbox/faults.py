@@ -71,7 +71,8 @@ def _check(name: str, value: Any, known: Mapping[str, Any]) -> None:
 class Weather(Protocol):
     """Decides what goes wrong with the next send."""
 
-    def throw(self) -> Faults: ...
+    def throw(self) -> Faults:
+        """Return the faults of the next request."""
 
 
 class Dice:

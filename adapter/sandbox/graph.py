@@ -45,6 +45,7 @@ class Received:
     body: bytes
 
     def summary(self) -> dict[str, Any]:
+        """Return what arrived, without its body."""
         values = {name: getattr(self, name) for name in ("at", "mailbox", "client_request_id", "request_id")}
         return {**values, "size_bytes": self.size_bytes, **asdict(self.mail)}
 
@@ -83,6 +84,7 @@ class Sandbox:
 
     @property
     def faults(self) -> Faults:
+        """The faults that are made now."""
         return self._faults
 
     @faults.setter
@@ -92,10 +94,12 @@ class Sandbox:
 
     @property
     def base(self) -> str:
+        """The address of the server."""
         return f"{self._scheme}://{self._host}:{self._server.port}"
 
     @property
     def url(self) -> str:
+        """What MS_GRAPH_URL is set to."""
         return f"{self.base}/v1.0"
 
     async def __aenter__(self) -> Self:
@@ -221,6 +225,7 @@ class Sandbox:
         return json_answer(200, asdict(self.faults))
 
     def stats(self) -> dict[str, Any]:
+        """Return counts of what arrived and was answered."""
         return {
             "posts": self.posts,
             "statuses": dict(self.statuses),

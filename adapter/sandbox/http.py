@@ -34,6 +34,7 @@ class Head:
 
     @property
     def length(self) -> int:
+        """How many bytes of body the head announces."""
         text = self.headers.get("content-length", "0")
         return int(text) if text.isdecimal() else 0
 
@@ -127,6 +128,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 def parse_head(raw: bytes) -> Head | None:
+    """Parse the head of a request; None where it is none."""
     lines = raw.decode("latin-1").split("\r\n")
     parts = lines[0].split(" ")
     if len(parts) != 3:
@@ -136,6 +138,7 @@ def parse_head(raw: bytes) -> Head | None:
 
 
 def format_answer(answer: SandboxReply) -> bytes:
+    """Return an answer as bytes of HTTP/1.1."""
     try:
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:

@@ -105,12 +105,14 @@ class Issuer:
         self.faults_left = times
 
     def take_fault(self) -> IssuerFault | None:
+        """Return the fault of the next answer; None for none."""
         if self.fault is None or self.faults_left == 0:
             return None
         self.faults_left -= 1
         return self.fault
 
     def code_for(self, account: str, redirect_uri: str, code_challenge: str, nonce: str) -> str:
+        """Issue a code for an account that signed in."""
         code = self._issued(f"0.{secrets.token_urlsafe(48)}")
         self._codes[code] = AuthorizationCode(
             account, redirect_uri, code_challenge, nonce, time.time() + CODE_TTL_S
@@ -213,8 +215,10 @@ def challenge_of(code_verifier: str) -> str:
 
 
 def subject_of(account: str) -> str:
+    """Return the fixed id of an account."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox:{account.lower()}"))
 
 
 def encode(value: Mapping[str, Any]) -> str:
+    """Return a value as the part of a JWT."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()

@@ -53,10 +53,12 @@ class SandboxSignIn:
 
     @property
     def base(self) -> str:
+        """The address of the server."""
         return f"https://{self._name}:{self._server.port}"
 
     @property
     def authority(self) -> str:
+        """What MS_AUTHORITY is set to."""
         return f"{self.base}/{TENANT}"
 
     def environment(self) -> dict[str, str]:

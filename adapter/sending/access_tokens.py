@@ -7,7 +7,8 @@ from typing import Protocol
 class TokenSource(Protocol):
     """Return a user's access token; its errors carry `.code`, such as `MS_AUTH_EXPIRED`."""
 
-    async def get_access_token(self, user_id: str) -> str: ...
+    async def get_access_token(self, user_id: str) -> str:
+        """Return an access token for a user; raises SignInError."""
 
     async def refresh_access_token(self, user_id: str, *, claims: str | None = None) -> str:
         """Get a new one, now; `claims` is the challenge that a provider answered with."""
@@ -21,7 +22,9 @@ class StaticTokens:
     token: str = field(repr=False)
 
     async def get_access_token(self, user_id: str) -> str:  # noqa: ARG002
+        """Return an access token for a user; raises SignInError."""
         return self.token
 
     async def refresh_access_token(self, user_id: str, *, claims: str | None = None) -> str:  # noqa: ARG002
+        """Return a new access token for a user; raises SignInError."""
         return self.token

@@ -38,6 +38,7 @@ class Deadline:
         return self.left_s() < self._least_s
 
     def left_s(self) -> float:
+        """Return the seconds that are left, at least a millisecond."""
         return max(0.001, self._end - time.monotonic())
 
     async def sleep(self, seconds: float) -> bool:

@@ -188,6 +188,7 @@ def _plain(value: object) -> object:
 
 
 def check_key(key: object) -> str:
+    """Return the key; raises MessageRefusedError where it is none."""
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY_CHARACTERS:
         raise MessageRefusedError(
             "INVALID_HEADER", f"a key is text of 1 to {MAX_KEY_CHARACTERS} characters", "idempotency_key"
@@ -196,6 +197,7 @@ def check_key(key: object) -> str:
 
 
 def unavailable(error: Exception) -> StructuredError:
+    """Return the error for a Redis that cannot be asked about a key."""
     code = REFUSALS["IDEMPOTENCY_UNAVAILABLE"]
     return StructuredError(
         code.name,
@@ -206,6 +208,7 @@ def unavailable(error: Exception) -> StructuredError:
 
 
 def format_result(result: SendResult) -> str:
+    """Return a result as it is kept under a key."""
     return json.dumps(
         {
             "request_id": result.request_id,

@@ -69,6 +69,7 @@ class Mailboxes:
         self._prefix = f"{key_prefix(self.client)}rollout:mailbox:{self.provider}"
 
     async def aclose(self) -> None:
+        """Close what is open."""
         await self._redis.aclose()
 
     @asynccontextmanager

@@ -33,9 +33,11 @@ PROVIDER_DISABLED = "provider_disabled"
 class WatchedGate(Protocol):
     """What the two gauges read at each scrape."""
 
-    def revision(self, feature: str) -> int: ...
+    def revision(self, feature: str) -> int:
+        """Return the flags' revision that is obeyed now."""
 
-    def percent(self, feature: str) -> float: ...
+    def percent(self, feature: str) -> float:
+        """Return the percentage that is obeyed now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class ActionMeters:
     codes: dict[tuple[str, str], Counter]
 
     def succeeded(self, seconds: float) -> None:
+        """Count a send that was accepted, with how long it took."""
         self.ok.inc()
         self.ok_latency.observe(seconds)
 
@@ -115,6 +118,7 @@ class SendMetrics:
         )
 
     def count_code(self, action: str, provider: Provider, code: str, source: str) -> None:
+        """Count a structured error by its code and source."""
         children = self.meters(action, provider).codes
         child = children.get((code, source))
         if child is None:
@@ -122,6 +126,7 @@ class SendMetrics:
         child.inc()
 
     def count_gate(self, feature: str, outcome: str, reason: str) -> None:
+        """Count an answer of the gate."""
         child = self._gate_children.get((feature, reason))
         if child is None:
             child = self._gate_children[feature, reason] = self._gate.labels(feature, outcome, reason)

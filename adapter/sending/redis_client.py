@@ -48,6 +48,7 @@ class BatchingConnection:
         return await answer
 
     async def aclose(self) -> None:
+        """Close what is open."""
         await self._connection.disconnect()
 
     async def _first_leaves(self) -> bool:

@@ -39,11 +39,14 @@ log = logging.getLogger("rollout.send")
 class AsksGate(Protocol):
     """What a send asks: one answer from memory."""
 
-    def check(self, feature: str, user_id: str, recipients: tuple[str, ...] = ()) -> GateAnswer: ...
+    def check(self, feature: str, user_id: str, recipients: tuple[str, ...] = ()) -> GateAnswer:
+        """Return whether a user's send may go ahead now, and why."""
 
-    def revision(self, feature: str) -> int: ...
+    def revision(self, feature: str) -> int:
+        """Return the flags' revision that is obeyed now."""
 
-    def percent(self, feature: str) -> float: ...
+    def percent(self, feature: str) -> float:
+        """Return the percentage that is obeyed now."""
 
 
 def _microsoft_tokens() -> TokenSource:
@@ -133,6 +136,7 @@ class Runtime:
         return self._by_action.get((provider, action), provider)
 
     def transport(self, provider: Provider) -> Transport:
+        """Return the transport to a provider; made at the first call."""
         if provider.name not in self._transports:
             self._transports[provider.name] = Transport(
                 self.settings.base_urls.get(provider.name, provider.base_url),
@@ -142,6 +146,7 @@ class Runtime:
         return self._transports[provider.name]
 
     def mailboxes(self, provider: Provider) -> Mailboxes:
+        """Return the places at a provider's mailboxes; made at the first call."""
         if provider.name not in self._mailboxes:
             self._mailboxes[provider.name] = Mailboxes(
                 provider.name, self.settings.sends_per_mailbox, self._redis
@@ -149,6 +154,7 @@ class Runtime:
         return self._mailboxes[provider.name]
 
     def token_source(self, provider: Provider) -> TokenSource:
+        """Return where a provider's tokens come from; made at the first call."""
         if provider.name not in self.tokens:
             source = self.tokens[provider.name] = TOKEN_SOURCES[provider.name]()
             self._own_tokens.append(source)

@@ -121,6 +121,7 @@ class Entra:
         return pair
 
     def close(self) -> None:
+        """Close what is open."""
         self._http.close()
 
     def _app(self, account: Account | None = None) -> msal.ConfidentialClientApplication:

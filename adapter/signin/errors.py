@@ -66,6 +66,7 @@ class SignInError(AuthError):
 
     @property
     def action(self) -> str:
+        """What a person does about it."""
         return ACTIONS[self.code]
 
 
@@ -172,10 +173,12 @@ def _word(value: Any) -> str:
 
 
 def unavailable(why: str, retry_after_s: float | None = None) -> SignInError:
+    """Return the error for what recovers by itself."""
     return SignInError(UNAVAILABLE, f"{why}. {ACTIONS[UNAVAILABLE]}", retry_after_s=retry_after_s)
 
 
 def client_config(why: str, *, act: str = "") -> SignInError:
+    """Return the error for a wrong configuration, with what to do."""
     return SignInError(CLIENT_CONFIG, f"{why}. {act or ACTIONS[CLIENT_CONFIG]}")
 
 

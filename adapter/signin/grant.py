@@ -37,10 +37,12 @@ class TokenPair:
 
     @property
     def access_token(self) -> str:
+        """The access token itself."""
         return self.access.secret
 
     @property
     def expires_in(self) -> int:
+        """Seconds that the access token lives from its issue."""
         return round(self.access.expires_at - self.access.issued_at)
 
 
@@ -67,6 +69,7 @@ class Grant:
     refreshed_at: float
 
     def as_json(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON has them."""
         return asdict(self)
 
     @classmethod

@@ -34,6 +34,7 @@ class MsalResponse:
     headers: Mapping[str, str]
 
     def raise_for_status(self) -> None:
+        """Raise SignInError for a status from 400 up."""
         if self.status_code >= 400:
             raise unavailable(f"The sign-in server answered {self.status_code}")
 
@@ -70,11 +71,13 @@ class EntraHttp:
         return answer
 
     def post(self, url: str, **kwargs: Any) -> MsalResponse:
+        """Post, as MSAL asks for it; raises SignInError."""
         return self._request(
             "POST", url, headers=kwargs.get("headers"), params=kwargs.get("params"), data=kwargs.get("data")
         )
 
     def close(self) -> None:
+        """Close what is open."""
         self._client.close()
 
     def _request(self, method: str, url: str, **kwargs: Any) -> MsalResponse:

@@ -18,6 +18,7 @@ _AGE_EDGES_S = (60, 600, 1800, 3300, 3600, 7200, 86_400, 7 * 86_400, 30 * 86_400
 
 
 def outcome_of(code: str) -> str:
+    """Return an error's code as the value of a label."""
     return code.removeprefix("MS_AUTH_").lower()
 
 
@@ -29,6 +30,7 @@ class SignInMetrics:
 
     @classmethod
     def of(cls, registry: CollectorRegistry = REGISTRY) -> "SignInMetrics":
+        """Return the metrics of a registry; made at the first call."""
         with cls._lock:
             if registry not in cls._made:
                 cls._made[registry] = cls(registry)
@@ -59,4 +61,5 @@ class SignInMetrics:
         self.access_age, self.refresh_age = ages.labels("access"), ages.labels("refresh")
 
     def count_refresh(self, outcome: str) -> None:
+        """Count a refresh by its outcome."""
         self._refreshes[outcome].inc()

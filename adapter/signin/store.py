@@ -20,22 +20,27 @@ MAX_CONNECTIONS = 8
 
 
 def access_key(user_id: str) -> str:
+    """Return the key of a user's access token."""
     return f"{PREFIX}:access_token:{user_id}"
 
 
 def refresh_key(user_id: str) -> str:
+    """Return the key of a user's grant."""
     return f"{PREFIX}:refresh_token:{user_id}"
 
 
 def lock_key(user_id: str) -> str:
+    """Return the key of a user's refresh lock."""
     return f"{PREFIX}:lock:{user_id}"
 
 
 def link_key(link_id: str) -> str:
+    """Return the key of a sign-in link, which does not show it."""
     return f"{PREFIX}:link:{digest(link_id)}"
 
 
 def state_key(state: str) -> str:
+    """Return the key of a sign-in under way, which does not show its state."""
     return f"{PREFIX}:state:{digest(state)}"
 
 
@@ -105,6 +110,7 @@ class TokenStore:
         self._cipher = cipher
 
     async def access(self, user_id: str) -> Kept:
+        """Return a user's access token as it is kept."""
         return self._opened(user_id, await self._get(access_key(user_id)))
 
     async def grant(self, user_id: str) -> Grant | None:
@@ -172,10 +178,12 @@ class TokenStore:
             return None
 
     async def run(self, script: str, keys: list[str], arguments: list[str | int]) -> Any:
+        """Run a script; raises SignInError."""
         prefixed = [self._prefix + key for key in keys]
         return await self._ask(self._redis.eval(script, len(keys), *prefixed, *arguments))
 
     async def aclose(self) -> None:
+        """Close what is open."""
         await self._redis.aclose()
 
     async def _get(self, key: str) -> str:
@@ -229,6 +237,7 @@ class Commit:
 
 
 def unreadable_grant() -> SignInError:
+    """Return the error for tokens that none of the keys opens."""
     return client_config(
         "None of ROLLOUT_TOKEN_KEYS opens the tokens kept for this user",
         act="Put the key back that they were written with, or let the person sign in again.",

@@ -121,6 +121,7 @@ class MicrosoftTokenManager:
         return grant
 
     async def status(self, user_id: str) -> LinkStatus:
+        """Return whether a mailbox is linked, and how long its tokens live; raises SignInError."""
         _checked_id(user_id)
         grant = await self.store.grant(user_id)
         if grant is None:

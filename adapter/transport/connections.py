@@ -82,6 +82,7 @@ class Connections(httpx.AsyncBaseTransport):
             await self._idle.pop(0).aclose()
 
     async def aclose(self) -> None:
+        """Close what is open."""
         self._closed = True
         while self._idle:
             await self._idle.pop().aclose()

@@ -106,6 +106,7 @@ class Transport:
         )
 
     async def aclose(self) -> None:
+        """Close what is open."""
         await self._client.aclose()
 
 

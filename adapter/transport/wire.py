@@ -31,6 +31,7 @@ class AsyncioBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,  # noqa: ARG002 (nobody asks for one)
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 (as above)
     ) -> httpcore.AsyncNetworkStream:
+        """Connect to a host; raises httpcore.ConnectError or ConnectTimeout."""
         loop = asyncio.get_running_loop()
         with _connecting():
             async with asyncio.timeout(timeout):
@@ -51,30 +52,37 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         self._error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the new connection, as asyncio reports it."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes that arrived."""
         self._received += data
         self._readable.set()
         if len(self._received) > MOST_UNREAD_BYTES:
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
+        """Note that the other side sends no more."""
         self._ended = True
         self._readable.set()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Note that the connection is gone, and why."""
         self._error = error
         self.eof_received()
         self._writable.set()
 
     def pause_writing(self) -> None:
+        """Wait with writing: the other side does not keep up."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        """Go on writing."""
         self._writable.set()
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        """Return bytes that arrived, at most `max_bytes`; empty at the end."""
         if not self._received and not self._ended:
             self._readable.clear()
             await self._readable.wait()
@@ -86,6 +94,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return taken
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        """Write bytes, and wait while the other side does not keep up."""
         if not self._transport.is_closing():
             self._transport.write(buffer)
             await self._writable.wait()
@@ -116,6 +125,7 @@ class AsyncioStream(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
+        """Return what httpcore asks of a connection."""
         if info == "is_readable":
             return self._ended or bool(self._received)
         return self._transport.get_extra_info(info)

@@ -30,6 +30,7 @@ class SafeJson(JSONResponse):
     """JSON in ASCII: what a caller wrote may hold halves of characters, which have no bytes of their own."""
 
     def render(self, content: Any) -> bytes:
+        """Return the value as ASCII JSON."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 

@@ -27,6 +27,7 @@ SECURITY_HEADERS: dict[str, str] = {
 
 
 def linked(user_id: str, account: str) -> str:
+    """Return the page that says which mailbox is linked."""
     mailbox = f"The mailbox <strong>{escape(account)}</strong>" if account else "The mailbox"
     return _page(
         "Mailbox linked",

@@ -30,6 +30,7 @@ class Trial:
     recorded: Mapping[str, Vector]
 
     def results(self, cases: Sequence[AlertCase]) -> list[Result]:
+        """Return one result for each case, in their order."""
         tests = []
         for number, case in enumerate(cases):
             # The number hides in the milliseconds of the times, so that a complaint names its case.

@@ -79,6 +79,7 @@ def _ask(client: httpx.Client, url: str, rules_url: str) -> Installation:
 
 
 def judge(found: Installation, features: Sequence[RolloutFeature], scale: Scale) -> Iterator[Result]:
+    """Yield a result for each rule that should be installed: whether it is there, the same, and evaluated."""
     for file in rule_files(features, scale):
         for group in file.groups:
             for rule in group.rules:

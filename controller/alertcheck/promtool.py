@@ -43,6 +43,7 @@ class Complaint:
 
 
 def input_series(samples: Samples) -> list[dict[str, str]]:
+    """Return samples as promtool takes them."""
     return [{"series": _selector(one), "values": _values(one.values)} for one in samples.series]
 
 

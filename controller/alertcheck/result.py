@@ -17,10 +17,12 @@ class Result:
     """What was seen instead, one line."""
 
     def as_dict(self) -> dict[str, str | bool]:
+        """Return the fields by name, as JSON has them."""
         return asdict(self)
 
 
 def failures(results: Iterable[Result]) -> tuple[Result, ...]:
+    """Return the results that did not pass."""
     return tuple(result for result in results if not result.passed)
 
 
@@ -42,4 +44,5 @@ def junit_text(results: Sequence[Result], suite: str, seconds: float) -> str:
 
 
 def write_junit(path: Path, results: Sequence[Result], suite: str, seconds: float) -> None:
+    """Write results as a JUnit file, for a forge to show."""
     path.write_text(junit_text(results, suite, seconds), encoding="utf-8")

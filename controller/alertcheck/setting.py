@@ -27,6 +27,7 @@ class Setting:
 
 
 def files_of(feature: RolloutFeature) -> tuple[str, ...]:
+    """Return the names of the rule files of one feature."""
     return (f"prometheus-recording-{feature.name}.yml", f"prometheus-alerts-{feature.name}.yml")
 
 
@@ -46,16 +47,20 @@ def complaints_of(
 
 
 def milliseconds(seconds: float, more: int = 0) -> str:
+    """Return a length of time as promtool reads it, in whole milliseconds."""
     return f"{round(seconds * 1000) + more}ms"
 
 
 def one_test(samples: Samples, **checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return one test of promtool over samples, with its checks."""
     return {"interval": milliseconds(samples.step_s), "input_series": input_series(samples), **checks}
 
 
 def worded(complaint: Complaint | None) -> str:
+    """Return a complaint as text; empty for none."""
     return f"at {complaint.at_ms / 1000:.0f} s: {complaint.got}" if complaint else ""
 
 
 def matchers(labels: tuple[tuple[str, str], ...]) -> str:
+    """Return labels as PromQL matches them."""
     return "{" + ",".join(f"{label}={json.dumps(value)}" for label, value in labels) + "}"

@@ -41,6 +41,7 @@ def _complete_feature(ctx: click.Context, _: click.Parameter, begun: str) -> lis
 
 
 def feature_argument(*, required: bool = True) -> Callable[[_Command], _Command]:
+    """Return the argument FEATURE, which shells complete."""
     return click.argument("feature", required=required, shell_complete=_complete_feature)
 
 

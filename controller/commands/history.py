@@ -26,6 +26,7 @@ class Ago(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert an option's text; the command ends with a usage error where it cannot be read."""
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdw])", str(value))
         if match is None:
             self.fail(f"{value!r} is not a length of time; write it as in 90s, 15m, 6h, 7d", param, ctx)

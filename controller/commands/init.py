@@ -91,6 +91,7 @@ def init(path: Path, feature: str, redis_url: str, prometheus_url: str, force: b
 
 
 def written(feature: str, redis_url: str, prometheus_url: str) -> str:
+    """Return the commented configuration with these values in it."""
     chosen = ROLLOUT_FEATURES[feature]
     return TEMPLATE.format(
         feature=feature,

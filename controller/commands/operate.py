@@ -41,6 +41,7 @@ class Percent(click.ParamType[float]):
     name = "percent"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert an option's text; the command ends with a usage error where it cannot be read."""
         percent = parse_percent(str(value).removesuffix("%"))
         if percent is None:
             self.fail(f"{value!r} is not 0 to 100 with at most three decimals", param, ctx)

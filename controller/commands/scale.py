@@ -24,6 +24,7 @@ _OPTIONS = (
 
 
 def scale_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a scale of time to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -95,10 +95,12 @@ class ControllerSettings:
 
     @property
     def request_timeout_s(self) -> float:
+        """How long one request to Prometheus may take, seconds."""
         return min(max(self.interval_s / 4, 0.5), 5.0)
 
     @property
     def listen_address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
         return read_address(self.listen)
 
 

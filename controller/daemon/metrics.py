@@ -122,9 +122,11 @@ class DaemonMetrics:
         self._ticks.labels("skipped").inc()
 
     def reloaded(self, *, refused: bool) -> None:
+        """Count a reload of the configuration."""
         self._reloads.labels("refused" if refused else "ok").inc()
 
     def clock_stepped(self) -> None:
+        """Count that the wall clock was set."""
         self._clock.inc()
 
     def _note_feature(self, name: str, seen: FeatureReport) -> None:

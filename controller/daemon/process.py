@@ -53,10 +53,12 @@ class DaemonHealth:
     pid: int = field(default_factory=os.getpid)
 
     def note(self, report: Report, monotonic: float) -> None:
+        """Note the newest tick."""
         self.report = report
         self.last_tick_at = monotonic
 
     def fresh(self, monotonic: float) -> bool:
+        """Whether the last tick is recent."""
         return self.last_tick_at > 0 and monotonic - self.last_tick_at < 3 * self.interval_s + 5
 
 

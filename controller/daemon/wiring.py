@@ -27,6 +27,7 @@ class Parts:
 
 
 def open_source(settings: ControllerSettings) -> PrometheusSource:
+    """Open the source of evidence that the settings name."""
     return PrometheusSource(
         settings.prometheus_url,
         Lengths(settings.window_s, settings.scrape_s),

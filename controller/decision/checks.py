@@ -30,6 +30,7 @@ class Assessment:
 
     @property
     def at_zero(self) -> bool:
+        """Whether nobody is in."""
         return self.snapshot.flags.rollout_percent == 0
 
 

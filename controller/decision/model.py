@@ -172,10 +172,12 @@ class RolloutFeature:
 
     @property
     def latency_limit_s(self) -> float:
+        """The limit of 95 % of the sends, seconds."""
         return self.slo_latency_p95_ms / 1000
 
     @property
     def bucket_salt(self) -> str:
+        """What is hashed with a user's id."""
         return self.salt or self.name
 
 

@@ -14,6 +14,7 @@ def step_above(steps: tuple[float, ...], percent: float) -> float | None:
 
 
 def step_below(steps: tuple[float, ...], percent: float) -> float | None:
+    """Return the step below a percentage; None below the first."""
     return max((step for step in steps if step < percent), default=None)
 
 

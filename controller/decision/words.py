@@ -88,6 +88,7 @@ def count_text(number: float) -> str:
 
 
 def share_text(share: float) -> str:
+    """Write a share of 1 in per cent."""
     return f"{share * 100:.3g} %"
 
 

@@ -45,22 +45,27 @@ class StoryProgress:
 
     @property
     def last(self) -> dict[str, Any]:
+        """The newest record; empty before the first."""
         return self.records[-1] if self.records else {}
 
     @property
     def percent(self) -> float:
+        """The percentage that the newest record left."""
         return float(self.last["to"]["rollout_percent"]) if self.records else 0.0
 
     @property
     def reason(self) -> str:
+        """The newest record's reason."""
         return str(self.last.get("reason", ""))
 
     @property
     def paused(self) -> bool:
+        """Whether the newest record left the feature paused."""
         return bool(self.records) and bool(self.last["to"]["paused"])
 
     @property
     def complete(self) -> bool:
+        """Whether the ramp is over."""
         return self.reason == "complete"
 
 

@@ -44,6 +44,7 @@ class StoryView:
 
     @property
     def elapsed_s(self) -> float:
+        """Seconds since the story began."""
         return time.monotonic() - self._started
 
     def say(self, sentence: str, style: str = "bold") -> None:

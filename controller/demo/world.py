@@ -53,6 +53,7 @@ class World:
 
     @property
     def listed(self) -> list[Process]:
+        """Return every process that was started."""
         return list(self.processes.all.values())
 
     def set_faults(self, **faults: Any) -> None:

@@ -26,22 +26,27 @@ class DoctorFinding:
     do: str = ""
 
     def as_dict(self) -> dict[str, str]:
+        """Return the fields by name, as JSON has them."""
         return {"subject": self.subject, "verdict": self.verdict, "seen": self.seen, "do": self.do}
 
 
 def ok(subject: str, seen: str) -> DoctorFinding:
+    """Return a finding that is well."""
     return DoctorFinding(subject, DoctorVerdict.OK, seen)
 
 
 def note(subject: str, seen: str, do: str = "") -> DoctorFinding:
+    """Return a finding that is only worth knowing."""
     return DoctorFinding(subject, DoctorVerdict.NOTE, seen, do)
 
 
 def bad(subject: str, seen: str, do: str) -> DoctorFinding:
+    """Return a finding that has to be mended, with what to do."""
     return DoctorFinding(subject, DoctorVerdict.BAD, seen, do)
 
 
 def away(subject: str, seen: str, do: str) -> DoctorFinding:
+    """Return the finding that a server cannot be reached, with what to do."""
     return DoctorFinding(subject, DoctorVerdict.AWAY, seen, do)
 
 

@@ -28,9 +28,11 @@ class Prometheus:
 
     @property
     def url(self) -> str:
+        """Where Prometheus is asked."""
         return self._settings.prometheus_url
 
     def get(self, path: str, **params: str) -> Any:
+        """Return the data of one answer of Prometheus's API; raises what the client raises."""
         base = self.url
         if path == "rules" and self._settings.rules_url:
             base = self._settings.rules_url
@@ -43,6 +45,7 @@ class Prometheus:
             raise ValueError(f"{shown(base)} does not answer as Prometheus does") from error
 
     def query(self, query: str) -> list[dict[str, Any]]:
+        """Return the samples of an instant query."""
         found: list[dict[str, Any]] = self.get("query", query=query)["result"]
         return found
 

@@ -18,6 +18,7 @@ _SYSTEMD_RUNS = Path("/run/systemd/system")
 
 
 def look_at_journal(settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    """Yield findings on the journal file: whether it can be written, and has room."""
     path = settings.journal
     if path is None:
         yield note("journal file", "none is configured", "set journal: then a lost Redis loses no decision")
@@ -34,6 +35,7 @@ def look_at_journal(settings: ControllerSettings) -> Iterator[DoctorFinding]:
 
 
 def look_at_daemon(settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    """Yield findings on the daemon that listens at the configured address."""
     try:
         told = httpx.get(f"http://{settings.listen}/readyz", timeout=_TIMEOUT_S, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
@@ -48,6 +50,7 @@ def look_at_daemon(settings: ControllerSettings) -> Iterator[DoctorFinding]:
 
 
 def look_at_units() -> Iterator[DoctorFinding]:
+    """Yield findings on the systemd units."""
     if not _SYSTEMD_RUNS.is_dir() or shutil.which("systemctl") is None:
         yield note("systemd", "does not run here")
         return

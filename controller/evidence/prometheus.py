@@ -97,6 +97,7 @@ class PrometheusSource:
     def read(
         self, questions: Sequence[EvidenceRequest], now: float, deadline_s: float
     ) -> dict[str, Evidence]:
+        """Return the evidence by feature, read within `deadline_s`; a failure is a problem in it."""
         self._session.deadline = time.monotonic() + deadline_s
         try:
             return _in_time(lambda: self._read(questions, now), deadline_s)
@@ -122,6 +123,7 @@ class PrometheusSource:
         return {q.feature.name: evidence_of(q, measured, self._lengths) for q in questions}
 
     def close(self) -> None:
+        """Close what is open."""
         self._session.close()
 
     def _measure(self, questions: Sequence[EvidenceRequest]) -> PrometheusReading:

@@ -35,6 +35,7 @@ class BoundedSession(requests.Session):
         self.headers.update(headers or {})
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Make a request within the tick's deadline; raises requests.Timeout after it."""
         left_s = self.deadline - time.monotonic()
         if left_s <= 0:
             raise requests.Timeout("the tick's deadline is over")

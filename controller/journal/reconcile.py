@@ -48,6 +48,7 @@ class Reconciler:
             self._learn(record)
 
     def keep(self, *records: Mapping[str, Any]) -> None:
+        """Keep records in the file, and remember what they left."""
         self._file.keep(*records)
         for record in records:
             self._learn(record)

@@ -54,6 +54,7 @@ class FileJournal:
         """Of what was decided up to then (unix seconds), the file may hold more than is known here."""
 
     def keep(self, *records: Mapping[str, Any]) -> None:
+        """Append records to the file."""
         self.keep_all(records)
 
     def keep_all(self, records: Sequence[Mapping[str, Any]]) -> int:
@@ -79,6 +80,7 @@ class FileJournal:
         return len(new)
 
     def has(self, decision_id: str) -> bool:
+        """Whether a decision is in the file already."""
         return decision_id in self._ids
 
     def tail(self) -> list[dict[str, Any]]:
@@ -119,6 +121,7 @@ class LogJournal:
         self._log = structlog.get_logger("decision")
 
     def keep(self, *records: Mapping[str, Any]) -> None:
+        """Write a line of the log for each record."""
         for record in records:
             self._say(record)
 
@@ -148,6 +151,7 @@ class Journals:
         self._journals = journals
 
     def keep(self, *records: Mapping[str, Any]) -> None:
+        """Keep records in each journal, in order."""
         for journal in self._journals:
             journal.keep(*records)
 

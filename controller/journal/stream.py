@@ -37,6 +37,7 @@ class Entry:
 
     @property
     def place(self) -> tuple[int, int]:
+        """What the entry is ordered by among all streams."""
         return place(self.id)
 
     @property

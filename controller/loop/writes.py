@@ -69,6 +69,7 @@ class WriteBuilder:
         self._configs: dict[str, Any] = {}
 
     def use(self, features: Mapping[str, RolloutFeature]) -> None:
+        """Build writes for these features from now on."""
         self._configs = {name: encode(feature) for name, feature in features.items()}
 
     def our_state(self, stored: Stored) -> State | None:
@@ -154,6 +155,7 @@ def refusal(act: PendingWrite, outcome: WriteOutcome) -> dict[str, Any] | None:
 
 
 def needs_no_lease(decision: Decision) -> bool:
+    """Whether a decision may be written without the lease: only a pause."""
     return decision.kind is Kind.PAUSE
 
 

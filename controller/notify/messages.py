@@ -42,6 +42,7 @@ class Notice:
 
     @property
     def urgent(self) -> bool:
+        """Whether something has stopped."""
         return self.event in _STOPS
 
 
@@ -87,6 +88,7 @@ def words(notice: Notice, receiver: Receiver) -> dict[str, str]:
 
 
 def sentence(notice: Notice, receiver: Receiver) -> str:
+    """Return a notice as one sentence, by the receiver's template."""
     return " ".join(receiver.template.format_map(words(notice, receiver)).split())
 
 

@@ -24,6 +24,7 @@ FAST_BURN, SLOW_BURN = 14.4, 6.0
 
 
 def alert_group(feature: RolloutFeature, scale: Scale) -> Group:
+    """Return the alerts of one feature."""
     names = Names.of(feature)
     return Group(
         name=f"{'_'.join(names.words)}_alerts",

@@ -24,6 +24,7 @@ class Problem:
     text: str
 
     def as_dict(self) -> dict[str, str]:
+        """Return the fields by name, as JSON has them."""
         return asdict(self)
 
 

@@ -51,12 +51,15 @@ class RuleFile:
 
     @property
     def rules(self) -> tuple[Recording | Alert, ...]:
+        """Every rule of the file."""
         return tuple(rule for group in self.groups for rule in group.rules)
 
     @property
     def recordings(self) -> tuple[Recording, ...]:
+        """The recording rules of the file."""
         return tuple(rule for rule in self.rules if isinstance(rule, Recording))
 
     @property
     def alerts(self) -> tuple[Alert, ...]:
+        """The alerts of the file."""
         return tuple(rule for rule in self.rules if isinstance(rule, Alert))

@@ -17,14 +17,17 @@ class Names:
 
     @classmethod
     def of(cls, feature: RolloutFeature) -> "Names":
+        """Return the names of a feature's series, alerts and runbooks."""
         return cls(feature.name, feature.provider, feature.action)
 
     @property
     def words(self) -> tuple[str, ...]:
+        """The words of the action, as names of series have them."""
         return tuple(re.split(r"[._]", self.action))
 
     @property
     def component(self) -> str:
+        """The first word of the action."""
         return self.words[0]
 
     @property
@@ -43,10 +46,12 @@ class Names:
         }
 
     def selector(self, *matchers: str) -> str:
+        """Return the matchers of the feature's counters."""
         pair = (f'provider="{self.provider}"', f'action="{self.action}"')
         return "{" + ",".join((*pair, *matchers)) + "}"
 
     def series(self, what: str, window: str = "5m") -> str:
+        """Return the name of a recorded series."""
         return f"job:{'_'.join(self.words)}_{what}:{window}"
 
     def top_codes(self) -> str:
@@ -54,9 +59,11 @@ class Names:
         return f"job:structured_error_rate_top5_codes_{self.feature.replace('-', '_')}:5m"
 
     def alert(self, what: str) -> str:
+        """Return the name of an alert."""
         return "".join(word.capitalize() for word in self.words) + what
 
     def runbook(self, what: str) -> str:
+        """Return the file of a runbook."""
         return f"{'-'.join(self.words)}-{what}.md"
 
 

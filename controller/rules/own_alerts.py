@@ -21,6 +21,7 @@ MISSED = "prometheus_rule_group_iterations_missed_total"
 
 
 def rollout_alert_group(features: Iterable[RolloutFeature], scale: Scale) -> Group:
+    """Return the alerts on the controller itself."""
     return Group(
         name="rollout_alerts",
         interval_s=scale.interval_s,

@@ -32,6 +32,7 @@ class Vocabulary:
 
 
 def vocabulary(expr: str) -> Vocabulary:
+    """Return the names of series and labels in an expression."""
     tokens = [
         (match.lastgroup or "", match.group())
         for match in _TOKEN.finditer(expr)

@@ -21,6 +21,7 @@ SIGN_IN_METRICS = {"microsoft": MS_TOKEN_REFRESH_TOTAL}
 
 
 def recording_group(feature: RolloutFeature, scale: Scale) -> Group:
+    """Return the recording rules of one feature."""
     names = Names.of(feature)
     return Group(
         name=f"{'_'.join(names.words)}_recording",

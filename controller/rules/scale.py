@@ -38,6 +38,7 @@ class Scale:
         return length_s * self.window_s / DEFAULT_WINDOW_S
 
     def range(self, length_s: float) -> str:
+        """Return a length of time on this scale, as PromQL writes a range."""
         return duration(self.stretched_s(length_s))
 
     @property
@@ -47,10 +48,12 @@ class Scale:
 
     @property
     def step_s(self) -> float:
+        """The step that evidence is sampled in, seconds."""
         return evidence_step_ms(self.window_s, self.scrape_s) / 1000
 
     @property
     def delay_s(self) -> float:
+        """How long a window waits for its last scrape, seconds."""
         return evidence_delay_s(self.scrape_s)
 
 

@@ -10,6 +10,7 @@ RUNBOOKS = "runbooks"
 
 
 def yaml_text(file: RuleFile, made_by: str = "rollout rules render") -> str:
+    """Return a rule file as YAML, with its comments."""
     header = [f"# {line}".rstrip() for line in file.about.splitlines()]
     lines = [*header, f"# Rendered by `{made_by}`; edit the template, not this file.", "groups:"]
     for group in file.groups:
@@ -41,6 +42,7 @@ def _alert(rule: Alert) -> Iterator[str]:
 
 
 def annotations(rule: Alert) -> dict[str, str]:
+    """Return an alert's annotations."""
     return {
         "summary": rule.summary,
         "description": rule.description,

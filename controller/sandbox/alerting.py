@@ -13,6 +13,7 @@ from controller.sandbox.servers import Ports, program, scrape_config, start_prom
 
 
 def start_alertmanager(processes: Processes, webhook: int) -> int:
+    """Start an Alertmanager that posts to `webhook` (a port) and return its port."""
     binary = program("prometheus-alertmanager", "alertmanager", package="prometheus-alertmanager")
     url, port = f"http://127.0.0.1:{webhook}/", free_port()
     config = processes.folder / "alertmanager.yml"
@@ -45,6 +46,7 @@ class Backend:
 def start_prometheus_backend(
     processes: Processes, files: Iterable[RuleFile], scale: Scale, ports: Ports
 ) -> Backend:
+    """Start a Prometheus with these rules, and return how it is asked."""
     url = start_prometheus(processes, files, scale, ports)
     return Backend(url, url)
 

@@ -34,13 +34,16 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """The process id."""
         return self.popen.pid
 
     @property
     def alive(self) -> bool:
+        """Whether it runs."""
         return self.popen.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal, while it runs."""
         if self.alive:
             self.popen.send_signal(number)
 

@@ -107,12 +107,14 @@ def start_prometheus(
 
 
 def write_rules(folder: Path, files: Iterable[RuleFile]) -> None:
+    """Write rule files into `folder`/rules."""
     (folder / "rules").mkdir()
     for file in files:
         (folder / "rules" / file.name).write_text(yaml_text(file), encoding="utf-8")
 
 
 def scrape_config(scale: Scale, ports: Ports) -> str:
+    """Return a Prometheus configuration that scrapes these ports."""
     return _SCRAPES.format(
         scrape=duration(scale.scrape_s),
         job=SENDER_JOB,

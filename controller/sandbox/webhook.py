@@ -18,6 +18,7 @@ class ReceivedNotices:
         self._seen: dict[AlertKey, set[str]] = {}
 
     def take(self, body: bytes) -> None:
+        """Take what Alertmanager posted."""
         with self._lock:
             for alert in json.loads(body).get("alerts", []):
                 labels = alert["labels"]

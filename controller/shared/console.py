@@ -29,6 +29,7 @@ class Number(click.FloatRange):
     """A finite number in a range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert an option's text; the command ends with a usage error where it cannot be read."""
         number = float(super().convert(value, param, ctx))
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
@@ -43,6 +44,7 @@ class CliError(click.ClickException):
         vars(self)["exit_code"] = exit_code
 
     def show(self, file: Any = None) -> None:
+        """Print the error as one line on stderr."""
         click.echo(f"rollout: {escape_controls(self.message)}", err=True, file=file)
 
 
@@ -53,6 +55,7 @@ def examples(*commands: str, codes: str = "") -> str:
 
 
 def fail(message: str, exit_code: int = USAGE) -> NoReturn:
+    """End the command with one line on stderr and this exit code."""
     raise CliError(message, exit_code)
 
 
@@ -68,10 +71,12 @@ def say_over(text: str) -> None:
 
 
 def json_text(value: Any) -> str:
+    """Return a value as JSON for people, indented."""
     return json.dumps(value, indent=2, default=str)
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON."""
     say(json_text(value))
 
 

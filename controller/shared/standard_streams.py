@@ -13,6 +13,7 @@ class ClosedOutput(io.TextIOBase):
     """The output of a program that was started without one; writing to it fails, as to a full disk."""
 
     def write(self, _: str) -> int:
+        """Raise OSError: the output was closed by the caller."""
         raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
 

@@ -37,6 +37,7 @@ class WrongTypeError(StoreError):
 
     @classmethod
     def at(cls, key: str) -> "WrongTypeError":
+        """Return the error for a key that holds no stream."""
         return cls(f"{key} in Redis is no stream of decisions; RENAME or DEL it")
 
 
@@ -126,12 +127,14 @@ class DryRunStore:
         self._states: dict[str, tuple[Texts, str | None, str]] = {}
 
     def read(self, features: Sequence[str]) -> list[Stored]:
+        """Read flags, with the states that a dry run would have written."""
         return [self._with_own_state(stored) for stored in self._store.read(features)]
 
     def create_missing(self, feature: str, flags: Flags) -> None:
         """Leave missing keys missing."""
 
     def write(self, writes: Iterable[Write]) -> list[WriteOutcome]:
+        """Keep the states to itself, and write nothing."""
         came: list[Write] = []
         for write in tee(writes, came):
             if write.flags is None:
@@ -150,6 +153,7 @@ class DryRunStore:
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
     ) -> Iterator[dict[str, Any]]:
+        """Yield records of the store behind it."""
         return self._store.history(feature, since_ms=since_ms, newest=newest)
 
     def _with_own_state(self, stored: Stored) -> Stored:

@@ -88,6 +88,7 @@ class RedisLease:
         """Says to people who leads, too."""
 
     def acquire(self) -> Leadership | None:
+        """Take or renew the lease; None while another holds it. Raises StoreError."""
         asked_at = self._monotonic()
         arguments = (self.owner, str(int(self._lease_s * 1000)), str(self._known_epoch))
         try:
@@ -103,6 +104,7 @@ class RedisLease:
         return Leadership(epoch, asked_at + self._lease_s, int(granted_ms)) if held else None
 
     def release(self) -> None:
+        """Release the lease, if it is held."""
         if not self._held:
             return
         try:
@@ -141,6 +143,7 @@ class NoLease:
     """For a dry run, which writes nothing and so takes no lease."""
 
     def acquire(self) -> Leadership | None:
+        """Return a leadership that never ends."""
         return Leadership(epoch=0, until=float("inf"))
 
     def release(self) -> None:

@@ -131,6 +131,7 @@ class RedisFlagStore:
         self._refusal = ""
 
     def read(self, features: Sequence[str]) -> list[Stored]:
+        """Read flags, revision and state of each feature in one round trip; raises StoreError."""
         keys = [key for name in features for key in self._keys(name)[:_READ]]
         with _store_errors():
             asked = despite_a_script(self._redis, lambda: self._redis.mget(keys)) if keys else []
@@ -138,6 +139,7 @@ class RedisFlagStore:
         return [_stored(name, values[_READ * i : _READ * (i + 1)]) for i, name in enumerate(features)]
 
     def create_missing(self, feature: str, flags: Flags) -> None:
+        """Create the flags that are not there; raises StoreError."""
         with _store_errors():
             pipe = self._redis.pipeline(transaction=True)
             for key, text in zip(flag_keys(feature), format_flags(flags), strict=True):
@@ -148,6 +150,7 @@ class RedisFlagStore:
             pipe.execute()
 
     def write(self, writes: Iterable[Write]) -> list[WriteOutcome]:
+        """Write decisions, each by one script, and return what came of each; raises StoreError."""
         sent: list[Write] = []
         answers = self._send(tee(writes, sent))
         if any(isinstance(answer, NoScriptError) for answer in answers):
@@ -156,11 +159,13 @@ class RedisFlagStore:
         return self._outcomes(answers)
 
     def append(self, feature: str, record: str) -> None:
+        """Add a record to a feature's stream; raises StoreError."""
         with _store_errors():
             key = self._prefix + decisions_key(feature)
             self._redis.xadd(key, {"record": record}, maxlen=self._kept, approximate=True)
 
     def restore_records(self, feature: str, records: Mapping[str, str]) -> int:
+        """Add records that the stream lost, by decision id; return how many. Raises StoreError."""
         if not records:
             return 0
         pairs = [text for pair in records.items() for text in pair]
@@ -171,6 +176,7 @@ class RedisFlagStore:
     def history(
         self, feature: str, *, since_ms: int = 0, newest: int | None = None
     ) -> Iterator[dict[str, Any]]:
+        """Yield records, oldest first; raises StoreError."""
         key = self._prefix + decisions_key(feature)
         with _store_errors(key):
             if newest is not None:

@@ -33,6 +33,7 @@ class Alerts:
         self._log = structlog.get_logger("alerts")
 
     async def take(self, request: Request) -> Response:
+        """Take Alertmanager's alerts: pause what they name, or ask for a tick."""
         self._context.caller(request, Right.ALERT)
         told = await read_object(request, largest_bytes=LARGEST_BODY_BYTES)
         alerts = told.get("alerts")
@@ -85,6 +86,7 @@ class Alerts:
 
     @property
     def operations(self) -> list[Operation]:
+        """Return what is served here, each with its description."""
         answer = record_like({"ticked": TRUTH, "features": listed(TEXT), "paused": listed(TEXT)})
         return [
             Operation(

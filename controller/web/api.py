@@ -60,14 +60,17 @@ class Api:
         return [feature_status(features[one.feature], one, last[one.feature], about) for one in stored]
 
     async def features(self, request: Request) -> Response:
+        """Return every feature with where it is."""
         told, leader = await asyncio.gather(self.standings(), self._streams.leader())
         return answer(request, {"features": told, "leader": leader})
 
     async def feature(self, request: Request) -> Response:
+        """Return one feature with where it is."""
         name = self._context.feature(request.path_params["name"]).name
         return answer(request, (await self.standings([name]))[0])
 
     async def decisions(self, request: Request) -> Response:
+        """Return a page of decisions, newest first."""
         name = self._context.feature(request.path_params["name"]).name
         limit, before = _limit(request.query_params), _before(request.query_params)
         changes = _truth(request.query_params, "changes")
@@ -79,6 +82,7 @@ class Api:
         return answer(request, told, {"Link": f'<{following}>; rel="next"'} if following else None)
 
     async def decision(self, request: Request) -> Response:
+        """Return one decision's record."""
         name = self._context.feature(request.path_params["name"]).name
         decision_id = request.path_params["id"]
         record = await asyncio.to_thread(find_record, self._context.store, [name], decision_id)
@@ -128,6 +132,7 @@ class Api:
 
     @property
     def operations(self) -> list[Operation]:
+        """Return what is served here, each with its description."""
         return [*self._reads(), *(self._act_operation(kind) for kind in BY_HAND)]
 
     def _reads(self) -> list[Operation]:

@@ -32,21 +32,29 @@ class EvaluatedGate(Protocol):
     """Whether one send may go ahead, and why."""
 
     @property
-    def open(self) -> bool: ...
+    def open(self) -> bool:
+        """Whether the send may go ahead."""
+
     @property
-    def reason(self) -> str: ...
+    def reason(self) -> str:
+        """Why, as one word of the gate's list."""
+
     @property
-    def bucket(self) -> int: ...
+    def bucket(self) -> int:
+        """The user's place, 0 to 99,999."""
 
 
 class EvaluatesGate(Protocol):
     """Answers for one user from memory; the adapter's RolloutGate is one."""
 
-    def check(self, feature: str, user_id: str, recipients: Iterable[str] = ()) -> EvaluatedGate: ...
+    def check(self, feature: str, user_id: str, recipients: Iterable[str] = ()) -> EvaluatedGate:
+        """Return whether a user's send may go ahead now, and why."""
 
-    def revision(self, feature: str) -> int: ...
+    def revision(self, feature: str) -> int:
+        """Return the flags' revision that is obeyed now."""
 
-    def percent(self, feature: str) -> float: ...
+    def percent(self, feature: str) -> float:
+        """Return the percentage that is obeyed now."""
 
 
 def _nothing() -> None:
@@ -82,6 +90,7 @@ class ServerContext:
 
     @property
     def features(self) -> Mapping[str, RolloutFeature]:
+        """The features as they are configured now."""
         return self.settings().features
 
     def caller(self, request: Request, right: Right) -> Caller:

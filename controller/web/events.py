@@ -178,6 +178,7 @@ class Hub:
 
     @property
     def operations(self) -> list[Operation]:
+        """Return what is served here, each with its description."""
         parameters = [
             Parameter("feature", "Only this feature's events.", TEXT),
             Parameter("Last-Event-ID", "Tell first what came after this event.", TEXT, "header"),

@@ -38,6 +38,7 @@ def answer(request: Request, value: Any, headers: Mapping[str, str] | None = Non
 
 
 def to_json(value: Any) -> bytes:
+    """Return a value as JSON, without blanks; raises ValueError for a number that JSON lacks."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 

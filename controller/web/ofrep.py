@@ -45,6 +45,7 @@ class Ofrep:
         self._gate = gate
 
     async def one(self, request: Request) -> Response:
+        """Evaluate one flag for a user."""
         key = request.path_params["key"]
         try:
             user_id, recipients = await _context(request)
@@ -54,6 +55,7 @@ class Ofrep:
         return JSONResponse(evaluated)
 
     async def every(self, request: Request) -> Response:
+        """Evaluate all flags for a user."""
         try:
             user_id, recipients = await _context(request)
             flags = [self._evaluated(key, user_id, recipients) for key in sorted(self._context.features)]
@@ -71,6 +73,7 @@ class Ofrep:
 
     @property
     def operations(self) -> list[Operation]:
+        """Return what is served here, each with its description."""
         base = "/ofrep/v1/evaluate/flags"
         wrong = {400: ResponseSpec("the body or the context cannot be used", ref("FlagError"))}
         unknown = {404: ResponseSpec("no such feature", ref("FlagError"))}

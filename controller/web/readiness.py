@@ -31,6 +31,7 @@ class Readiness:
         self._known_at = float("-inf")
 
     async def aclose(self) -> None:
+        """Close what is open."""
         await self._http.aclose()
 
     async def now(self) -> dict[str, Any]:
@@ -83,11 +84,13 @@ class Readiness:
         return "" if answer.status_code == 200 else f"{asked}: HTTP {answer.status_code}"
 
     async def readyz(self, _: Request) -> Response:
+        """Answer whether this controller is ready: 200 or 503."""
         told = await self.now()
         return JSONResponse(told, 200 if told["ready"] else 503, {"Cache-Control": "no-store"})
 
     @property
     def operations(self) -> list[Operation]:
+        """Return what is served here, each with its description."""
         answers = {
             200: ResponseSpec(
                 "ticking, and its dependencies answer; a standby is ready, too", ref("Readiness")

@@ -13,7 +13,7 @@ SOURCES = sorted(path for package in ("controller", "adapter") for path in (HOUS
 TEXTS = sorted(
     [HOUSE / "README.md", *(HOUSE / "docs").glob("*.md"), *(HOUSE / "runbooks").glob("*.md")],
 )
-LONGEST_FILE, MOST_MODULES, LEAST_COVERED = 350, 15, 0.75
+LONGEST_FILE, MOST_MODULES, LEAST_COVERED = 350, 15, 0.95
 MEDIAN_LINES, P90_LINES = 8, 20
 
 PRIVATE_WORDS = re.compile(r"\banew\b|\bfor ever\b|\bwell again\b|\bon guard\b|\bis told\b|\bforetell\w*")

@@ -69,6 +69,7 @@ def steady(
 
 
 def failing(count: int, *, first: int, phase: int = 3) -> tuple[Scrape, ...]:
+    """Return `count` scrapes that fail, `first` being the number of the earliest."""
     return tuple(replace(one, failed=True) for one in steady([None] * count, first=first, phase=phase))
 
 

@@ -54,10 +54,12 @@ class SampleView:
         return difference * span_s / sampled_s
 
     def sum_increase(self, series: Iterable[Series], window_s: float) -> float | None:
+        """Return how much these series rose together within `window_s`; None where nothing is known."""
         found = [value for one in series if (value := self.increase(one, window_s)) is not None]
         return math.fsum(found) if found else None
 
     def sum_rate(self, series: Iterable[Series], window_s: float) -> float | None:
+        """Return how fast these series rose together, per second; None where nothing is known."""
         total = self.sum_increase(series, window_s)
         return None if total is None else total / window_s
 
@@ -109,4 +111,5 @@ def grouped(
 
 
 def scalar(value: float | None) -> Values:
+    """Return a value without labels; nothing for None."""
     return {} if value is None else {(): value}

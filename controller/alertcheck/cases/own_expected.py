@@ -22,6 +22,7 @@ MISSED = "prometheus_rule_group_iterations_missed_total"
 
 
 def own_expectations(features: Iterable[RolloutFeature], scale: Scale) -> tuple[ExpectedAlert, ...]:
+    """Return what the alerts of the controller itself have to do, by the scale of time."""
     minutes = partial(_minutes, scale)
     window_s = minutes(5)
 

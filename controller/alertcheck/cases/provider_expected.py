@@ -41,6 +41,7 @@ class Expectations:
 
 
 def expectations(feature: RolloutFeature, scale: Scale) -> Expectations:
+    """Return what the series and alerts of one feature have to do, by the scale of time."""
     recorded = _recorded(_Seen(feature, scale), Names.of(feature))
     return Expectations(recorded, tuple(_alerts(feature, scale, recorded)))
 

@@ -63,9 +63,11 @@ class Samples:
 
     @property
     def end_s(self) -> float:
+        """When the last sample is, in seconds after the first."""
         return self.step_s * (max((len(one.values) for one in self.series), default=1) - 1)
 
     def select(self, name: str, **matchers: str) -> tuple[Series, ...]:
+        """Return the series of this name that have these labels."""
         wanted = matchers.items()
         return tuple(one for one in self.series if one.name == name and wanted <= one.labels.items())
 
@@ -74,6 +76,7 @@ class Samples:
 
 
 def steps_of(phase: Phase) -> int:
+    """Return how many windows of 30 s a phase lasts."""
     return round(phase.length_s / DEFAULT_WINDOW_S)
 
 
@@ -156,6 +159,7 @@ def distribution(feature: RolloutFeature, phase: Phase) -> Iterator[tuple[str, f
 
 
 def edges_of(feature: RolloutFeature) -> tuple[float, ...]:
+    """Return the bucket edges of the latency histogram, seconds."""
     return latency_edges_s((feature.latency_limit_s,))
 
 
@@ -169,6 +173,7 @@ def _next(edges: Sequence[float], edge_s: float) -> float:
 
 
 def next_edge_s(feature: RolloutFeature, edge_s: float) -> float:
+    """Return the bucket edge above `edge_s`, seconds."""
     return _next(edges_of(feature), edge_s)
 
 

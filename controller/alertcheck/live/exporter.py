@@ -94,6 +94,7 @@ class Exporter:
         return {key: round(value, 3) for key, value in self._totals.items()}
 
     def senders_text(self) -> str:
+        """Return what the senders export, as Prometheus scrapes it."""
         with self._lock:
             self._settle()
             values = {key: value for key, value in self._exported().items() if key[0] != ROLLOUT_TICKS_TOTAL}
@@ -101,6 +102,7 @@ class Exporter:
         return _text(values)
 
     def controller_text(self) -> str:
+        """Return what the controller exports, as Prometheus scrapes it."""
         with self._lock:
             self._settle()
             values = {key: value for key, value in self._exported().items() if key[0] == ROLLOUT_TICKS_TOTAL}

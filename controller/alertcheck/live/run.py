@@ -53,6 +53,8 @@ class LiveFault:
 
 
 def faults(features: Sequence[RolloutFeature]) -> tuple[LiveFault, ...]:
+    """Return the faults that are made one after the other, each with the alerts it has to raise."""
+
     def of(*whats: str) -> tuple[str, ...]:
         return tuple(Names.of(feature).alert(what) for feature in features for what in whats)
 
@@ -110,6 +112,7 @@ class Watch:
     health: dict[AlertKey, str] = field(default_factory=dict)
 
     def look(self) -> None:
+        """Ask Prometheus once how each alert is."""
         answer = self.client.get(f"{self.url}/api/v1/rules", params={"type": "alert"}).raise_for_status()
         for group in answer.json()["data"]["groups"]:
             # vmalert answers with recording rules too, and leaves out labels where there are none.
@@ -130,6 +133,7 @@ class Watch:
         return True
 
     def all_are(self, state: str, names: Sequence[str]) -> Callable[[], bool]:
+        """Return a check whether all alerts of these names are in a state."""
         return lambda: all(now == state for key, now in self.now.items() if key[0] in names)
 
 

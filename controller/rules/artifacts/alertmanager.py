@@ -21,6 +21,7 @@ class NoticeTiming:
 
 
 def alertmanager_text(notices: NoticeTiming) -> str:
+    """Return an example of an Alertmanager configuration."""
     mute = _MUTE if notices.mute_warnings else ""
     return f"""\
 # Example of an Alertmanager configuration for the alerts beside it; put your own receivers in.

@@ -54,6 +54,7 @@ class Dashboard:
     """(name, expression, text)."""
 
     def queries(self) -> Iterable[str]:
+        """Yield every expression of the dashboard."""
         yield from (expr for panel in self.panels for expr, _ in panel.queries)
         yield from (expr for _, expr, _ in self.marks)
 
@@ -65,6 +66,7 @@ def dashboards(features: Sequence[RolloutFeature]) -> dict[str, Dashboard]:
 
 
 def feature_dashboard(feature: RolloutFeature) -> Dashboard:
+    """Return the dashboard of one feature."""
     names = Names.of(feature)
     return Dashboard(
         f"rollout-{feature.name}"[:40],

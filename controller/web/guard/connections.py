@@ -123,6 +123,7 @@ class Connections:
         return True
 
     def forget(self, one: "BoundedProtocol") -> None:
+        """Forget a connection that is closed."""
         self._all.discard(one)
         ours = self._by_address[one.site]
         ours.discard(one)
@@ -181,6 +182,7 @@ class BoundedProtocol(H11Protocol):
         return None if cycle is None or cycle.response_complete else cycle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the new connection, as asyncio reports it."""
         super().connection_made(cast("asyncio.Transport", transport))
         self.host = self.client[0] if self.client else ""
         self.site = site_of(self.host)
@@ -191,6 +193,7 @@ class BoundedProtocol(H11Protocol):
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the connection is gone, and why."""
         self._open.forget(self)
         for timer in (self._head_timer, self._read_timer):
             if timer:
@@ -200,20 +203,24 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes that arrived."""
         super().data_received(data)
         self._watch_head()
 
     def on_response_complete(self) -> None:
+        """Note when the connection became idle."""
         self.since = self.loop.time()
         super().on_response_complete()
         if not self.awaits_head:
             self._watch_head()
 
     def pause_writing(self) -> None:
+        """Wait with writing: the other side does not keep up."""
         super().pause_writing()
         self._read_timer = self.loop.call_later(READ_WITHIN_S, self.transport.abort)
 
     def resume_writing(self) -> None:
+        """Go on writing."""
         super().resume_writing()
         if self._read_timer:
             self._read_timer.cancel()

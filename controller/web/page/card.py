@@ -41,6 +41,7 @@ class Card:
 
     @property
     def name(self) -> str:
+        """The feature's name."""
         return str(self.stand["feature"])
 
     @property
@@ -64,6 +65,7 @@ def card_or_trouble(shown: Card) -> str:
 
 
 def card(shown: Card) -> str:
+    """Return the card of one feature as HTML."""
     stand, name = shown.stand, e(shown.name)
     word, tone = state_of(stand)
     body = _quiet(shown) if shown.asleep else _full(shown)

@@ -26,6 +26,7 @@ class Point:
     slow: float = 0.0
 
     def stands_as(self, other: "Point") -> bool:
+        """Whether percentage and pause are the same as another's."""
         return (self.percent, self.paused) == (other.percent, other.paused)
 
     def take(self, other: "Point") -> None:

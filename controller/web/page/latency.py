@@ -30,6 +30,7 @@ class Latencies:
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def aclose(self) -> None:
+        """Close what is open."""
         await end(self._asking.values())
         await self._http.aclose()
 

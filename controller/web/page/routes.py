@@ -57,10 +57,12 @@ class StatusPage:
         self._latencies = Latencies()
 
     async def aclose(self) -> None:
+        """Close what is open."""
         await self._latencies.aclose()
 
     @property
     def routes(self) -> list[Route]:
+        """What Starlette serves."""
         return [
             Route("/", self.home),
             Route("/features/{name}", self.one),
@@ -70,9 +72,11 @@ class StatusPage:
         ]
 
     async def home(self, _: Request) -> Response:
+        """Return the page of all features."""
         return await self._page("")
 
     async def one(self, request: Request) -> Response:
+        """Return the page of one feature."""
         return await self._page(request.path_params["name"])
 
     async def _page(self, name: str) -> Response:

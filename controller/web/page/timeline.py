@@ -18,9 +18,11 @@ class TimelineLine:
 
     @property
     def newest(self) -> Mapping[str, Any]:
+        """The newest record of the line."""
         return self.records[0]
 
     def goes_on_with(self, record: Mapping[str, Any]) -> bool:
+        """Whether an older record says the same."""
         says = [(one["kind"], one["to"]["rollout_percent"]) for one in (self.newest, record)]
         return says[0][0] == "hold" and says[0] == says[1]
 
@@ -48,6 +50,7 @@ def runs_of(records: Iterable[Mapping[str, Any]]) -> list[TimelineLine]:
 
 
 def timeline(name: str, records: Iterable[Mapping[str, Any]]) -> str:
+    """Return the newest decisions of a feature as HTML."""
     lines = "".join(_line(name, run) for run in runs_of(records)[:LINES])
     return lines or '<li class="none">No decision yet.</li>'
 

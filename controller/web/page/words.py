@@ -47,6 +47,7 @@ def part_tag(name: str, part: str, inner: str, *, live: bool = False) -> str:
 
 
 def percent_text(percent: float) -> str:
+    """Write a percentage with its sign."""
     return f"{format_percent(percent)} %"
 
 
@@ -91,6 +92,7 @@ def state_of(stand: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def nobody_is_in(stand: Mapping[str, Any]) -> bool:
+    """Whether no send of a user goes ahead."""
     return bool(stand["paused"] or not stand["enabled"] or stand["missing"] or stand["unreadable"])
 
 
@@ -122,9 +124,11 @@ def why_text(cause: Mapping[str, Any]) -> str:
 
 
 def who_text(cause: Mapping[str, Any]) -> str:
+    """Write who caused something, for people."""
     names = {CONTROLLER: "the controller", OUTSIDE: "somebody outside of this product"}
     return names.get(cause["actor"], str(cause["actor"]))
 
 
 def reason_text(reason: str) -> str:
+    """Write a reason in words."""
     return reason.replace("_", " ").replace("slo error rate", "error rate").replace("slo latency", "latency")
