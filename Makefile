@@ -51,7 +51,7 @@ soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQU
 	  tests/gate/test_bucket.py tests/rules/test_mutations.py tests/rules/test_evidence_counts.py \
 	  tests/adapter/test_fallback.py tests/adapter/test_crashes.py $(ARGS)
 
-pictures: setup-test ## tell the demo's story once and renew the pictures in docs/pictures
+pictures: setup-test ## tell the demo's story, bring a rollout into each state, and renew the pictures in docs/pictures
 	PYTHONPATH=tests $(BIN)/python -m pages.pictures
 
 bench: setup-test ## measure, side by side in one run; rewrites docs/benchmarks.md

@@ -1,6 +1,6 @@
 """The demo watched on its status page by a real browser: when each change was seen, and pictures of it.
 
-`make pictures` tells the story once and renews the pictures in docs/pictures.
+`make pictures` tells the story once, brings a rollout into each state, and renews what is in docs/pictures.
 """
 
 import base64
@@ -9,11 +9,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kit.browsing import chromium
+from kit.servers import PrometheusServer
+from pages.states import STATES, sixty_features, state
 from playwright.sync_api import Browser, Page
 
 from controller.decision.model import Kind
@@ -23,6 +25,7 @@ from controller.sandbox.processes import Processes
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "pictures"
 _PULSE_S = 0.25
+_SETTLED_MS = 400
 _QUALITY = 82
 _COUNTED_S = 10.0
 """After so long the last step has been counted too."""
@@ -46,11 +49,14 @@ class View:
     width: int
     height: int
     scheme: str
+    scale: float = 1.5
 
 
 LIGHT = View("page-light", 1180, 1130, "light")
 DARK = View("page-dark", 1180, 1130, "dark")
 PHONE = View("page-phone", 390, 1130, "light")
+_STATE = View("state", 1180, 760, "light", scale=1.0)
+_STATE_ON_PHONE = View("state", 390, 844, "dark")
 
 
 @dataclass(slots=True)
@@ -98,12 +104,13 @@ def take(browser: Browser, url: str, view: View, folder: Path) -> Path:
     context = browser.new_context(
         viewport={"width": view.width, "height": view.height},
         color_scheme="dark" if view.scheme == "dark" else "light",
-        device_scale_factor=1.5,
+        device_scale_factor=view.scale,
     )
     page = context.new_page()
     page.goto(url)
-    page.locator(".uplot").nth(2).wait_for()
-    page.wait_for_timeout(300)
+    if page.locator(".chart").count():
+        page.locator(".uplot").nth(2).wait_for()
+    page.wait_for_timeout(_SETTLED_MS)
     shot = context.new_cdp_session(page).send(
         "Page.captureScreenshot", {"format": "webp", "quality": _QUALITY}
     )
@@ -114,15 +121,41 @@ def take(browser: Browser, url: str, view: View, folder: Path) -> Path:
     return path
 
 
+def take_states(browser: Browser, folder: Path) -> None:
+    """Take a picture of what is seen first in each state, by day; of a pause also on a phone at night."""
+    with tempfile.TemporaryDirectory() as root, PrometheusServer(Path(root), "global: {}") as prometheus:
+        for name in STATES:
+            with state(name, Path(root) / name, prometheus.url) as served:
+                _say(take(browser, served.url, replace(_STATE, name=f"state-{name}"), folder))
+                if name == "paused-by-breach":
+                    _say(
+                        take(
+                            browser, served.url, replace(_STATE_ON_PHONE, name=f"state-{name}-phone"), folder
+                        )
+                    )
+        with sixty_features(Path(root) / "many", prometheus.url) as served:
+            _say(take(browser, served.url, replace(_STATE, name="state-sixty-features"), folder))
+
+
+def _say(path: Path) -> None:
+    sys.stdout.write(f"{path.name}: {path.stat().st_size // 1024} kB\n")
+
+
 def main() -> None:
-    """Renew the pictures."""
+    """Renew the pictures; with the word `states` only those of the states."""
+    if sys.argv[1:] != ["states"]:
+        _take_story()
+    with chromium() as browser:
+        take_states(browser, PICTURES)
+
+
+def _take_story() -> None:
     with tempfile.TemporaryDirectory() as folder, running_demo(Path(folder)) as world, chromium() as browser:
         url = f"http://{world.settings.listen}/"
 
         def pictures(*views: View) -> None:
             for view in views:
-                path = take(browser, url, view, PICTURES)
-                sys.stdout.write(f"{path.name}: {path.stat().st_size // 1024} kB\n")
+                _say(take(browser, url, view, PICTURES))
 
         watch(world, browser.new_page(), lambda: pictures(DARK, PHONE))
         time.sleep(_COUNTED_S)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,8 @@ LINKED = replace(
     ),
 )
 FEATURES = {"microsoft": LINKED}
+AWAY = "http://127.0.0.1:1"
+"""Where no Prometheus answers."""
 
 
 @dataclass
@@ -34,16 +36,20 @@ class Story:
     def enabled(self) -> None:
         self.rig.person(Kind.ENABLE)
 
-    def up_to(self, percent: float) -> None:
-        """Enable it, and tick until it is at a percentage and was counted there."""
+    def reach(self, percent: float) -> None:
+        """Enable it, and tick until it is at a percentage."""
         self.enabled()
         controller = self.rig.controller()
         for _ in range(_LONGEST_TICKS):
             if self.rig.flags().rollout_percent >= percent:
                 break
             self.rig.tick(controller)
-        self.rig.tick(controller, 4)
         controller.release()
+
+    def up_to(self, percent: float) -> None:
+        """Reach a percentage, and tick until something was counted there."""
+        self.reach(percent)
+        self.ticks(4)
 
     def ticks(self, count: int) -> None:
         controller = self.rig.controller()
@@ -56,7 +62,7 @@ def ramping(story: Story) -> None:
 
 
 def held(story: Story) -> None:
-    story.up_to(10)
+    story.reach(10)
     story.rig.weather.sends = 0.0
     story.ticks(6)
 
@@ -106,12 +112,18 @@ STATES: dict[str, Callable[[Story], None]] = {
 
 
 @contextmanager
-def state(name: str, folder: Path) -> Iterator[Served]:
+def state(name: str, folder: Path, prometheus_url: str = AWAY) -> Iterator[Served]:
     """Serve the page of one feature in a state that it came to just now."""
+    source = AWAY if name == "metrics-away" else prometheus_url
+    folder.mkdir(exist_ok=True)
     with _told(name, folder / "trial", 0.0) as (_, took_s):
         began = time.time() - took_s
-    with _told(name, folder / "shown", began) as (url, _), serving(url, features=FEATURES) as served:
+    with _told(name, folder / "shown", began) as (url, _), _serving(url, source) as served:
         yield served
+
+
+def _serving(url: str, prometheus_url: str) -> AbstractContextManager[Served]:
+    return serving(url, features=FEATURES, prometheus_url=prometheus_url)
 
 
 @contextmanager
@@ -126,12 +138,16 @@ def _told(name: str, folder: Path, began: float) -> Iterator[tuple[str, float]]:
 
 
 @contextmanager
-def sixty_features(folder: Path) -> Iterator[Served]:
+def sixty_features(folder: Path, prometheus_url: str = AWAY) -> Iterator[Served]:
     """Serve the overview of many features, few of which want a person."""
+    folder.mkdir(exist_ok=True)
     base = ROLLOUT_FEATURES["microsoft"]
     names = [f"{team}_{mail}" for team in _TEAMS for mail in _MAILS]
     features = {name: replace(base, name=name, action=f"{name}.send") for name in names}
-    with RedisServer(folder) as server, serving(server.url, features=features) as served:
+    with (
+        RedisServer(folder) as server,
+        serving(server.url, features=features, prometheus_url=prometheus_url) as served,
+    ):
         for i, name in enumerate(names):
             if i % 6 == 5:
                 continue
