@@ -8,11 +8,11 @@ from controller.commands.common import config_option
 from controller.commands.rules import rendered_rules
 from controller.commands.scale import DEFAULT_FOLDER, settings_and_scale
 from controller.rules.artifacts.files import companion_texts
-from controller.rules.text import yaml_text
+from controller.rules.text import prometheus_rule, yaml_text
 from controller.shared.console import USAGE, examples, fail, json_option, print_json, say
 from controller.shared.shipped import shipped
 
-SHIPPED = ("systemd", "docs")
+SHIPPED = ("systemd", "docs", "deploy")
 
 
 @click.command(
@@ -49,6 +49,7 @@ def _texts(config: Path | None) -> dict[str, bytes]:
     settings, scale = settings_and_scale(config, None, None, None)
     rules = rendered_rules(settings, scale)
     rendered = {str(DEFAULT_FOLDER / rule.name): yaml_text(rule) for rule in rules}
+    rendered["deploy/kubernetes/prometheusrule.yaml"] = prometheus_rule(rendered.values())
     rendered |= companion_texts(list(settings.features.values()), rules, scale)
     copied = {
         f"{folder}/{path.relative_to(shipped(folder))}": path.read_bytes()

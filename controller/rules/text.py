@@ -1,7 +1,7 @@
 """Rule files as YAML text: the same rules always give the same bytes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from controller.rules.model import Alert, Group, Recording, RuleFile
 from controller.rules.scale import duration
@@ -16,6 +16,17 @@ def yaml_text(file: RuleFile, made_by: str = "rollout rules render") -> str:
     for group in file.groups:
         lines += _group(group)
     return "\n".join(lines) + "\n"
+
+
+def prometheus_rule(texts: Iterable[str]) -> str:
+    """Return the groups of these rule files as one PrometheusRule, as Prometheus's operator reads it."""
+    head = (
+        "# Rendered by `rollout files`; edit the configuration, not this file.\n"
+        "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\n"
+        "metadata:\n  name: rollout\nspec:\n  groups:\n"
+    )
+    groups = (text.partition("\ngroups:\n")[2] for text in texts)
+    return head + "".join(f"  {line}\n" for group in groups for line in group.splitlines())
 
 
 def _group(group: Group) -> Iterator[str]:
