@@ -5,9 +5,10 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import click
+from click.core import ParameterSource
 
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
@@ -53,17 +54,21 @@ def auth() -> None:
     envvar="ROLLOUT_LISTEN",
     help=f"Where the service listens, as HOST:PORT.  [default: as configured, {DEFAULT_LISTEN}]",
 )
+@click.option("--account", default="", help="The one mailbox that may be linked, as ann@example.com.")
+@click.option("--replace", is_flag=True, help="Let another mailbox take the place of the one linked now.")
 @config_option
 @json_option
-def link(user_id: str, listen: str | None, as_json: bool) -> None:
+def link(user_id: str, listen: str | None, account: str, replace: bool, as_json: bool) -> None:
     """Print a link with which a person links a mailbox to USER_ID.
 
     The link is good once and for ten minutes. Whoever holds it can link a mailbox to that user: hand it to
-    the person themselves.
+    the person themselves. With an https redirect URI it begins with that address.
     """
-    base = _base_url(listen or _configured_listen())
-    token = _run(lambda manager: Handshake(manager).link_for(user_id))
-    url = f"{base}{PATH}/authorize?{urlencode({'link': token})}"
+    configured = _base_url(listen or _configured_listen())
+    source = click.get_current_context().get_parameter_source("listen")
+    wanted = configured if source is ParameterSource.COMMANDLINE else ""
+    public, token = _run(lambda manager: _link(manager, user_id, account, replace))
+    url = f"{wanted or public or configured}{PATH}/authorize?{urlencode({'link': token})}"
     if as_json:
         print_json({"user_id": user_id, "url": url, "expires_in_s": LINK_TTL_S})
     else:
@@ -115,6 +120,13 @@ def revoke(user_id: str, as_json: bool) -> None:
     else:
         done = "forgotten here" if gone.revoked else "nothing was kept here"
         say(f"{user_id}: {done}; Microsoft's own copy lives on until it expires (server_revoked: false)")
+
+
+async def _link(manager: MicrosoftTokenManager, user_id: str, account: str, replace: bool) -> tuple[str, str]:
+    """Return the public address of the service, empty without one, and the text of a link."""
+    redirect = urlsplit(manager.settings.redirect_uri)
+    public = f"{redirect.scheme}://{redirect.netloc}" if redirect.scheme == "https" else ""
+    return public, await Handshake(manager).link_for(user_id, account=account, replace=replace)
 
 
 def _run(ask: Callable[[MicrosoftTokenManager], Awaitable[T]]) -> T:

@@ -35,7 +35,12 @@ MS_CODES: dict[str, Code] = code_table(
     ),
     Code(INSUFFICIENT_PERMS, Source.AUTH, 502, "The token lacks the right to send this mail."),
     Code(APP_ONLY, Source.CALLER, 502, "The access token is an app's own, and /me needs a user's."),
-    Code("MS_AUTH_CLIENT_CONFIG", Source.AUTH, 502, "The app registration or its secret is wrong."),
+    Code(
+        "MS_AUTH_CLIENT_CONFIG",
+        Source.AUTH,
+        502,
+        "The app registration, a setting, a key or the clock is wrong.",
+    ),
     Code("MS_AUTH_UNAVAILABLE", Source.AUTH, 502, "Microsoft's sign-in service gave no usable answer."),
     Code("MS_PROVIDER_POLICY_BLOCKED", Source.CALLER, 502, "A policy of Microsoft blocks this mail."),
     Code("MS_SEND_AS_DENIED", Source.CALLER, 502, "The user may not send as this address."),

@@ -52,6 +52,8 @@ class SignInAttempt:
     state: str = field(repr=False)
     code_verifier: str = field(repr=False)
     nonce: str = field(repr=False)
+    claims: str | None = field(default=None, repr=False)
+    """The challenge that it has to satisfy, for the request that redeems the code."""
 
 
 class Entra:
@@ -68,17 +70,21 @@ class Entra:
         with contextlib.suppress(SignInError):
             self._issuer()
 
-    def begin(self, claims: str | None = None) -> SignInAttempt:
-        """Begin a sign-in with PKCE (S256), state and nonce, all MSAL's; raises SignInError."""
+    def begin(self, claims: str | None = None, account: str = "") -> SignInAttempt:
+        """Begin a sign-in with PKCE (S256), state and nonce, all MSAL's; raises SignInError.
+
+        `account` is the address that Microsoft's page proposes.
+        """
         flow = self._app().initiate_auth_code_flow(
             list(self._settings.scopes),
             redirect_uri=self._settings.redirect_uri,
-            prompt="select_account",
+            prompt=None if account else "select_account",
+            login_hint=account or None,
             response_mode="form_post",
             claims_challenge=claims,
         )
         url = flow["auth_uri"] if self.posts_back else _answer_in_query(flow["auth_uri"])
-        return SignInAttempt(url, flow["state"], flow["code_verifier"], flow["nonce"])
+        return SignInAttempt(url, flow["state"], flow["code_verifier"], flow["nonce"], claims)
 
     @property
     def posts_back(self) -> bool:
@@ -89,7 +95,9 @@ class Entra:
         """
         return urlsplit(self._settings.redirect_uri).scheme == "https"
 
-    def exchange(self, code: str, code_verifier: str, nonce: str | None) -> TokenPair:
+    def exchange(
+        self, code: str, code_verifier: str, nonce: str | None, claims: str | None = None
+    ) -> TokenPair:
         """Redeem an authorization code and check what comes; raises SignInError."""
         app = self._app()
         with warnings.catch_warnings():
@@ -101,6 +109,7 @@ class Entra:
                 list(self._settings.scopes),
                 redirect_uri=self._settings.redirect_uri,
                 data={"code_verifier": code_verifier},
+                claims_challenge=claims,
             )
         return self._checked(reply, nonce)
 

@@ -18,22 +18,20 @@ INSUFFICIENT_PERMS = "MS_AUTH_INSUFFICIENT_PERMS"
 AUTH_CODES: dict[str, Code] = code_table(
     Code(EXPIRED, Source.AUTH, 401, "The sign-in is no longer valid; the person signs in again."),
     Code(INTERACTION_REQUIRED, Source.AUTH, 409, "Microsoft wants the person: sign in, consent or confirm."),
-    Code(
-        CLIENT_CONFIG, Source.AUTH, 502, "The app registration or its settings are wrong; an operator acts."
-    ),
+    Code(CLIENT_CONFIG, Source.AUTH, 502, "The app registration, a setting, a key or the clock is wrong."),
     Code(UNAVAILABLE, Source.AUTH, 502, "Tokens cannot be had for the moment; it heals by itself."),
     Code(INSUFFICIENT_PERMS, Source.AUTH, 502, "A permission is missing; an administrator grants it."),
 )
 
-_LINK = "run 'rollout auth link USER' and open the link it prints"
+LINK = "run 'rollout auth link USER' and open the link it prints"
 
 ACTIONS: dict[str, str] = {
-    EXPIRED: f"Sign in again: {_LINK}.",
-    INTERACTION_REQUIRED: f"Sign in and accept what Microsoft asks: {_LINK}.",
+    EXPIRED: f"Sign in again: {LINK}.",
+    INTERACTION_REQUIRED: f"Sign in and accept what Microsoft asks: {LINK}.",
     CLIENT_CONFIG: "Check the app registration against docs/MS-OAUTH-SETUP-GUIDE.md, then try again.",
     UNAVAILABLE: "Wait a moment and try again; nothing needs to be changed.",
     INSUFFICIENT_PERMS: "Ask an administrator to grant Mail.Send to the app (API permissions, Grant admin "
-    f"consent); then {_LINK}.",
+    f"consent); then {LINK}.",
 }
 """What to do about each code, in a sentence that may stand on a page."""
 
@@ -80,6 +78,8 @@ _NEEDS_PERSON = {
 """Sub-errors of invalid_grant that only a person can satisfy (Entra's classification)."""
 
 _BY_NUMBER: dict[int, tuple[str, str]] = {
+    50020: (INTERACTION_REQUIRED, "the account belongs to another organisation"),
+    50034: (INTERACTION_REQUIRED, "the account does not exist in this tenant, or no longer"),
     50055: (INTERACTION_REQUIRED, "the password has expired"),
     50072: (INTERACTION_REQUIRED, "the person must enrol in multi-factor authentication"),
     50074: (INTERACTION_REQUIRED, "multi-factor authentication is required"),
@@ -96,6 +96,12 @@ _BY_NUMBER: dict[int, tuple[str, str]] = {
     70000: (EXPIRED, "the grant is not valid"),
     70008: (EXPIRED, "the code or the refresh token has expired"),
     700082: (EXPIRED, "the refresh token expired because it was not used"),
+    530034: (INTERACTION_REQUIRED, "the account is blocked as a risk by its home organisation"),
+    700084: (
+        CLIENT_CONFIG,
+        "the redirect URI is a single-page app's, whose sign-ins end in a day",
+    ),
+    650057: (CLIENT_CONFIG, "the app registration does not list the permission Mail.Send"),
     50011: (CLIENT_CONFIG, "the redirect URI is not registered for the app"),
     90002: (CLIENT_CONFIG, "the tenant does not exist"),
     501481: (CLIENT_CONFIG, "the code verifier does not match"),
@@ -111,6 +117,18 @@ _BY_NUMBER: dict[int, tuple[str, str]] = {
     90033: (UNAVAILABLE, "Microsoft's sign-in has a transient fault"),
 }
 """AADSTS numbers, which say more than the OAuth error they come with."""
+
+_ACTS: dict[int, str] = {
+    50020: f"Sign in with an account of this organisation, or have yours invited as a guest: {LINK}.",
+    50034: f"Sign in with an account that this organisation has: {LINK}.",
+    530034: "An administrator of the account's home organisation has to clear the risk first. Another "
+    f"account works at once: {LINK}.",
+    650057: "An operator adds Microsoft Graph's delegated permission Mail.Send to the app (part 2 of "
+    "docs/MS-OAUTH-SETUP-GUIDE.md) and grants consent.",
+    700084: "An operator registers the redirect URI under Web instead of Single-page application (part 3 of "
+    f"docs/MS-OAUTH-SETUP-GUIDE.md); then {LINK}.",
+}
+"""What to do where the number says more than its code."""
 
 _BY_ERROR: dict[str, tuple[str, str]] = {
     "invalid_grant": (EXPIRED, "the code or the refresh token is no longer valid"),
@@ -141,7 +159,7 @@ def from_reply(reply: Mapping[str, Any]) -> SignInError:
     claims = reply.get("claims")
     return SignInError(
         code,
-        f"Microsoft refused: {why}. {ACTIONS[code]}",
+        f"Microsoft refused: {why}. {_ACTS.get(number or 0, ACTIONS[code])}",
         provider_code="/".join(
             part for part in (error, suberror, f"AADSTS{number}" if number else "") if part
         ),

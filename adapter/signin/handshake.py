@@ -8,13 +8,13 @@ import hmac
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from adapter.signin.encryption import TokenCipher, UnreadableError
 from adapter.signin.entra import SignInAttempt
 from adapter.signin.errors import from_reply
-from adapter.signin.grant import Grant
+from adapter.signin.grant import Account, Grant
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.store import digest
 from adapter.signin.tokens import MicrosoftTokenManager
@@ -33,6 +33,8 @@ class SignInRefusal(StrEnum):
     STATE_UNKNOWN = "STATE_UNKNOWN"
     OTHER_BROWSER = "OTHER_BROWSER"
     USER_ID_UNUSABLE = "USER_ID_UNUSABLE"
+    OTHER_ACCOUNT = "OTHER_ACCOUNT"
+    LINKED_OTHERWISE = "LINKED_OTHERWISE"
 
 
 REFUSALS: dict[SignInRefusal, str] = {
@@ -43,6 +45,9 @@ REFUSALS: dict[SignInRefusal, str] = {
     SignInRefusal.STATE_UNKNOWN: "This sign-in was already finished, or it took longer than ten minutes.",
     SignInRefusal.OTHER_BROWSER: "This sign-in was begun in another browser, and can only be finished there.",
     SignInRefusal.USER_ID_UNUSABLE: "user_id must be a text of 1 to 256 printable characters.",
+    SignInRefusal.OTHER_ACCOUNT: "This link is for another account than the one that signed in.",
+    SignInRefusal.LINKED_OTHERWISE: "Another mailbox is linked to this user, and stays so. "
+    "'rollout auth link USER --replace' prints a link that replaces it.",
 }
 
 
@@ -52,6 +57,17 @@ class RefusedError(Exception):
     def __init__(self, refusal: SignInRefusal) -> None:
         super().__init__(REFUSALS[refusal])
         self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a sign-in is for."""
+
+    user_id: str
+    account: str = ""
+    """The one account that may be linked, by its address; any without one."""
+    replace: bool = False
+    """Whether it may take the place of another account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +87,50 @@ class Handshake:
         self._store = manager.store
         self._cipher = TokenCipher(manager.settings.token_keys)
 
-    async def link_for(self, user_id: str) -> str:
+    async def link_for(self, user_id: str, *, account: str = "", replace: bool = False) -> str:
         """Make the text of a link that lets its bearer link a mailbox to this user, once."""
+        wanted = Wanted(user_id, account, replace)
         link_id = secrets.token_urlsafe(16)
-        await self._store.put_once("link", link_id, {"user_id": user_id})
+        await self._store.put_once("link", link_id, asdict(wanted))
         ends_at = time.time() + LINK_TTL_S
-        return self._cipher.seal("link", "", {"user_id": user_id, "id": link_id, "ends_at": ends_at})
+        return self._cipher.seal("link", "", {**asdict(wanted), "id": link_id, "ends_at": ends_at})
 
-    async def begin_with_link(self, link: str) -> Begun:
-        """Begin the sign-in that a link stands for; it is used up only when Microsoft can be reached."""
+    async def look_at_link(self, link: str) -> Wanted:
+        """Return what a link is for without using it up; raises RefusedError for one that is used or none."""
+        wanted, link_id = self._read_link(link)
+        if not await self._store.is_kept_once("link", link_id):
+            raise RefusedError(SignInRefusal.LINK_USED)
+        return wanted
+
+    def _read_link(self, link: str) -> tuple[Wanted, str]:
+        """Return what a link is for, and its id."""
         try:
             value = self._cipher.open("link", "", link[:_LONGEST])
-        except UnreadableError:
+            wanted = Wanted(value["user_id"], value["account"], value["replace"])
+        except (UnreadableError, KeyError):
             raise RefusedError(SignInRefusal.LINK_INVALID) from None
         if value["ends_at"] <= time.time():
             raise RefusedError(SignInRefusal.LINK_EXPIRED)
-        attempt = await self._manager.begin()
-        if await self._store.take_once("link", value["id"]) != {"user_id": value["user_id"]}:
+        return wanted, value["id"]
+
+    async def begin_with_link(self, link: str) -> Begun:
+        """Begin the sign-in that a link stands for; it is used up only when Microsoft can be reached."""
+        wanted, link_id = self._read_link(link)
+        attempt = await self._manager.begin(user_id=wanted.user_id, account=wanted.account)
+        if await self._store.take_once("link", link_id) != asdict(wanted):
             raise RefusedError(SignInRefusal.LINK_USED)
-        return await self._keep(value["user_id"], attempt)
+        return await self._keep(wanted, attempt)
 
-    async def begin(self, user_id: str) -> Begun:
+    async def begin(self, wanted: Wanted) -> Begun:
         """Begin a sign-in for a user; the caller has been authorised otherwise."""
-        return await self._keep(user_id, await self._manager.begin())
+        attempt = await self._manager.begin(user_id=wanted.user_id, account=wanted.account)
+        return await self._keep(wanted, attempt)
 
-    async def _keep(self, user_id: str, attempt: SignInAttempt) -> Begun:
+    async def _keep(self, wanted: Wanted, attempt: SignInAttempt) -> Begun:
         browser = secrets.token_urlsafe(32)
         kept = {
-            "user_id": user_id,
+            **asdict(wanted),
+            "claims": attempt.claims,
             "code_verifier": attempt.code_verifier,
             "nonce": attempt.nonce,
             "browser": digest(browser),
@@ -121,8 +153,19 @@ class Handshake:
             raise RefusedError(SignInRefusal.OTHER_BROWSER)
         if not code:
             raise from_reply(answer)
-        pair = await self._manager.exchange_code_for_tokens(code, kept["code_verifier"], nonce=kept["nonce"])
+        pair = await self._manager.exchange_code_for_tokens(
+            code, kept["code_verifier"], nonce=kept["nonce"], claims=kept["claims"]
+        )
+        await self._check_account(Wanted(kept["user_id"], kept["account"], kept["replace"]), pair.account)
         return kept["user_id"], await self._manager.link(kept["user_id"], pair)
+
+    async def _check_account(self, wanted: Wanted, account: Account) -> None:
+        """Raise RefusedError for an account that the link is not for, or that would replace another one."""
+        if wanted.account and account.name.casefold() != wanted.account.casefold():
+            raise RefusedError(SignInRefusal.OTHER_ACCOUNT)
+        known = None if wanted.replace else await self._manager.linked_account(wanted.user_id)
+        if known and (known.subject, known.tenant) != (account.subject, account.tenant):
+            raise RefusedError(SignInRefusal.LINKED_OTHERWISE)
 
 
 def cookie_name(state: str) -> str:

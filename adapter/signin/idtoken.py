@@ -5,6 +5,7 @@ OpenID Connect Core 3.1.3.7 accepts in its place.
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from urllib.parse import urlsplit
 from adapter.signin.errors import INTERACTION_REQUIRED, SignInError, client_config
 from adapter.signin.grant import Account
 
-SKEW_S = 120
+SKEW_S = 300
+"""How far this machine's clock may be off, as Microsoft's own libraries allow."""
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
@@ -41,9 +43,7 @@ def check(claims: Any, expected: Expected, now: float, nonce: str | None = None)
         raise client_config("The sign-in server's answer holds no id_token")
     for name, good in _verdicts(claims, expected, now).items():
         if not good:
-            raise client_config(
-                f"The id_token is refused: its '{name}' is not the one expected", act=_ACTS[name]
-            )
+            raise client_config(_refusal(name, claims, now), act=_ACTS[name])
     if nonce is not None and claims.get("nonce") != nonce_claim(nonce):
         raise SignInError(
             INTERACTION_REQUIRED,
@@ -65,9 +65,18 @@ _ACTS = {
     "iss": "Check MS_AUTHORITY and MS_TENANT_ID: the token was issued by somebody else.",
     "aud": "Check MS_CLIENT_ID: the token was issued for another app.",
     "tid": "Check MS_TENANT_ID: the person signed in with an account of another tenant.",
-    "exp": "Check the clock of this machine: the token has already expired.",
-    "nbf": "Check the clock of this machine: the token is not valid yet.",
+    "exp": "Set the clock of this machine, as with NTP; the app registration is not at fault.",
+    "nbf": "Set the clock of this machine, as with NTP; the app registration is not at fault.",
 }
+
+
+def _refusal(name: str, claims: Mapping[str, Any], now: float) -> str:
+    """Say why a claim is refused; what looks like a wrong clock is named as one, with by how much."""
+    value = claims.get(name)
+    if name in {"exp", "nbf"} and isinstance(value, int | float) and math.isfinite(value):
+        way = "ahead of" if name == "exp" else "behind"
+        return f"This machine's clock is {abs(now - value):.0f} s {way} the sign-in server's '{name}'"
+    return f"The id_token is refused: its '{name}' is not the one expected"
 
 
 def _verdicts(claims: Mapping[str, Any], expected: Expected, now: float) -> dict[str, bool]:

@@ -9,7 +9,14 @@ from dataclasses import replace
 
 import structlog
 
-from adapter.signin.errors import EXPIRED, UNAVAILABLE, SignInError, not_linked, unavailable
+from adapter.signin.errors import (
+    EXPIRED,
+    INTERACTION_REQUIRED,
+    UNAVAILABLE,
+    SignInError,
+    not_linked,
+    unavailable,
+)
 from adapter.signin.grant import AccessToken, Grant, TokenPair
 from adapter.signin.metrics import OK, SignInMetrics, outcome_of
 from adapter.signin.settings import SignInSettings
@@ -64,6 +71,9 @@ class Refresher:
             if isinstance(error, SignInError):
                 told = {"code": error.code, "provider_code": error.provider_code}
                 log.warning("no_new_token", user_id=user_id, **told)
+                if error.code == INTERACTION_REQUIRED and (challenge := error.claims or claims):
+                    with contextlib.suppress(SignInError):
+                        await self._store.keep_claims(user_id, challenge)
             # The lock may be ours even where Redis' answer was lost. An unreachable Redis frees it by itself,
             # and must not hide what went wrong before.
             with contextlib.suppress(SignInError):

@@ -15,6 +15,9 @@ REFRESH_TTL_S = 90 * 86_400
 LINK_TTL_S = 600
 """A sign-in link, and the state of a sign-in under way, live ten minutes."""
 
+CLAIMS_TTL_S = 30 * 86_400
+"""How long the challenge is kept that a person's next sign-in has to satisfy."""
+
 MAX_POLL_S = 0.05
 
 DEFAULT_REDIRECT_URI = "http://localhost:8003/oauth/microsoft/callback"

@@ -8,9 +8,9 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapter.signin.encryption import TokenCipher, UnreadableError
-from adapter.signin.errors import SignInError, client_config, unavailable
+from adapter.signin.errors import LINK, SignInError, client_config, unavailable
 from adapter.signin.grant import AccessToken, Grant
-from adapter.signin.settings import LINK_TTL_S, REFRESH_TTL_S
+from adapter.signin.settings import CLAIMS_TTL_S, LINK_TTL_S, REFRESH_TTL_S
 from controller.shared.redis_pool import key_prefix
 
 PREFIX = "oauth:microsoft"
@@ -32,6 +32,10 @@ def refresh_key(user_id: str) -> str:
 def lock_key(user_id: str) -> str:
     """Return the key of a user's refresh lock."""
     return f"{PREFIX}:lock:{user_id}"
+
+
+def claims_key(user_id: str) -> str:
+    return f"{PREFIX}:claims:{user_id}"
 
 
 def link_key(link_id: str) -> str:
@@ -123,7 +127,21 @@ class TokenStore:
         grant_key, key = self._prefix + refresh_key(user_id), self._prefix + access_key(user_id)
         pipe.set(grant_key, self._seal_grant(user_id, grant), ex=REFRESH_TTL_S)
         pipe.set(key, self._seal_access(user_id, grant), px=_ms(grant.access.cached_for_s))
+        pipe.delete(self._prefix + claims_key(user_id))
         await self._ask(pipe.execute())
+
+    async def keep_claims(self, user_id: str, claims: str) -> None:
+        """Keep the challenge that the person's next sign-in has to satisfy."""
+        sealed = self._cipher.seal("claims", user_id, {"claims": claims})
+        await self._ask(self._redis.set(self._prefix + claims_key(user_id), sealed, ex=CLAIMS_TTL_S))
+
+    async def claims(self, user_id: str) -> str | None:
+        """Return the challenge that is kept for a user; None without one that can be opened."""
+        sealed = await self._get(claims_key(user_id))
+        try:
+            return str(self._cipher.open("claims", user_id, sealed)["claims"]) if sealed else None
+        except (UnreadableError, KeyError):
+            return None
 
     def commit(self, user_id: str, before: str, grant: Grant, owner: str) -> "Commit":
         """Prepare the write of a refresh, to be tried until its outcome is known."""
@@ -133,6 +151,7 @@ class TokenStore:
     async def forget(self, user_id: str) -> bool:
         """Delete all tokens of a user; tells whether there were any."""
         keys = (self._prefix + key for key in (refresh_key(user_id), access_key(user_id)))
+        await self._ask(self._redis.delete(self._prefix + claims_key(user_id)))
         return bool(await self._ask(self._redis.delete(*keys)))
 
     async def ttls_s(self, user_id: str) -> tuple[float, float]:
@@ -168,6 +187,10 @@ class TokenStore:
         """Keep a value for ten minutes, to be taken once by who knows the secret."""
         sealed = self._cipher.seal(kind, digest(secret), value)
         await self._ask(self._redis.set(self._prefix + _once_key(kind, secret), sealed, ex=LINK_TTL_S))
+
+    async def is_kept_once(self, kind: str, secret: str) -> bool:
+        """Whether a value of `put_once` is still to be taken."""
+        return bool(await self._ask(self._redis.exists(self._prefix + _once_key(kind, secret))))
 
     async def take_once(self, kind: str, secret: str) -> dict[str, Any] | None:
         """Take what `put_once` kept; None when it expired, was taken, or never was."""
@@ -239,8 +262,9 @@ class Commit:
 def unreadable_grant() -> SignInError:
     """Return the error for tokens that none of the keys opens."""
     return client_config(
-        "None of ROLLOUT_TOKEN_KEYS opens the tokens kept for this user",
-        act="Put the key back that they were written with, or let the person sign in again.",
+        "The tokens kept for this user cannot be opened: the key that they were written with is not among "
+        "ROLLOUT_TOKEN_KEYS, or they were moved here from another user",
+        act=f"Put the key back, or let the person sign in again: {LINK}.",
     )
 
 

@@ -15,8 +15,8 @@ from adapter.checks.message_checks import is_user_id
 from adapter.settings import SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.entra import Entra, SignInAttempt
-from adapter.signin.errors import client_config
-from adapter.signin.grant import AccessToken, Grant, TokenPair
+from adapter.signin.errors import UNAVAILABLE, SignInError, client_config
+from adapter.signin.grant import AccessToken, Account, Grant, TokenPair
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.refresh import Refresher
 from adapter.signin.settings import SignInSettings
@@ -99,10 +99,10 @@ class MicrosoftTokenManager:
         return await self._once((user_id, claims, True), lambda: self._refresher.newer(user_id, claims))
 
     async def exchange_code_for_tokens(
-        self, code: str, code_verifier: str, *, nonce: str | None = None
+        self, code: str, code_verifier: str, *, nonce: str | None = None, claims: str | None = None
     ) -> TokenPair:
         """Redeem an authorization code and check the answer; stores nothing."""
-        return await self._in_thread(lambda: self._entra().exchange(code, code_verifier, nonce))
+        return await self._in_thread(lambda: self._entra().exchange(code, code_verifier, nonce, claims))
 
     async def revoke_tokens(self, user_id: str) -> Revocation:
         """Forget a user's tokens here. Microsoft keeps its own until they expire or an admin revokes them."""
@@ -140,9 +140,22 @@ class MicrosoftTokenManager:
             kept_for_s=kept_s,
         )
 
-    async def begin(self, claims: str | None = None) -> SignInAttempt:
-        """Begin a sign-in: see `Entra.begin`."""
-        return await self._in_thread(lambda: self._entra().begin(claims))
+    async def begin(
+        self, claims: str | None = None, *, user_id: str = "", account: str = ""
+    ) -> SignInAttempt:
+        """Begin a sign-in; without `claims`, with the challenge that the user's last refresh failed by."""
+        claims = claims or (await self.store.claims(user_id) if user_id else None)
+        return await self._in_thread(lambda: self._entra().begin(claims, account))
+
+    async def linked_account(self, user_id: str) -> Account | None:
+        """Return the account linked to a user; None without one, and where no key opens its tokens."""
+        try:
+            grant = await self.store.grant(user_id)
+        except SignInError as error:
+            if error.code == UNAVAILABLE:
+                raise
+            return None
+        return grant.account if grant else None
 
     async def aclose(self) -> None:
         """Let refreshes under way end, then close what is open."""

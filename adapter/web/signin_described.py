@@ -35,10 +35,13 @@ def _texts(described: Mapping[str, str]) -> list[Parameter]:
     return [Parameter(name, text) for name, text in described.items()]
 
 
-def operations(authorize: Handler, callback: Handler, refresh: Handler, revoke: Handler) -> list[Operation]:
+def operations(
+    authorize: Handler, confirmed: Handler, callback: Handler, refresh: Handler, revoke: Handler
+) -> list[Operation]:
     """Return the operations of signing in, with their handlers."""
     returned = f"{PATH}/callback"
     asked = {"link": "as `rollout auth link` prints it", "user_id": "with a token, without a link"}
+    asked |= {"account": "the one account that may be linked", "replace": "true: it may replace another"}
     return [
         Operation(
             "GET",
@@ -46,8 +49,23 @@ def operations(authorize: Handler, callback: Handler, refresh: Handler, revoke: 
             authorize,
             "Send a person's browser to Microsoft, for a link or with the bearer token.",
             _TAG,
-            {302: ResponseSpec("on to Microsoft"), **_CALLED, **_DENIED_PAGES},
+            {
+                200: ResponseSpec("for a link: a page whose button goes on", TEXT, _PAGE),
+                302: ResponseSpec("on to Microsoft, or to the host of the redirect URI"),
+                **_CALLED,
+                **_DENIED_PAGES,
+            },
             parameters=_texts(asked),
+        ),
+        Operation(
+            "POST",
+            f"{PATH}/authorize",
+            confirmed,
+            "Use a link up and send a person's browser to Microsoft.",
+            _TAG,
+            {303: ResponseSpec("on to Microsoft"), **_CALLED},
+            body={"type": "object", "properties": {"link": TEXT}},
+            body_type=_FORM,
         ),
         Operation(
             *("GET", returned, callback, "Take Microsoft's answer.", _TAG, {**_LINKED, **_CALLED}),

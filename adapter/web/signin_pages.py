@@ -26,6 +26,24 @@ SECURITY_HEADERS: dict[str, str] = {
 """No script, no frame, no cache; and no address of ours, which may hold a state, in another site's log."""
 
 
+def headers_of_form(server: str) -> dict[str, str]:
+    """Return the headers of the page whose form leads to the sign-in server (its origin)."""
+    policy = SECURITY_HEADERS["Content-Security-Policy"]
+    return {"Content-Security-Policy": policy.replace("form-action 'none'", f"form-action 'self' {server}")}
+
+
+def confirm(user_id: str, account: str, link: str) -> str:
+    """Ask a person to go on to Microsoft; what only opens links, as a scanner of mail, uses none up."""
+    mailbox = f"the mailbox <strong>{escape(account)}</strong>" if account else "your mailbox"
+    return _page(
+        "Link your mailbox",
+        f"<p>This links {mailbox} to the user <strong>{escape(user_id)}</strong>, who may then send from it. "
+        "Go on only if you asked for this link.</p>"
+        f'<form method="post" action="authorize"><input type="hidden" name="link" value="{escape(link)}">'
+        "<button>Go on to Microsoft</button></form>",
+    )
+
+
 def linked(user_id: str, account: str) -> str:
     """Return the page that says which mailbox is linked."""
     mailbox = f"The mailbox <strong>{escape(account)}</strong>" if account else "The mailbox"

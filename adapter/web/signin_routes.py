@@ -14,7 +14,7 @@ from starlette.routing import Route
 from adapter.checks.message_checks import is_user_id
 from adapter.settings import Settings
 from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
-from adapter.signin.handshake import Begun, Handshake, RefusedError, SignInRefusal
+from adapter.signin.handshake import Begun, Handshake, RefusedError, SignInRefusal, Wanted
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import MicrosoftTokenManager
@@ -41,7 +41,7 @@ def routes(
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     SignInMetrics.of()
     face = _SignInRoutes(manager, caller or Tokens.parse(Settings.from_environment().api_token).caller)
-    handlers = (face.authorize, face.callback, face.refresh, face.revoke)
+    handlers = (face.authorize, face.confirmed, face.callback, face.refresh, face.revoke)
     return [operation.route for operation in operations(*map(_answered, handlers))]
 
 
@@ -76,12 +76,22 @@ class _SignInRoutes:
         if request.method == "HEAD" or "prefetch" in request.headers.get("sec-purpose", ""):
             return Response(status_code=204)  # A preview must not use a link up.
         if not link:
-            user_id = request.query_params.get("user_id", "")
-            _require(self._caller(request), user_id)
-            return self._begun(await self._handshake.begin(user_id))
+            wanted = _wanted(request)
+            _require(self._caller(request), wanted.user_id)
+            return self._begun(await self._handshake.begin(wanted))
         if request.url.hostname != self._redirect.hostname and "hop" not in request.query_params:
             return RedirectResponse(self._at_home(link), 302)
-        return self._begun(await self._handshake.begin_with_link(link))
+        wanted = await self._handshake.look_at_link(link)
+        server = urlsplit(self._manager.settings.authority_url)
+        headers = pages.headers_of_form(f"{server.scheme}://{server.netloc}")
+        return HTMLResponse(pages.confirm(wanted.user_id, wanted.account, link), headers=headers)
+
+    async def confirmed(self, request: Request) -> Response:
+        """Use a link up, now that a person has pressed the button: scanners of mail open links, too."""
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+            raise RefusedError(SignInRefusal.LINK_INVALID)
+        form = _once_each(await _form(request))
+        return self._begun(await self._handshake.begin_with_link(form.get("link", "")), 303)
 
     def _at_home(self, link: str) -> str:
         """Return the link's address on the host that Microsoft sends the browser back to.
@@ -91,8 +101,8 @@ class _SignInRoutes:
         query = urlencode({"link": link, "hop": "1"})
         return f"{self._redirect.scheme}://{self._redirect.netloc}{PATH}/authorize?{query}"
 
-    def _begun(self, begun: Begun) -> Response:
-        answer = RedirectResponse(begun.url, 302)
+    def _begun(self, begun: Begun, status: int = 302) -> Response:
+        answer = RedirectResponse(begun.url, status)
         answer.set_cookie(begun.cookie_name, begun.cookie_value, max_age=LINK_TTL_S, **self._cookie())
         return answer
 
@@ -142,6 +152,11 @@ class _SignInRoutes:
         return found
 
 
+def _wanted(request: Request) -> Wanted:
+    query = request.query_params
+    return Wanted(query.get("user_id", ""), query.get("account", ""), query.get("replace", "") == "true")
+
+
 def _require(caller: Caller, user_id: str) -> None:
     """Raise _DeniedError where the caller's token is bound to other users."""
     if refusal := caller.refused_for(user_id):
@@ -166,7 +181,8 @@ def _answered(handler: Handler) -> Handler:
             response = _told(request, 400, error.refusal, "Sign-in refused", why)
         except SignInError as error:
             response = _failure(request, error)
-        response.headers.update(pages.SECURITY_HEADERS)
+        for name, value in pages.SECURITY_HEADERS.items():
+            response.headers.setdefault(name, value)
         return response
 
     return answer

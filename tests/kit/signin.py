@@ -67,24 +67,32 @@ class Browser:
 
     async def to_consent(self, link: str) -> httpx.Response:
         """Open a link and go as far as Microsoft's page."""
-        answer = await self.get(f"http://localhost:8003{PATH}/authorize", params={"link": link})
-        assert answer.status_code == 302, answer.text
+        answer = await self.confirmed(link)
+        assert answer.status_code == 303, answer.text
         return await self.get(answer.headers["location"])
 
-    async def answer_after_consent(self, link: str, decision: str = "accept") -> dict[str, str]:
+    async def confirmed(self, link: str, base: str = f"http://localhost:8003{PATH}") -> httpx.Response:
+        """Open a link and press the button of its page."""
+        page = await self.get(f"{base}/authorize", params={"link": link})
+        assert page.status_code == 200, page.text
+        action, fields = form_of(page.text)
+        return await self.post(f"{base}/{action}", data=fields)
+
+    async def answer_after_consent(
+        self, link: str, decision: str = "accept", account: str = ""
+    ) -> dict[str, str]:
         """Return what Microsoft sends the browser back with."""
         page = await self.to_consent(link)
         action, fields = form_of(page.text)
-        back = await self.post(
-            f"{page.url.scheme}://{page.url.netloc.decode()}{action}", data={**fields, "decision": decision}
-        )
+        fields |= {"decision": decision} | ({"account": account} if account else {})
+        back = await self.post(f"{page.url.scheme}://{page.url.netloc.decode()}{action}", data=fields)
         if back.status_code == 302:
             return dict(parse_qsl(urlsplit(back.headers["location"]).query))
         return form_of(back.text)[1]
 
-    async def sign_in(self, link: str) -> httpx.Response:
+    async def sign_in(self, link: str, account: str = "") -> httpx.Response:
         """Go the whole way, to the service's last page."""
-        return await self.get(CALLBACK, params=await self.answer_after_consent(link))
+        return await self.get(CALLBACK, params=await self.answer_after_consent(link, account=account))
 
     async def __aenter__(self) -> Self:
         return self

@@ -36,6 +36,14 @@ async def test_link_prints_one_url_on_the_listen_address(env: dict[str, str], br
     assert (await browser.sign_in(link)).status_code == 200
 
 
+async def test_behind_a_public_address_the_link_begins_with_it(env: dict[str, str]) -> None:
+    public = {**env, "MS_REDIRECT_URI": "https://mail.example.com/oauth/microsoft/callback"}
+    printed = await ask(public, "link", "user-1")
+    assert printed.stdout.startswith("https://mail.example.com/oauth/microsoft/authorize?link=")
+    named = await ask(public, "link", "user-1", "--listen", "127.0.0.1:9000")
+    assert named.stdout.startswith("http://127.0.0.1:9000/oauth/microsoft/authorize?link=")
+
+
 async def test_link_takes_redis_and_the_listen_address_from_the_configuration(
     env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -51,6 +51,22 @@ def test_an_answer_becomes_its_code(reply: dict[str, Any], code: str) -> None:
     assert isinstance(error, AuthError)
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "told"),
+    [
+        (700084, "MS_AUTH_CLIENT_CONFIG", "registers the redirect URI under Web"),
+        (650057, "MS_AUTH_CLIENT_CONFIG", "delegated permission Mail.Send"),
+        (50020, "MS_AUTH_INTERACTION_REQUIRED", "an account of this organisation"),
+        (50034, "MS_AUTH_INTERACTION_REQUIRED", "an account that this organisation has"),
+        (530034, "MS_AUTH_INTERACTION_REQUIRED", "home organisation has to clear the risk"),
+    ],
+)
+def test_a_number_sends_people_the_right_way(number: int, code: str, told: str) -> None:
+    error = from_reply({"error": "invalid_grant", "error_codes": [number]})
+    assert error.code == code
+    assert told in error.message
+
+
 def test_nothing_of_a_description_is_passed_on() -> None:
     error = from_reply(
         {

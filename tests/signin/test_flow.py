@@ -44,8 +44,7 @@ async def test_over_https_the_answer_is_asked_for_as_a_form_and_the_cookie_is_se
         MicrosoftTokenManager(settings, registry=CollectorRegistry()) as public,
         Browser(public, sandbox.ca_file, pages) as browser,
     ):
-        link = await Handshake(public).link_for("user-1")
-        answer = await browser.get(AUTHORIZE, params={"link": link})
+        answer = await browser.confirmed(await Handshake(public).link_for("user-1"))
         cookie = answer.headers["set-cookie"].lower()
         assert "samesite=none" in cookie
         assert "secure" in cookie
@@ -55,7 +54,7 @@ async def test_over_https_the_answer_is_asked_for_as_a_form_and_the_cookie_is_se
 async def test_the_address_carries_pkce_and_the_cookie_is_closed_to_scripts(
     browser: Browser, manager: MicrosoftTokenManager
 ) -> None:
-    answer = await browser.get(AUTHORIZE, params={"link": await Handshake(manager).link_for("user-1")})
+    answer = await browser.confirmed(await Handshake(manager).link_for("user-1"))
     asked = {name: values[0] for name, values in parse_qs(urlsplit(answer.headers["location"]).query).items()}
     assert asked["code_challenge_method"] == "S256"
     assert asked["redirect_uri"] == manager.settings.redirect_uri
@@ -74,7 +73,7 @@ async def test_a_link_for_another_name_of_this_machine_first_goes_where_the_cook
     answer = await browser.get(f"http://127.0.0.1:8003{PATH}/authorize", params={"link": link})
     assert answer.headers["location"].startswith(f"{AUTHORIZE}?")
     assert "set-cookie" not in answer.headers
-    assert (await browser.get(answer.headers["location"])).status_code == 302
+    assert (await browser.get(answer.headers["location"])).status_code == 200
 
 
 async def test_a_preview_does_not_use_a_link_up(browser: Browser, manager: MicrosoftTokenManager) -> None:
@@ -82,6 +81,64 @@ async def test_a_preview_does_not_use_a_link_up(browser: Browser, manager: Micro
     await browser.http.head(AUTHORIZE, params={"link": link})
     await browser.get(AUTHORIZE, params={"link": link}, headers={"Sec-Purpose": "prefetch"})
     assert (await browser.sign_in(link)).status_code == 200
+
+
+async def test_opening_a_link_uses_nothing_up_and_its_page_leads_to_microsoft_alone(
+    browser: Browser, manager: MicrosoftTokenManager, sandbox: SandboxSignIn
+) -> None:
+    link = await Handshake(manager).link_for("<user-1>", account="ann@corp.example")
+    for _ in range(3):
+        page = await browser.get(AUTHORIZE, params={"link": link})
+    assert page.status_code == 200
+    assert "&lt;user-1&gt;" in page.text
+    assert "ann@corp.example" in page.text
+    assert "set-cookie" not in page.headers
+    assert f"form-action 'self' {sandbox.base};" in page.headers["content-security-policy"]
+    forged = await browser.post(AUTHORIZE, data={"link": link}, headers={"Sec-Fetch-Site": "cross-site"})
+    assert forged.status_code == 400
+    assert (await browser.sign_in(link)).status_code == 200
+    assert "LINK_USED" in (await browser.post(AUTHORIZE, data={"link": link})).text
+
+
+async def test_another_account_takes_the_place_of_the_linked_one_only_where_the_link_says_so(
+    browser: Browser, manager: MicrosoftTokenManager
+) -> None:
+    handshake = Handshake(manager)
+    assert (await browser.sign_in(await handshake.link_for("user-1"))).status_code == 200
+    assert (await browser.sign_in(await handshake.link_for("user-1"))).status_code == 200
+    refused = await browser.sign_in(await handshake.link_for("user-1"), account="bob@corp.example")
+    assert refused.status_code == 400
+    assert "--replace" in refused.text
+    assert (await manager.status("user-1")).account == "ann@corp.example"
+    link = await handshake.link_for("user-1", replace=True)
+    assert (await browser.sign_in(link, account="bob@corp.example")).status_code == 200
+    assert (await manager.status("user-1")).account == "bob@corp.example"
+
+
+async def test_a_link_for_one_account_links_no_other(
+    browser: Browser, manager: MicrosoftTokenManager
+) -> None:
+    handshake = Handshake(manager)
+    link = await handshake.link_for("user-1", account="Bob@corp.example")
+    refused = await browser.sign_in(link, account="ann@corp.example")
+    assert "OTHER_ACCOUNT" in refused.text
+    assert not (await manager.status("user-1")).linked
+    link = await handshake.link_for("user-1", account="Bob@corp.example")
+    assert (await browser.sign_in(link, account="bob@corp.example")).status_code == 200
+
+
+async def test_a_challenge_that_a_refresh_could_not_satisfy_is_carried_to_the_sign_in(
+    browser: Browser, manager: MicrosoftTokenManager
+) -> None:
+    handshake = Handshake(manager)
+    assert (await browser.sign_in(await handshake.link_for("user-1"))).status_code == 200
+    claims = '{"access_token": {"acrs": {"essential": true, "value": "c1"}}}'
+    await manager.store.keep_claims("user-1", claims)
+    url = (await browser.confirmed(await handshake.link_for("user-1"))).headers["location"]
+    asked = json.loads(parse_qs(urlsplit(url).query)["claims"][0])
+    assert asked["access_token"]["acrs"]["value"] == "c1"
+    assert (await browser.sign_in(await handshake.link_for("user-1"))).status_code == 200
+    assert await manager.store.claims("user-1") is None
 
 
 async def test_the_bearer_token_begins_a_sign_in_without_a_link(browser: Browser) -> None:

@@ -91,3 +91,19 @@ def test_whatever_a_claim_holds_the_answer_is_an_account_or_a_sign_in_error(clai
 def test_claims_of_any_shape_are_refused_by_name(claims: Any) -> None:
     with pytest.raises(SignInError):
         check(claims, EXPECTED, NOW, "n")
+
+
+@pytest.mark.parametrize("behind_s", [125, 290])
+def test_a_clock_that_is_minutes_behind_is_tolerated(behind_s: float) -> None:
+    assert check({**GOOD, "nbf": NOW + behind_s}, EXPECTED, NOW, "n").subject
+
+
+@pytest.mark.parametrize(
+    ("claim", "value", "told"),
+    [("nbf", NOW + 900, "clock is 900 s behind"), ("exp", NOW - 900, "clock is 900 s ahead of")],
+)
+def test_a_wrong_clock_is_named_as_one(claim: str, value: float, told: str) -> None:
+    with pytest.raises(SignInError) as refused:
+        check({**GOOD, claim: value}, EXPECTED, NOW, "n")
+    assert told in refused.value.message
+    assert "the app registration is not at fault" in refused.value.message
