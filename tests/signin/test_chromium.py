@@ -26,7 +26,7 @@ from adapter.signin.settings import SignInSettings
 from adapter.signin.tokens import MicrosoftTokenManager
 from adapter.web.signin_routes import routes
 from controller.contract import flag_keys
-from controller.shared.api_tokens import Tokens
+from controller.shared.api_tokens import Caller
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
 WITHIN_MS = 60_000
@@ -53,7 +53,7 @@ async def service(
 ) -> AsyncIterator[None]:
     """Serve the sign-in routes with uvicorn, as the daemon does, access log and all."""
     async with MicrosoftTokenManager(settings, registry=registry) as manager:
-        app = Starlette(routes=routes(manager, caller=Tokens.parse("tests").caller))
+        app = Starlette(routes=routes(manager, caller=lambda *_: Caller("tests")))
         port = urlsplit(settings.redirect_uri).port or 0
         config = uvicorn.Config(app, port=port, ws="none", lifespan="off", log_config=None, **(tls or {}))  # type: ignore[arg-type]
         server = uvicorn.Server(config)
