@@ -46,10 +46,11 @@ soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQU
 	SOAK_REQUESTS=$${SOAK_REQUESTS:-50000} SOAK_EXAMPLES=$${SOAK_EXAMPLES:-40} SOAK_MAILS=$${SOAK_MAILS:-1000} \
 	SOAK_CONFIGS=$${SOAK_CONFIGS:-20000} SOAK_COMMANDS=$${SOAK_COMMANDS:-5000} \
 	SOAK_CONTENTS=$${SOAK_CONTENTS:-5000} SOAK_ANSWERS=$${SOAK_ANSWERS:-10000} SOAK_SEED=$${SOAK_SEED:-17} \
+	SOAK_HISTORIES=$${SOAK_HISTORIES:-10000} \
 	  $(BIN)/pytest -q -n 3 --timeout=3600 tests/faults/test_sequences.py tests/faults/test_daemon.py \
 	  tests/faults/test_flat.py tests/server/test_malformed.py tests/fuzz/test_fuzz.py tests/decision \
 	  tests/gate/test_bucket.py tests/rules/test_mutations.py tests/rules/test_evidence_counts.py \
-	  tests/adapter/test_fallback.py tests/adapter/test_crashes.py $(ARGS)
+	  tests/rules/test_histories.py tests/adapter/test_fallback.py tests/adapter/test_crashes.py $(ARGS)
 
 pictures: setup-test ## tell the demo's story, bring a rollout into each state, and renew the pictures in docs/pictures
 	PYTHONPATH=tests $(BIN)/python -m pages.pictures

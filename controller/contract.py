@@ -5,6 +5,7 @@ Nothing but the standard library is imported, so that any process may read this 
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 
 FLAG_NAMES = ("enabled", "internal_only", "rollout_percent", "paused")
@@ -136,7 +137,42 @@ EVIDENCE_LATENCY_BUCKET = "rollout:evidence_latency_bucket"
 """Sends by (provider, action, le), cumulative over le as in a histogram; +Inf counts all timed sends."""
 EVIDENCE_GATE_REVISION = "rollout:evidence_gate_revision"
 """The lowest revision that any live sender obeys, by feature."""
-EVIDENCE_SERIES = (EVIDENCE_SENDS, EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_GATE_REVISION)
+EVIDENCE_DOUBT = "rollout:evidence_doubt"
+"""What keeps the counts of one window from being all that was sent in it: `why`, and which target. Absent
+where there is no doubt."""
+EVIDENCE_SERIES = (
+    EVIDENCE_SENDS,
+    EVIDENCE_ERRORS,
+    EVIDENCE_LATENCY_BUCKET,
+    EVIDENCE_GATE_REVISION,
+    EVIDENCE_DOUBT,
+)
+
+
+class Doubt(StrEnum):
+    """Why the counts of a window may be less than what was sent: the label `why` of EVIDENCE_DOUBT.
+
+    The most telling first.
+    """
+
+    SEVERAL = "several"
+    """Several processes answer behind one target."""
+    LABELS = "labels"
+    """Counters carry labels that their target has not."""
+    UNEQUAL = "unequal"
+    """Sends, timed sends and failed sends of a target do not fit together."""
+    EDGE = "edge"
+    """Not every sender has this edge of the latency histogram."""
+    LATE = "late"
+    """A target is scraped less often than the rules expect."""
+    FAILED = "failed"
+    """A scrape failed."""
+    MET = "met"
+    """A target is scraped for the first time, and its process is not new."""
+    RESTARTED = "restarted"
+    """Another process answers than at the scrape before."""
+    GONE = "gone"
+    """A target is no longer scraped."""
 
 
 @lru_cache

@@ -10,7 +10,7 @@ from controller.alertcheck.cases.provider_alerts import AlertCase
 from controller.alertcheck.cases.provider_expected import ExpectedAlert
 from controller.alertcheck.promtool import Complaint, PromtoolError
 from controller.alertcheck.result import Result
-from controller.alertcheck.setting import Setting, complaints_of, milliseconds, one_test, worded
+from controller.alertcheck.setting import Setting, complaints_of, milliseconds, worded
 from controller.alertcheck.text import filled
 from controller.rules.model import Alert
 from controller.rules.text import annotations
@@ -35,7 +35,7 @@ class Trial:
         for number, case in enumerate(cases):
             # The number hides in the milliseconds of the times, so that a complaint names its case.
             checks = [self._check(at_s, number, firing) for at_s, firing in self._course(case)]
-            tests.append(one_test(case.samples, alert_rule_test=checks))
+            tests.append(self.setting.test(case.samples, alert_rule_test=checks))
         try:
             complaints = complaints_of(self.setting, self.files, tests, self._every_s(cases[0]))
         except PromtoolError as error:
@@ -97,12 +97,13 @@ class Trial:
     def _firing(
         self, alert: ExpectedAlert, labels: dict[str, str], value: float, view: SampleView
     ) -> dict[str, Any]:
-        rule = self._rule(alert.labels)
+        labels, own = self.setting.labels(labels), alert.labels | dict(self.setting.scope.labels)
+        rule = self._rule(own)
         texts = {
-            name: filled(text, value, labels | alert.labels, view, self.recorded)
+            name: filled(text, value, labels | own, view, self.recorded)
             for name, text in annotations(rule).items()
         }
-        return {"exp_labels": {**labels, **alert.labels}, "exp_annotations": texts}
+        return {"exp_labels": {**labels, **own}, "exp_annotations": texts}
 
     def _rule(self, labels: Mapping[str, str]) -> Alert:
         """Return the alert as rendered, whose text is filled in; its labels are expected, not read."""

@@ -7,15 +7,17 @@ from controller.alertcheck.cases.counts import CountCheck, interval_s
 from controller.alertcheck.cases.oracle import Values
 from controller.alertcheck.promtool import PromtoolError
 from controller.alertcheck.result import Result
-from controller.alertcheck.setting import Setting, complaints_of, matchers, milliseconds, one_test, worded
+from controller.alertcheck.setting import Setting, complaints_of, matchers, milliseconds, worded
 
 
 def evidence_results(setting: Setting, checks: Sequence[CountCheck]) -> list[Result]:
     """Put the evidence rules through restarts, gaps and newborn counters, all worlds in one run."""
     tests = [
-        one_test(
+        setting.test(
             check.samples,
-            promql_expr_test=[_count(check.series, at_s, number, values) for at_s, values in check.windows],
+            promql_expr_test=[
+                _count(check.series, at_s, number, values, setting) for at_s, values in check.windows
+            ],
         )
         for number, check in enumerate(checks)
     ]
@@ -36,11 +38,12 @@ def evidence_results(setting: Setting, checks: Sequence[CountCheck]) -> list[Res
     ]
 
 
-def _count(series: str, at_s: float, number: int, values: Values) -> dict[str, Any]:
+def _count(series: str, at_s: float, number: int, values: Values, setting: Setting) -> dict[str, Any]:
     return {
         "expr": series,
         "eval_time": milliseconds(at_s, number),
         "exp_samples": [
-            {"labels": f"{series}{matchers(labels)}", "value": value} for labels, value in values.items()
+            {"labels": f"{series}{matchers(tuple(setting.labels(dict(labels)).items()))}", "value": value}
+            for labels, value in values.items()
         ],
     }

@@ -8,12 +8,13 @@ from typing import Any
 import httpx
 
 from controller.alertcheck.result import Result
-from controller.config.settings import shown
-from controller.contract import ACTION_LATENCY_SECONDS, CRITICAL_LATENCY_TIMES, SENDER_JOB
+from controller.config.settings import PrometheusAccess, shown
+from controller.contract import ACTION_LATENCY_SECONDS, CRITICAL_LATENCY_TIMES
 from controller.decision.model import RolloutFeature
-from controller.rules.model import Alert, Recording
+from controller.rules.model import Alert, Recording, RuleKey, rule_key
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale, duration
+from controller.rules.scope import DEFAULT_SCOPE, Scope
 
 REQUEST_TIMEOUT_S = 5.0
 OLDEST_EVALUATIONS = 3
@@ -29,28 +30,35 @@ class Installation:
     """What a Prometheus says of itself."""
 
     now: float
-    rules: Mapping[tuple[str, str], Mapping[str, Any]]
-    """Loaded rules by name and feature label, each with the interval of its group."""
+    rules: Mapping[RuleKey, Mapping[str, Any]]
+    """Loaded rules of this scope, each with the interval of its group."""
     targets: Sequence[Mapping[str, Any]]
     edges: Mapping[tuple[str, str], frozenset[float]]
     """Edges of the latency histogram by (provider, action)."""
 
 
 def look_at(
-    url: str, rules_url: str, headers: Mapping[str, str], features: Sequence[RolloutFeature], scale: Scale
+    url: str,
+    rules_url: str,
+    access: PrometheusAccess,
+    features: Sequence[RolloutFeature],
+    scale: Scale,
+    scope: Scope = DEFAULT_SCOPE,
 ) -> list[Result]:
     """Ask a Prometheus, and judge what it says; raises NotThereError where it gives no usable answer."""
     try:
-        with httpx.Client(timeout=REQUEST_TIMEOUT_S, trust_env=False, headers=headers) as client:
-            found = _ask(client, url.rstrip("/"), (rules_url or url).rstrip("/"))
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
+        with httpx.Client(
+            timeout=REQUEST_TIMEOUT_S, trust_env=False, headers=access.headers, verify=access.trust
+        ) as client:
+            found = _ask(client, url.rstrip("/"), (rules_url or url).rstrip("/"), scope)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, KeyError, TypeError) as error:
         raise NotThereError(
             f"{shown(url)} gives no answer of a Prometheus ({' '.join(str(error).split())}); check the URL"
         ) from error
-    return [*judge(found, features, scale)]
+    return [*judge(found, features, scale, scope)]
 
 
-def _ask(client: httpx.Client, url: str, rules_url: str) -> Installation:
+def _ask(client: httpx.Client, url: str, rules_url: str, scope: Scope) -> Installation:
     def get(address: str, **params: str) -> Any:
         response = client.get(address, params=params).raise_for_status().json()
         return response["data"]
@@ -60,39 +68,42 @@ def _ask(client: httpx.Client, url: str, rules_url: str) -> Installation:
 
     groups = get(f"{rules_url}/api/v1/rules")["groups"]
     edges: dict[tuple[str, str], set[float]] = {}
-    for one in query(f"count by (provider, action, le) ({ACTION_LATENCY_SECONDS}_bucket)"):
+    for one in query(f"count by (provider, action, le) ({ACTION_LATENCY_SECONDS}_bucket{scope.senders()})"):
         labels = one["metric"]
         edges.setdefault((labels["provider"], labels["action"]), set()).add(float(labels["le"]))
     return Installation(
         now=float(query("vector(time())")[0]["value"][1]),
         rules={
-            (rule["name"], (rule.get("labels") or {}).get("feature", "")): {
+            rule_key(rule["name"], rule.get("labels")): {
                 **rule,
                 "interval": float(group["interval"]),
             }
             for group in groups
             for rule in group["rules"]
+            if scope.covers(rule.get("labels") or {})
         },
         targets=get(f"{url}/api/v1/targets", state="active")["activeTargets"],
         edges={pair: frozenset(found) for pair, found in edges.items()},
     )
 
 
-def judge(found: Installation, features: Sequence[RolloutFeature], scale: Scale) -> Iterator[Result]:
+def judge(
+    found: Installation, features: Sequence[RolloutFeature], scale: Scale, scope: Scope = DEFAULT_SCOPE
+) -> Iterator[Result]:
     """Yield a result for each rule that should be installed: whether it is there, the same, and evaluated."""
-    for file in rule_files(features, scale):
+    for file in rule_files(features, scale, scope):
         for group in file.groups:
             for rule in group.rules:
                 yield _rule(found, rule, group.interval_s)
-    yield from _targets(found, scale)
+    yield from _targets(found, scale, scope)
     for feature in features:
         yield _edges(found, feature)
 
 
 def _rule(found: Installation, rule: Recording | Alert, interval_s: float) -> Result:
-    labels = rule.labels if isinstance(rule, Alert) else {}
-    loaded = found.rules.get((rule.name, labels.get("feature", "")))
-    return _verdict(rule.name, "is loaded and evaluated", _fault(loaded, rule, interval_s, found.now))
+    loaded, why = found.rules.get(rule_key(rule.name, rule.labels)), rule.labels.get("why")
+    case = f"is loaded and evaluated{f' ({why})' if why else ''}"
+    return _verdict(rule.name, case, _fault(loaded, rule, interval_s, found.now))
 
 
 def _fault(loaded: Mapping[str, Any] | None, rule: Recording | Alert, interval_s: float, now: float) -> str:
@@ -120,9 +131,9 @@ def _unix(text: str) -> float:
         return 0.0
 
 
-def _targets(found: Installation, scale: Scale) -> Iterator[Result]:
-    senders = [one for one in found.targets if one["labels"].get("job") == SENDER_JOB]
-    missing = "" if senders else f"no target of the job {SENDER_JOB} is scraped"
+def _targets(found: Installation, scale: Scale, scope: Scope) -> Iterator[Result]:
+    senders = [one for one in found.targets if scope.selects(one["labels"])]
+    missing = "" if senders else f"no target of {scope} is scraped"
     yield _verdict("senders", "are scraped", missing)
     down = sorted(one["labels"].get("instance", "?") for one in senders if one.get("health") != "up")
     yield _verdict("senders", "answer", f"{', '.join(down)} do not" if down else "")

@@ -8,7 +8,7 @@ from controller.alertcheck.cases.scenarios import recorded_worlds
 from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import PromtoolError
 from controller.alertcheck.result import Result
-from controller.alertcheck.setting import Setting, complaints_of, files_of, matchers, milliseconds, one_test
+from controller.alertcheck.setting import Setting, complaints_of, files_of, matchers, milliseconds
 from controller.decision.model import RolloutFeature
 
 TOLERANCE = 1e-6
@@ -36,7 +36,7 @@ def _in_world(
         for expr in (_agrees(name, values) for name, values in wanted.items())
     ]
     # One evaluation right before the question will do: rules look back on raw samples by themselves.
-    tests = [one_test(samples, promql_expr_test=checks)]
+    tests = [setting.test(samples, promql_expr_test=checks)]
     try:
         complaints = {
             complaint.subject

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import Complaint, input_series, run
+from controller.contract import SENDER_JOB
 from controller.decision.model import RolloutFeature
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale
+from controller.rules.scope import DEFAULT_SCOPE, Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,18 @@ class Setting:
     promtool: str
     closed: bool
     """Whether ranges hold a sample right at their older end; the oracle does as promtool does."""
+    scope: Scope = DEFAULT_SCOPE
+
+    def labels(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Return the labels that a series of the synthetic world has in this scope."""
+        own = {"job": self.scope.job} if labels.get("job") == SENDER_JOB else {}
+        return {**dict(self.scope.labels), **labels, **own}
+
+    def test(self, samples: Samples, **checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return one test of promtool, with the samples in this scope."""
+        series = tuple(replace(one, labels=self.labels(one.labels)) for one in samples.series)
+        scoped = Samples(samples.step_s, series)
+        return {"interval": milliseconds(scoped.step_s), "input_series": input_series(scoped), **checks}
 
 
 def files_of(feature: RolloutFeature) -> tuple[str, ...]:
@@ -49,11 +63,6 @@ def complaints_of(
 def milliseconds(seconds: float, more: int = 0) -> str:
     """Return a length of time as promtool reads it, in whole milliseconds."""
     return f"{round(seconds * 1000) + more}ms"
-
-
-def one_test(samples: Samples, **checks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one test of promtool over samples, with its checks."""
-    return {"interval": milliseconds(samples.step_s), "input_series": input_series(samples), **checks}
 
 
 def worded(complaint: Complaint | None) -> str:

@@ -22,7 +22,7 @@ def filled(
     def field(match: re.Match[str]) -> str:
         if match["label"]:
             return labels.get(match["label"], "")
-        number = value if match["value"] else recorded[match["query"]](view)[()]
+        number = value if match["value"] else recorded[match["query"].partition("{")[0]](view)[()]
         return _formatted(number, match["format"] or "")
 
     result = _FIELD.sub(field, text)

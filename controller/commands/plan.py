@@ -56,7 +56,7 @@ def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) ->
 
 def _live(settings: ControllerSettings, feature: RolloutFeature) -> float:
     """Measure the traffic of all users, or end with exit code 1 or 3 and say what to give instead."""
-    source = Recorded(settings.prometheus_url, headers=settings.headers_to_prometheus)
+    source = Recorded(settings.prometheus_url, access=settings.access_to_prometheus, scope=settings.scope)
     try:
         sends_per_s, percent = source.sends_per_s(feature, settings.window_s)
     except RecordedError as error:

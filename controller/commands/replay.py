@@ -114,7 +114,9 @@ def _from_file(path: Path) -> Sequence[Tick]:
 def _from_prometheus(
     settings: ControllerSettings, feature: RolloutFeature, since_s: float, url: str | None
 ) -> Sequence[Tick]:
-    source = Recorded(url or settings.prometheus_url, headers=settings.headers_to_prometheus)
+    source = Recorded(
+        url or settings.prometheus_url, access=settings.access_to_prometheus, scope=settings.scope
+    )
     try:
         ticks = source.ticks(feature, since_s, settings.window_s)
     except RecordedError as error:

@@ -60,7 +60,7 @@ def render(
     folder = out or DEFAULT_FOLDER
     texts = {folder / file.name: yaml_text(file) for file in files}
     if out is None:
-        companions = companion_texts(list(settings.features.values()), files, scale)
+        companions = companion_texts(list(settings.features.values()), files, scale, settings.scope)
         texts |= {folder.parent / name: text for name, text in companions.items()}
     try:
         for path, text in texts.items():
@@ -107,8 +107,8 @@ def check(
     features = list(settings.features.values())
     problems = check_folder(folder, files, features)
     if (folder.resolve().parent / RUNBOOKS).is_dir():
-        queries = [query for one in dashboards(features).values() for query in one.queries()]
-        texts = companion_texts(features, files, scale)
+        queries = [query for one in dashboards(features, settings.scope).values() for query in one.queries()]
+        texts = companion_texts(features, files, scale, settings.scope)
         problems += check_companions(folder.resolve().parent, texts, files, queries)
     if as_json:
         print_json({"files": [f.name for f in files], "problems": [p.as_dict() for p in problems]})
@@ -132,6 +132,6 @@ def _print(files: tuple[RuleFile, ...], problems: tuple[Problem, ...]) -> None:
 def rendered_rules(settings: ControllerSettings, scale: Scale) -> tuple[RuleFile, ...]:
     """Return the rule files of the configured features; ends the command where they cannot be rendered."""
     try:
-        return rule_files(settings.features.values(), scale)
+        return rule_files(settings.features.values(), scale, settings.scope)
     except ValueError as error:
         fail(str(error))

@@ -115,8 +115,8 @@ def _offline(settings: ControllerSettings, scale: Scale, folder: Path) -> list[R
     if not folder.is_dir():
         fail(f"{folder} is no folder; give the folder of the rules with --rules")
     features = sorted(settings.features.values(), key=lambda feature: feature.name)
-    files = rule_files(features, scale)
-    setting = Setting(folder, files, features, scale, promtool, ranges_are_closed(promtool))
+    files, closed = rule_files(features, scale, settings.scope), ranges_are_closed(promtool)
+    setting = Setting(folder, files, features, scale, promtool, closed, settings.scope)
     return [*as_rendered(folder, files), *run_all(setting, _progress)]
 
 
@@ -124,7 +124,12 @@ def _installed(settings: ControllerSettings, scale: Scale, url: str) -> list[Res
 
     try:
         return look_at(
-            url, settings.rules_url, settings.headers_to_prometheus, list(settings.features.values()), scale
+            url,
+            settings.rules_url,
+            settings.access_to_prometheus,
+            list(settings.features.values()),
+            scale,
+            settings.scope,
         )
     except NotThereError as error:
         fail(str(error), UNREACHABLE)

@@ -1,6 +1,8 @@
 """Environment and file into frozen settings: parsed once, each mistake refused with its place and reason."""
 
+import os
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,7 +11,9 @@ from typing import Any
 from controller.config.addresses import read_networks
 from controller.config.hosts import read_hosts
 from controller.config.receivers import Receiver, parse_receivers
+from controller.contract import SENDER_JOB
 from controller.features import ROLLOUT_FEATURES, RolloutFeature, parse_features
+from controller.rules.scope import Scope, parse_selector
 from controller.shared.api_tokens import Tokens
 from controller.shared.config_file import ConfigError, ConfigFile, line_of
 from controller.shared.environment import DEFAULT_REDIS_URL, Environment
@@ -20,6 +24,7 @@ from controller.shared.value_readers import (
     checked_text,
     checked_texts,
     count,
+    existing_file,
     flag,
     http_url,
     number,
@@ -31,6 +36,25 @@ from controller.shared.value_readers import (
 
 DEFAULT_INTERVAL_S = 30.0
 NOWHERE = "the default"
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusAccess:
+    """How Prometheus is asked: headers beside the usual ones, and the certificates of both sides."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        """Return the context of an HTTPS client; raises OSError for a file that cannot be used."""
+        ca_file = self.ca_file or os.environ.get("SSL_CERT_FILE") or None
+        context = ssl.create_default_context(cafile=ca_file)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,17 @@ class ControllerSettings:
     """Bearer token that Prometheus is asked with."""
     prometheus_headers: str = field(default="", repr=False)
     """More headers that it is asked with, as a tenant's: `X-Scope-OrgID=mail,OTHER=value`."""
+    prometheus_ca_file: Path | None = None
+    """Certificates that its HTTPS is checked with, instead of the system's."""
+    prometheus_cert_file: Path | None = None
+    """Certificate that it is asked with, where it wants one of its clients."""
+    prometheus_key_file: Path | None = None
+    """Key of that certificate; not needed where the certificate's file holds it too."""
+    job: str = SENDER_JOB
+    """The scrape job of the senders. The rules name it too: render them after a change."""
+    selector: tuple[tuple[str, str], ...] = ()
+    """Labels of the senders that are meant, where others are in the same job: the table [controller.selector]
+    or `env=prod,cluster=eu`. Recorded series, alerts and the controller's own target carry them."""
     interval_s: float = DEFAULT_INTERVAL_S
     """Length of a tick."""
     window_s: float = DEFAULT_INTERVAL_S
@@ -83,10 +118,19 @@ class ControllerSettings:
     """Who is notified of decisions: the [notify.NAME] tables."""
 
     @property
-    def headers_to_prometheus(self) -> dict[str, str]:
-        """Return every header that Prometheus is asked with beside the usual ones."""
+    def access_to_prometheus(self) -> PrometheusAccess:
         bearer = {"Authorization": f"Bearer {self.prometheus_token}"} if self.prometheus_token else {}
-        return read_headers(self.prometheus_headers) | bearer
+        return PrometheusAccess(
+            headers=read_headers(self.prometheus_headers) | bearer,
+            ca_file=self.prometheus_ca_file,
+            cert_file=self.prometheus_cert_file,
+            key_file=self.prometheus_key_file,
+        )
+
+    @property
+    def scope(self) -> Scope:
+        """Return which targets are the senders."""
+        return Scope(self.job, self.selector)
 
     @property
     def tick_deadline_s(self) -> float:
@@ -201,6 +245,25 @@ def read_headers(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
+def _selector(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError('must be a table of labels, as in env = "prod"')
+    try:
+        return parse_selector(value)
+    except ValueError as error:
+        raise ValueError(f"cannot be used: {error}") from error
+
+
+def _selector_of_text(text: str) -> Any:
+    pairs = [pair.partition("=") for pair in split(text)]
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _existing_path(value: str) -> Path:
+    return Path(existing_file(value))
+
+
+_FILE = Reader(_existing_path)
 _LENGTH = number(0.1, 86_400, "seconds")
 _READERS: dict[str, Reader[Any]] = {
     "redis_url": redis_url,
@@ -208,6 +271,11 @@ _READERS: dict[str, Reader[Any]] = {
     "rules_url": http_url,
     "prometheus_token": checked_text(str),
     "prometheus_headers": checked_text(read_headers),
+    "prometheus_ca_file": _FILE,
+    "prometheus_cert_file": _FILE,
+    "prometheus_key_file": _FILE,
+    "job": text(),
+    "selector": Reader(_selector, _selector_of_text),
     "interval_s": _LENGTH,
     "window_s": _LENGTH,
     "scrape_s": _LENGTH,

@@ -32,7 +32,8 @@ def open_source(settings: ControllerSettings) -> PrometheusSource:
         settings.prometheus_url,
         Lengths(settings.window_s, settings.scrape_s),
         rules_url=settings.rules_url,
-        headers=settings.headers_to_prometheus,
+        access=settings.access_to_prometheus,
+        scope=settings.scope,
         request_timeout_s=settings.request_timeout_s,
     )
 

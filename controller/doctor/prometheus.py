@@ -24,7 +24,7 @@ class Prometheus:
 
     def __init__(self, settings: ControllerSettings) -> None:
         self._settings = settings
-        self._session = BoundedSession(settings.headers_to_prometheus)
+        self._session = BoundedSession(settings.access_to_prometheus)
 
     @property
     def url(self) -> str:

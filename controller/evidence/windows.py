@@ -5,18 +5,15 @@ The functions that build evidence are pure; `prometheus.py` beside it asks Prome
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from controller.contract import SENDER_JOB
+from controller.contract import EVIDENCE_SERIES, Doubt
 from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
-from controller.evidence.progress import Lengths, disjoint, progress_of, was_set_back
-
-Series = Mapping[float, float]
-"""Values by their own timestamp, unix seconds of the source's clock, in rising order."""
-Pair = tuple[str, str]
-"""(provider, action)."""
+from controller.evidence.doubts import doubts_in_words
+from controller.evidence.progress import Lengths, Progress, disjoint, progress_of, was_set_back
+from controller.evidence.reading import Pair, PrometheusReading, Series
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,54 +34,6 @@ class MetricSource(Protocol):
         """Return the evidence of every feature asked for, by its name, within the deadline; never raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One sender as the source sees it."""
-
-    up: bool
-    scraped_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class PrometheusReading:
-    """Everything that one reading gave, for all features."""
-
-    now: float
-    sends: Mapping[Pair, Series] = field(default_factory=dict)
-    errors: Mapping[Pair, Series] = field(default_factory=dict)
-    buckets: Mapping[Pair, Mapping[float, Series]] = field(default_factory=dict)
-    gate_revisions: Mapping[str, Series] = field(default_factory=dict)
-    targets: Mapping[str, Target] = field(default_factory=dict)
-    alerts: Mapping[Pair, tuple[str, ...]] = field(default_factory=dict)
-    rules_missing: tuple[str, ...] = ()
-    doubled: frozenset[Pair] = frozenset()
-    """Pairs for which several series came where one is expected."""
-    ahead: bool = False
-    """The source holds samples from after its own time: its clock was set back, so it records nothing, and
-    what seems new was measured before."""
-    down: tuple[str, ...] = field(init=False)
-    """The targets that do not answer."""
-    input_age_s: float | None = field(init=False)
-    """Age of the oldest last scrape of those that do; None where none does."""
-    trouble: str = field(init=False)
-    """What is missing for every feature, in words."""
-
-    def __post_init__(self) -> None:
-        """Look at the targets once for all features: there may be a thousand of each."""
-        down = tuple(sorted(name for name, target in self.targets.items() if not target.up))
-        ages = [self.now - target.scraped_at for target in self.targets.values() if target.up]
-        object.__setattr__(self, "down", down)
-        object.__setattr__(self, "input_age_s", max(ages, default=None))
-        object.__setattr__(self, "trouble", self._trouble())
-
-    def _trouble(self) -> str:
-        if self.rules_missing:
-            return f"rules are not loaded: {', '.join(self.rules_missing)}"
-        if not self.targets:
-            return f"no target of the job {SENDER_JOB} is scraped"
-        return f"senders do not answer: {', '.join(self.down)}" if self.down else ""
-
-
 def unreachable(questions: Sequence[EvidenceRequest], now: float, detail: str) -> dict[str, Evidence]:
     """Say for every feature that nothing could be read."""
     return {
@@ -95,6 +44,19 @@ def unreachable(questions: Sequence[EvidenceRequest], now: float, detail: str) -
             detail=detail,
         )
         for question in questions
+    }
+
+
+def partial(questions: Sequence[EvidenceRequest], now: float, why: str) -> dict[str, Evidence]:
+    """Say for every feature that an answer was not a whole one: nothing of it counts, not even the rules."""
+    return {
+        name: replace(
+            evidence,
+            problem=Reason.METRICS_INCOMPLETE,
+            detail=f"Prometheus calls its answer partial ({why}): see that each of its stores answers",
+            rules_missing=EVIDENCE_SERIES,
+        )
+        for name, evidence in unreachable(questions, now, "").items()
     }
 
 
@@ -109,11 +71,14 @@ def evidence_of(question: EvidenceRequest, measured: PrometheusReading, lengths:
         found if sound else _counts_alone(found),
         lengths,
         disjoint(stamps, question.state.judged_to, lengths),
+        measured,
     )
     progress = progress_of(question.state, stamps, behind, measured.now, lengths, ahead=measured.ahead)
     sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
         _problem(question, measured, pair, found, sound=sound)
+        or _doubtful(question, measured, [window.at for window in behind], stamps, lengths)
+        or _lost(progress, lengths)
         or _clock_went_back(question.state, measured, lengths)
         or _staleness(sample_age_s, measured.input_age_s, lengths)
     )
@@ -237,16 +202,22 @@ def _stamps(found: _Found) -> list[float]:
 
 
 def _windows(
-    question: EvidenceRequest, found: _Found, lengths: Lengths, stamps: Sequence[float]
+    question: EvidenceRequest,
+    found: _Found,
+    lengths: Lengths,
+    stamps: Sequence[float],
+    measured: PrometheusReading,
 ) -> list[Window]:
-    """Join the series at these moments, which must be whole."""
+    """Join the series at these moments, which must be whole. What is not sure is left out."""
+    times = measured.copies
+    edgeless = _without_edge(question, measured) if measured.doubts else ()
     return [
         Window(
             at=at,
-            sends=found.sends[at],
-            errors=min(found.errors[at], found.sends[at]),
-            timed=found.timed[at],
-            slow=max(found.timed[at] - found.fast[at], 0.0),
+            sends=found.sends[at] / times,
+            errors=min(found.errors[at], found.sends[at]) / times,
+            timed=0.0 if at in edgeless else found.timed[at] / times,
+            slow=0.0 if at in edgeless else max(found.timed[at] - found.fast[at], 0.0) / times,
             converged=_converged(found.revisions, at - lengths.begun_s, question.revision),
         )
         for at in stamps
@@ -270,4 +241,54 @@ def _clock_went_back(
     return Reason.METRICS_STALE, (
         f"the clock of Prometheus went back {state.judged_to - measured.now:.0f} s; until it has caught up "
         "nothing new is recorded"
+    )
+
+
+def _doubtful(
+    question: EvidenceRequest,
+    measured: PrometheusReading,
+    judged: Sequence[float],
+    stamps: Sequence[float],
+    lengths: Lengths,
+) -> tuple[Reason, str] | None:
+    """Say what is doubtful in the windows that are judged now, and in the newest."""
+    if not measured.doubts:
+        return None
+    feature, newest = question.feature, stamps[-1] if stamps else 0.0
+    pair = (feature.provider, feature.action)
+    words = doubts_in_words(
+        (
+            doubt
+            for at, doubts in measured.doubts.items()
+            if at >= newest or at in judged
+            for doubt in doubts
+            if doubt.concerns(pair, feature.latency_limit_s)
+        ),
+        measured.names,
+        scrape_s=lengths.scrape_s,
+        intervals_s=measured.intervals_s,
+        lacking=measured.lacking.get(pair, ()),
+    )
+    return (Reason.METRICS_INCOMPLETE, words) if words else None
+
+
+def _without_edge(question: EvidenceRequest, measured: PrometheusReading) -> frozenset[float]:
+    """Return the windows in which a sender had no edge at the limit: its sends would all count as slow."""
+    feature = question.feature
+    return frozenset(
+        at
+        for at, doubts in measured.doubts.items()
+        for doubt in doubts
+        if doubt.why is Doubt.EDGE
+        and doubt.concerns((feature.provider, feature.action), feature.latency_limit_s)
+    )
+
+
+def _lost(progress: Progress, lengths: Lengths) -> tuple[Reason, str] | None:
+    """Say that time passed of which nothing was recorded, nor could be counted afterwards."""
+    if not progress.counted or progress.unmeasured_s < lengths.window_s / 2:
+        return None
+    return Reason.METRICS_INCOMPLETE, (
+        f"nothing was recorded for {progress.unmeasured_s:.0f} s before the newest windows: Prometheus was "
+        "away or missed evaluations of the group rollout_evidence; what was sent then is not counted"
     )

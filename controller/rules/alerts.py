@@ -10,6 +10,7 @@ from controller.rules.model import Alert, Group
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS, WINDOWS_S
 from controller.rules.scale import Scale, in_words
+from controller.rules.scope import DEFAULT_SCOPE, Scope
 
 CRITICAL_ERRORS_TIMES = 5
 """The plan's critical alert: 5 % errors where 1 % is the limit."""
@@ -23,9 +24,9 @@ FAST_BURN, SLOW_BURN = 14.4, 6.0
 """A month's error budget gone in two days, in five: the usual pair of multi-window burn rates."""
 
 
-def alert_group(feature: RolloutFeature, scale: Scale) -> Group:
+def alert_group(feature: RolloutFeature, scale: Scale, scope: Scope = DEFAULT_SCOPE) -> Group:
     """Return the alerts of one feature."""
-    names = Names.of(feature)
+    names = Names.of(feature, scope)
     return Group(
         name=f"{'_'.join(names.words)}_alerts",
         interval_s=scale.interval_s,
@@ -44,8 +45,8 @@ def _error_rate(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Al
     return tuple(
         Alert(
             name=names.alert(f"HighErrorRate{severity.capitalize()}"),
-            expr=f"{names.series('errors_rate')} > {threshold:g}\n"
-            f"and on () {names.series('exec_rate')} > {GUARD_PER_S:g}",
+            expr=f"{names.recorded('errors_rate')} > {threshold:g}\n"
+            f"and on () {names.recorded('exec_rate')} > {GUARD_PER_S:g}",
             for_s=scale.stretched_s(600),
             labels={"severity": severity, **names.labels},
             summary=f"{names.title} error rate >{_percent(threshold)} ({short})",
@@ -68,7 +69,7 @@ def _latency(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert
     return tuple(
         Alert(
             name=names.alert(f"HighLatency{severity.capitalize()}"),
-            expr=f"{names.series('latency_p95')} > {threshold_s:g}",
+            expr=f"{names.recorded('latency_p95')} > {threshold_s:g}",
             for_s=scale.stretched_s(600),
             labels={"severity": severity, **names.labels},
             summary=f"{names.title} P95 > {_latency_text(threshold_s)} ({short})",
@@ -87,8 +88,8 @@ def _latency(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert
 def _nothing_succeeds(names: Names, scale: Scale) -> Alert:
     return Alert(
         name=names.alert("NothingSucceeds"),
-        expr=f"{names.series('error_ratio')} > 0.99\n"
-        f"and on () {names.series('failed_sends')} > {FEWEST_FAILED:g}",
+        expr=f"{names.recorded('error_ratio')} > 0.99\n"
+        f"and on () {names.recorded('failed_sends')} > {FEWEST_FAILED:g}",
         for_s=scale.stretched_s(300),
         labels={"severity": "critical", **names.labels},
         summary=f"{names.title}: no send succeeds (critical)",
@@ -105,9 +106,9 @@ def _burn(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Alert, .
     return tuple(
         Alert(
             name=names.alert(f"{what}ErrorBudgetBurn"),
-            expr=f"{names.series('error_budget_burn', long)} > {factor:g}\n"
-            f"and on () {names.series('error_budget_burn', short)} > {factor:g}\n"
-            f"and on () {names.series('failed_sends', long)} > {FEWEST_FAILED:g}",
+            expr=f"{names.recorded('error_budget_burn', long)} > {factor:g}\n"
+            f"and on () {names.recorded('error_budget_burn', short)} > {factor:g}\n"
+            f"and on () {names.recorded('failed_sends', long)} > {FEWEST_FAILED:g}",
             for_s=scale.stretched_s(for_s),
             labels={"severity": severity, **names.labels},
             summary=f"{names.title} burns its error budget {factor:g} times too fast ({severity})",
@@ -132,8 +133,8 @@ def _sign_in(names: Names, scale: Scale) -> tuple[Alert, ...]:
     return (
         Alert(
             name=names.alert("TokenRefreshFailing"),
-            expr=f"{names.series('token_refresh_error_ratio', '15m')} > {REFRESH_FAILURES:g}\n"
-            f"and on () {names.series('token_refresh_failures', '15m')} > {FEWEST_FAILED:g}",
+            expr=f"{names.recorded('token_refresh_error_ratio', '15m')} > {REFRESH_FAILURES:g}\n"
+            f"and on () {names.recorded('token_refresh_failures', '15m')} > {FEWEST_FAILED:g}",
             for_s=scale.stretched_s(300),
             labels={"severity": "warning", **names.labels},
             summary=f"{names.title}: sign-ins cannot be renewed (warn)",
@@ -147,7 +148,7 @@ def _sign_in(names: Names, scale: Scale) -> tuple[Alert, ...]:
 
 
 def _traffic(names: Names) -> str:
-    return f"""{{{{ query `{names.series("exec_rate")}` | first | value | printf "%.3g" }}}}req/s"""
+    return f"""{{{{ query `{names.recorded("exec_rate")}` | first | value | printf "%.3g" }}}}req/s"""
 
 
 def _percent(ratio: float) -> str:

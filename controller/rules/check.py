@@ -49,9 +49,11 @@ def known_metrics(files: Sequence[RuleFile]) -> dict[str, frozenset[str]]:
     for suffix, more in (("_bucket", {"le"}), ("_count", set[str]()), ("_sum", set[str]())):
         emitted[f"{ACTION_LATENCY_SECONDS}{suffix}"] = latency | more
         emitted[f"{ROLLOUT_TICK_DURATION_SECONDS}{suffix}"] = ticks | more
+    recordings = [rule for file in files for rule in file.recordings]
     every = frozenset(label for labels in emitted.values() for label in labels)
-    recorded = {rule.name: every for file in files for rule in file.recordings}
-    return {**emitted, **FOREIGN_METRICS, **recorded}
+    added = frozenset(label for rule in recordings for label in rule.labels)
+    metrics = {**emitted, **FOREIGN_METRICS, **{rule.name: every for rule in recordings}}
+    return {name: labels | added for name, labels in metrics.items()}
 
 
 def _differences(folder: Path, files: Sequence[RuleFile]) -> Iterator[Problem]:

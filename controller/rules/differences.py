@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from controller.rules.model import RuleFile
+from controller.rules.model import RuleFile, RuleKey, rule_key
 from controller.rules.text import yaml_text
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -45,7 +45,7 @@ def differences(folder: Path, file: RuleFile) -> Iterator[Problem]:
     for key, rule in wanted.items():
         if text := _difference(rule, found.get(key)):
             yield Problem(file.name, key[0], text)
-    for name, _ in found.keys() - wanted.keys():
+    for name, *_ in found.keys() - wanted.keys():
         yield Problem(file.name, name, f"is in {file.name}, but nobody renders it")
 
 
@@ -62,11 +62,11 @@ def _line(value: object) -> str:
     return " ".join(str(value).split())
 
 
-def _rules(text: str) -> dict[tuple[str, str], _Rule]:
-    """Return the rules by name and feature, each with its group and the group's interval."""
+def _rules(text: str) -> dict[RuleKey, _Rule]:
+    """Return the rules by their keys, each with its group and the group's interval."""
     groups = yaml.load(text, Loader=LOADER)["groups"]  # noqa: S506 - a safe loader
     return {
-        (rule.get("alert") or rule["record"], rule.get("labels", {}).get("feature", "")): {
+        rule_key(rule.get("alert") or rule["record"], rule.get("labels", {})): {
             **rule,
             "group": group["name"],
             "interval": group.get("interval"),

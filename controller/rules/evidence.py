@@ -1,5 +1,7 @@
 """The evidence group: what was sent in each window, counted exactly, for every feature at once."""
 
+import textwrap
+
 from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
@@ -9,102 +11,112 @@ from controller.contract import (
     EVIDENCE_LATENCY_BUCKET,
     EVIDENCE_SENDS,
     ROLLOUT_GATE_REVISION,
-    SENDER_JOB,
 )
+from controller.rules.doubts import doubt_rules
 from controller.rules.model import Group, Recording
 from controller.rules.scale import Scale, duration
+from controller.rules.scope import DEFAULT_SCOPE, Scope
+from controller.rules.targets import Targets
 
-_JOB = f'{{job="{SENDER_JOB}"}}'
-_PROCESS_START = f"process_start_time_seconds{_JOB}"
 _CONTROLLER = "the controller"
-_SAME_START_S = 0.001
-"""Starts that differ by less are one: VictoriaMetrics keeps about 15 digits, so that a longer number comes
-back changed in its last ones from one reading to the next, and a whole counter would be counted again."""
+_BUCKET = f"{ACTION_LATENCY_SECONDS}_bucket"
 
 HEADER = """\
 Counts since the evaluation before, for every feature at once: a new feature needs no new rule here.
 increase() will not do: it extrapolates, and it drops what lies between two windows. These expressions
-walk through the window in steps of a scrape interval and add up, per series, what each step brought:
-the newest value less that of the scrape before (after failed scrapes: the newest within the look-back);
-or the whole value, when the counter or its process started again (at a start that differs by more than a
-millisecond: a storage of few digits changes the last ones), or when the child is new in a process that was
-already being scraped or that has just started. A child of an old process that Prometheus meets
-for the first time brings nothing, which is the `* 0`. The steps lie on whole multiples of their length,
+walk through the window in steps of a scrape interval and add up, per series, what each step brought that is
+sure: the newest value less that of the scrape before, where the same process answered both; the whole
+value, where its process began after the scrape before, or where the child is new in a process that was
+already being scraped. Anything else brings nothing, which is the `* 0`, and is a doubt (below). A process is
+known by its start, a target by all its labels. The steps lie on whole multiples of their length,
 one outer step picks the last of them, and the window is a millisecond short, so that neighbouring windows
 share no step and leave none out, whether ranges include their older end (Prometheus 2) or do not
 (Prometheus 3); the -1 keeps the outer step from falling back on an older one when nothing was scraped.
-All of it stays a little behind the present, so that every scrape it needs has been stored."""
+All of it stays a little behind the present, so that every scrape it needs has been stored.
+A doubt is recorded where a window may hold less than was sent, and names the target: such a window proves
+no health. Doubts come first in the group, so that they are there when the counts are."""
 
 
-def evidence_group(scale: Scale) -> Group:
+def evidence_group(scale: Scale, scope: Scope = DEFAULT_SCOPE) -> Group:
     """Return the group whose interval is the window, so that windows are disjoint at any scale."""
-    pair = "provider, action"
+    targets, labels = Targets(scope, scale), dict(scope.labels)
     return Group(
         name="rollout_evidence",
         interval_s=scale.window_s,
         rules=(
+            *doubt_rules(targets, labels),
             Recording(
                 EVIDENCE_SENDS,
-                _counted(ACTION_EXEC_TOTAL, pair, scale),
+                counted(ACTION_EXEC_TOTAL, "", targets),
                 "Sends of one window, by provider and action; 0 in silence, absent when no sender is seen.",
                 _CONTROLLER,
+                labels,
             ),
             Recording(
                 EVIDENCE_ERRORS,
-                _counted(ACTION_ERROR_TOTAL, pair, scale),
+                counted(ACTION_ERROR_TOTAL, "", targets),
                 "Failed sends of one window, by provider and action.",
                 _CONTROLLER,
+                labels,
             ),
             Recording(
                 EVIDENCE_LATENCY_BUCKET,
-                _counted(f"{ACTION_LATENCY_SECONDS}_bucket", f"{pair}, le", scale),
+                counted(_BUCKET, ", le", targets),
                 "Sends of one window that took at most `le` seconds; `+Inf` counts every timed send.",
                 _CONTROLLER,
+                labels,
             ),
             Recording(
                 EVIDENCE_GATE_REVISION,
-                f"min by (feature) ({ROLLOUT_GATE_REVISION}{_JOB})",
+                f"min by (feature) ({ROLLOUT_GATE_REVISION}{scope.senders()})",
                 "The lowest revision of a feature's flags that any sender obeys.",
                 _CONTROLLER,
+                labels,
             ),
         ),
     )
 
 
-def _counted(counter: str, labels: str, scale: Scale) -> str:
-    step, back = duration(scale.step_s), duration(scale.look_back_s)
-    now = f"last_over_time({counter}{_JOB}[{step}])"
-    started = f"last_over_time({_PROCESS_START}[{step}])"
+def counted(counter: str, more: str, targets: Targets) -> str:
+    """Return what one window brought, by provider, action and `more` labels."""
+    scale, step, labels = targets.scale, targets.step, f"provider, action{more}"
+    now, every = targets.newest(counter), f"{counter}{targets.scope.senders()}"
+    of_target = f"ignoring (provider, action, status{more})"
     return f"""\
 last_over_time(
   (
     sum_over_time(
       sum by ({labels}) (
         (
-          {now}
-          - (
-            {counter}{_JOB} offset {step}
-            or (
-              last_over_time({counter}{_JOB}[{back}] offset {step})
-              unless on (job, instance) up{_JOB} offset {step} == 1
+          (
+            clamp_min(
+              {now}
+              - (
+                {every} offset {step}
+                or {targets.before(counter)} unless {of_target} {targets.up} offset {step} == 1
+              ),
+              0
             )
-          ) >= 0
-          unless on (job, instance)
-            abs(
-              {started}
-              - last_over_time({_PROCESS_START}[{back}] offset {step})
-            ) > {_SAME_START_S:g}
-        )
-        or (
-          {now}
-          and on (job, instance) (
-            max_over_time(up{_JOB}[{back}] offset {step}) == 1
-            or {started} > time() - {2 * scale.step_s:g}
+            and {of_target} (
+{indent(targets.same, 14)}
+            )
+            or {now}
+            and {of_target} (
+{indent(targets.same, 14)}
+{indent("or " + targets.born, 14)}
+            )
+          )
+          unless {of_target} (
+{indent(targets.several, 12)}
           )
         )
         or {now} * 0
       )[{duration(scale.window_s - 0.001)}:{step}]
     )
-    or -group by ({labels}) (last_over_time({counter}{_JOB}[{back}]))
+    or -group by ({labels}) (last_over_time({every}[{targets.back}]))
   )[{step}:{step}] offset {duration(scale.delay_s)}
 ) >= 0"""
+
+
+def indent(text: str, by: int) -> str:
+    return textwrap.indent(text, " " * by)

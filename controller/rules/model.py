@@ -14,6 +14,7 @@ class Recording:
     """One sentence for the docs."""
     reader: str = ""
     """Who reads a series that no other rule, alert, runbook or dashboard reads."""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,14 @@ class Alert:
     """The runbook's file name below runbooks/."""
     about: str
     """One sentence for the docs."""
+
+
+RuleKey = tuple[str, str, str]
+"""What tells one rule from another: its name, the feature that it is of, and the doubt that it records."""
+
+
+def rule_key(name: str, labels: Mapping[str, str] | None) -> RuleKey:
+    return name, (labels or {}).get("feature", ""), (labels or {}).get("why", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from controller.decision.model import RolloutFeature
+from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
+
+_WORD = re.compile(r"[a-zA-Z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,16 +17,16 @@ class Names:
     feature: str
     provider: str
     action: str
+    scope: Scope = DEFAULT_SCOPE
 
     @classmethod
-    def of(cls, feature: RolloutFeature) -> "Names":
-        """Return the names of a feature's series, alerts and runbooks."""
-        return cls(feature.name, feature.provider, feature.action)
+    def of(cls, feature: RolloutFeature, scope: Scope = DEFAULT_SCOPE) -> "Names":
+        return cls(feature.name, feature.provider, feature.action, scope)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The words of the action, as names of series have them."""
-        return tuple(re.split(r"[._]", self.action))
+        """The action in words of letters and digits; the feature's name where it has none."""
+        return tuple(_WORD.findall(self.action) or _WORD.findall(self.feature))
 
     @property
     def component(self) -> str:
@@ -39,6 +42,7 @@ class Names:
     def labels(self) -> dict[str, str]:
         """The labels that every alert of the feature has."""
         return {
+            **dict(self.scope.labels),
             "service": "relay",
             "component": self.component,
             "provider": self.provider,
@@ -46,13 +50,20 @@ class Names:
         }
 
     def selector(self, *matchers: str) -> str:
-        """Return the matchers of the feature's counters."""
-        pair = (f'provider="{self.provider}"', f'action="{self.action}"')
-        return "{" + ",".join((*pair, *matchers)) + "}"
+        """Select what the senders export of this feature."""
+        return self.scope.senders(*self.pair, *matchers)
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return matcher("provider", self.provider), matcher("action", self.action)
 
     def series(self, what: str, window: str = "5m") -> str:
         """Return the name of a recorded series."""
         return f"job:{'_'.join(self.words)}_{what}:{window}"
+
+    def recorded(self, what: str, window: str = "5m") -> str:
+        """Ask for a recorded series of this environment."""
+        return f"{self.series(what, window)}{self.scope.recorded()}"
 
     def top_codes(self) -> str:
         """The one series that the plan names after the feature instead of the action."""
@@ -60,7 +71,7 @@ class Names:
 
     def alert(self, what: str) -> str:
         """Return the name of an alert."""
-        return "".join(word.capitalize() for word in self.words) + what
+        return "".join(word[:1].upper() + word[1:] for word in self.words) + what
 
     def runbook(self, what: str) -> str:
         """Return the file of a runbook."""

@@ -1,6 +1,7 @@
 """Alerts of the rollout itself: the controller, the senders it counts, and the state of each feature."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from controller.contract import (
     ROLLOUT_FEATURE_PAUSED,
@@ -9,27 +10,30 @@ from controller.contract import (
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
     ROLLOUT_LEADER,
     ROLLOUT_TICKS_TOTAL,
-    SENDER_JOB,
 )
 from controller.decision.model import RolloutFeature
 from controller.rules.model import Alert, Group
 from controller.rules.scale import Scale, in_words
+from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
 
 _COMMON = {"service": "relay", "component": "rollout"}
 MISSED_TICKS = 4
 MISSED = "prometheus_rule_group_iterations_missed_total"
 
 
-def rollout_alert_group(features: Iterable[RolloutFeature], scale: Scale) -> Group:
+def rollout_alert_group(
+    features: Iterable[RolloutFeature], scale: Scale, scope: Scope = DEFAULT_SCOPE
+) -> Group:
     """Return the alerts on the controller itself."""
+    rules = (
+        *_controller(scale, scope),
+        *_measuring(scale, scope),
+        *_features(features, scale, scope),
+    )
     return Group(
         name="rollout_alerts",
         interval_s=scale.interval_s,
-        rules=(
-            *_controller(scale),
-            *_measuring(scale),
-            *_features(features, scale),
-        ),
+        rules=tuple(replace(rule, labels={**rule.labels, **dict(scope.labels)}) for rule in rules),
     )
 
 
@@ -57,12 +61,14 @@ def _alert(
     )
 
 
-def _controller(scale: Scale) -> tuple[Alert, ...]:
-    silence_s = MISSED_TICKS * scale.window_s
+def _controller(scale: Scale, scope: Scope) -> tuple[Alert, ...]:
+    silence_s, every = MISSED_TICKS * scale.window_s, scope.recorded()
+    last_tick = f"{ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS}{every}"
+    failed = scope.recorded('outcome="error"')
     return (
         _alert(
             "RolloutControllerDown",
-            f"absent({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS})",
+            f"absent({last_tick})",
             for_s=scale.stretched_s(120),
             severity="critical",
             summary="No rollout controller can be scraped",
@@ -72,7 +78,7 @@ def _controller(scale: Scale) -> tuple[Alert, ...]:
         ),
         _alert(
             "RolloutNoTick",
-            f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS}) > {silence_s:g}",
+            f"time() - max({last_tick}) > {silence_s:g}",
             # A controller that has just begun exports 0 until its first tick is done.
             for_s=scale.stretched_s(60),
             severity="critical",
@@ -84,8 +90,8 @@ def _controller(scale: Scale) -> tuple[Alert, ...]:
         ),
         _alert(
             "RolloutTicksFail",
-            f'sum(rate({ROLLOUT_TICKS_TOTAL}{{outcome="error"}}[{scale.range(300)}]))\n'
-            f"/ (sum(rate({ROLLOUT_TICKS_TOTAL}[{scale.range(300)}])) > 0) > 0.25",
+            f"sum(rate({ROLLOUT_TICKS_TOTAL}{failed}[{scale.range(300)}]))\n"
+            f"/ (sum(rate({ROLLOUT_TICKS_TOTAL}{every}[{scale.range(300)}])) > 0) > 0.25",
             for_s=scale.stretched_s(300),
             severity="warning",
             summary="Ticks of the rollout controller fail",
@@ -96,7 +102,7 @@ def _controller(scale: Scale) -> tuple[Alert, ...]:
         ),
         _alert(
             "RolloutNotOneLeader",
-            f"sum({ROLLOUT_LEADER}) != 1",
+            f"sum({ROLLOUT_LEADER}{every}) != 1",
             for_s=scale.stretched_s(120),
             severity="critical",
             summary="The rollout has not exactly one leader",
@@ -107,11 +113,11 @@ def _controller(scale: Scale) -> tuple[Alert, ...]:
     )
 
 
-def _measuring(scale: Scale) -> tuple[Alert, ...]:
+def _measuring(scale: Scale, scope: Scope) -> tuple[Alert, ...]:
     return (
         _alert(
             "RolloutSenderDown",
-            f'up{{job="{SENDER_JOB}"}} == 0',
+            f"up{scope.senders()} == 0",
             for_s=scale.stretched_s(120),
             severity="warning",
             summary="A sender cannot be scraped",
@@ -122,11 +128,11 @@ def _measuring(scale: Scale) -> tuple[Alert, ...]:
         ),
         _alert(
             "RolloutNoSenders",
-            f'absent(up{{job="{SENDER_JOB}"}} == 1)',
+            f"absent(up{scope.senders()} == 1)",
             for_s=scale.stretched_s(120),
             severity="critical",
             summary="Not one sender can be scraped",
-            says=f"No target of the job {SENDER_JOB} answers Prometheus; "
+            says=f"No target of the job {scope.job} answers Prometheus; "
             "the alerts of every feature are silent, and nothing can be proven or paused",
             runbook="sender-down",
             about="No sender is scraped any more, so all other alerts about sends are blind.",
@@ -145,11 +151,11 @@ def _measuring(scale: Scale) -> tuple[Alert, ...]:
     )
 
 
-def _features(features: Iterable[RolloutFeature], scale: Scale) -> tuple[Alert, ...]:
+def _features(features: Iterable[RolloutFeature], scale: Scale, scope: Scope) -> tuple[Alert, ...]:
     return (
         _alert(
             "RolloutPaused",
-            f"max by (feature) ({ROLLOUT_FEATURE_PAUSED}) == 1",
+            f"max by (feature) ({ROLLOUT_FEATURE_PAUSED}{scope.recorded()}) == 1",
             for_s=0,
             severity="warning",
             summary="The rollout of {{ $labels.feature }} is paused",
@@ -158,10 +164,10 @@ def _features(features: Iterable[RolloutFeature], scale: Scale) -> tuple[Alert, 
             runbook="paused",
             about="A feature is paused, by the controller or by a person.",
         ),
-        *(_held(feature) for feature in features),
+        *(_held(feature, scope) for feature in features),
         _alert(
             "RolloutJournalDisagrees",
-            f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT}) > 0",
+            f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT}{scope.recorded()}) > 0",
             for_s=scale.stretched_s(60),
             severity="warning",
             summary="Stream and journal file of {{ $labels.feature }} disagree",
@@ -173,10 +179,11 @@ def _features(features: Iterable[RolloutFeature], scale: Scale) -> tuple[Alert, 
     )
 
 
-def _held(feature: RolloutFeature) -> Alert:
+def _held(feature: RolloutFeature, scope: Scope) -> Alert:
     return _alert(
         "RolloutHeldLong",
-        f'max({ROLLOUT_HELD_SECONDS}{{feature="{feature.name}"}}) > {feature.longest_hold_s:g}',
+        f"max({ROLLOUT_HELD_SECONDS}{scope.recorded(matcher('feature', feature.name))})"
+        f" > {feature.longest_hold_s:g}",
         for_s=0,
         severity="warning",
         summary=f"The rollout of {feature.name} has been held for long",

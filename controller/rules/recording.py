@@ -1,5 +1,7 @@
 """The recorded series of one feature: the plan's six under their names, and those beside them."""
 
+from dataclasses import replace
+
 from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
@@ -12,6 +14,7 @@ from controller.decision.model import RolloutFeature
 from controller.rules.model import Group, Recording
 from controller.rules.names import Names
 from controller.rules.scale import Scale
+from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
 
 WINDOWS_S = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0, "6h": 21_600.0}
 """The windows that series are named after; at another scale the names stay and the lengths stretch."""
@@ -20,20 +23,21 @@ SIGN_IN_METRICS = {"microsoft": MS_TOKEN_REFRESH_TOTAL}
 """The counter of token refreshes of each provider that has one; its `outcome` is `ok` or what went wrong."""
 
 
-def recording_group(feature: RolloutFeature, scale: Scale) -> Group:
+def recording_group(feature: RolloutFeature, scale: Scale, scope: Scope = DEFAULT_SCOPE) -> Group:
     """Return the recording rules of one feature."""
-    names = Names.of(feature)
+    names = Names.of(feature, scope)
+    rules = (
+        *_plan(names, scale),
+        *_traffic(feature, names, scale),
+        *_latency(feature, names, scale),
+        *_errors(names, scale),
+        *_burn(feature, names, scale),
+        *_sign_in(names, scale),
+    )
     return Group(
         name=f"{'_'.join(names.words)}_recording",
         interval_s=scale.interval_s,
-        rules=(
-            *_plan(names, scale),
-            *_traffic(feature, names, scale),
-            *_latency(feature, names, scale),
-            *_errors(names, scale),
-            *_burn(feature, names, scale),
-            *_sign_in(names, scale),
-        ),
+        rules=tuple(replace(rule, labels=dict(scope.labels)) for rule in rules),
     )
 
 
@@ -51,15 +55,15 @@ def _plan(names: Names, scale: Scale) -> tuple[Recording, ...]:
     """Return the six series of plan.md, with its names and its meaning."""
     window, selector = scale.range(300), names.selector()
     buckets = _rate(f"{ACTION_LATENCY_SECONDS}_bucket", selector, window)
-    exec_rate, histogram = names.series("exec_rate"), names.series("latency_seconds", "rate5m")
+    histogram = names.recorded("latency_seconds", "rate5m")
     return (
         Recording(
-            exec_rate,
+            names.series("exec_rate"),
             f"sum({_rate(ACTION_EXEC_TOTAL, selector, window)})",
             "Sends per second.",
         ),
         Recording(
-            histogram,
+            names.series("latency_seconds", "rate5m"),
             f"sum by (le) ({buckets})",
             "Sends per second that took at most `le` seconds: the histogram behind the quantiles.",
         ),
@@ -75,7 +79,8 @@ def _plan(names: Names, scale: Scale) -> tuple[Recording, ...]:
         ),
         Recording(
             names.series("errors_rate"),
-            f"sum({_rate(ACTION_ERROR_TOTAL, selector, window)})\n/ clamp_min({exec_rate}, 1)",
+            f"sum({_rate(ACTION_ERROR_TOTAL, selector, window)})\n"
+            f"/ on () clamp_min({names.recorded('exec_rate')}, 1)",
             "The plan's floored error ratio: right from 1 send/s upwards, too low below.",
         ),
         Recording(
@@ -89,7 +94,7 @@ def _plan(names: Names, scale: Scale) -> tuple[Recording, ...]:
 
 def _traffic(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recording, ...]:
     window = scale.range(300)
-    gate = _rate(ROLLOUT_GATE_TOTAL, f'{{feature="{feature.name}"}}', window)
+    gate = _rate(ROLLOUT_GATE_TOTAL, names.scope.senders(matcher("feature", feature.name)), window)
     return (
         Recording(
             names.series("exec_rate_by_status"),
@@ -105,7 +110,7 @@ def _traffic(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recor
 
 
 def _latency(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recording, ...]:
-    window, histogram = scale.range(300), names.series("latency_seconds", "rate5m")
+    window, histogram = scale.range(300), names.recorded("latency_seconds", "rate5m")
     buckets, count = f"{ACTION_LATENCY_SECONDS}_bucket", f"{ACTION_LATENCY_SECONDS}_count"
     fast = _rate(buckets, names.selector(le_matcher(feature.latency_limit_s)), window)
     timed = _rate(count, names.selector(), window)
@@ -178,7 +183,7 @@ def _burn(feature: RolloutFeature, names: Names, scale: Scale) -> tuple[Recordin
             ),
             Recording(
                 names.series("error_budget_burn", window),
-                f"{names.series('error_ratio', window)} / {limit:g}",
+                f"{names.recorded('error_ratio', window)} / {limit:g}",
                 f"How many times faster than allowed the error budget burnt over {window}; 1 is the limit.",
             ),
         )
@@ -196,12 +201,12 @@ def _sign_in(names: Names, scale: Scale) -> tuple[Recording, ...]:
     metric, window = SIGN_IN_METRICS.get(names.provider), scale.range(900)
     if metric is None:
         return ()
-    failed = '{outcome!="ok"}'
+    every, failed = names.scope.senders(), names.scope.senders('outcome!="ok"')
     return (
         Recording(
             names.series("token_refresh_error_ratio", "15m"),
-            f"sum({_rate(metric, failed, window)})\n/ (sum({_rate(metric, '', window)}) > 0)"
-            f"\nor sum({metric}) * 0",
+            f"sum({_rate(metric, failed, window)})\n/ (sum({_rate(metric, every, window)}) > 0)"
+            f"\nor sum({metric}{every}) * 0",
             "The share of token refreshes that failed; 0 while nobody refreshes.",
         ),
         Recording(

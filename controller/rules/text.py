@@ -41,6 +41,8 @@ def _recording(rule: Recording) -> Iterator[str]:
     yield f"      # {rule.about}"
     yield f"      - record: {rule.name}"
     yield from _expr(rule.expr)
+    if rule.labels:
+        yield from _mapping("labels", rule.labels)
 
 
 def _alert(rule: Alert) -> Iterator[str]:

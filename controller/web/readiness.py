@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from controller.config.settings import shown
+from controller.evidence.asking import AsyncPrometheus
 from controller.journal.stream import Streams
 from controller.shared.openapi import Operation, ResponseSpec, ref
 from controller.store.flag_store import StoreError
@@ -25,14 +26,14 @@ class Readiness:
     def __init__(self, context: ServerContext, streams: Streams) -> None:
         self._context = context
         self._streams = streams
-        self._http = httpx.AsyncClient(timeout=_PATIENCE_S, follow_redirects=False)
+        self._asked = AsyncPrometheus(_PATIENCE_S)
         self._lock = asyncio.Lock()
         self._known: dict[str, Any] = {}
         self._known_at = float("-inf")
 
     async def aclose(self) -> None:
         """Close what is open."""
-        await self._http.aclose()
+        await self._asked.aclose()
 
     async def now(self) -> dict[str, Any]:
         """Tell how it stands, at most a second old."""
@@ -74,12 +75,10 @@ class Readiness:
 
     async def _prometheus(self) -> str:
         settings = self._context.settings()
-        headers, asked = settings.headers_to_prometheus, shown(settings.prometheus_url)
+        asked = shown(settings.prometheus_url)
         try:
-            answer = await self._http.get(
-                f"{settings.prometheus_url}/api/v1/query", params={"query": "1"}, headers=headers
-            )
-        except httpx.HTTPError as error:
+            answer = await self._asked.get(settings, "query", query="1")
+        except (httpx.HTTPError, OSError) as error:
             return f"{asked}: {type(error).__name__}"
         return "" if answer.status_code == 200 else f"{asked}: HTTP {answer.status_code}"
 

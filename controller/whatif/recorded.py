@@ -2,12 +2,12 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import requests
 
-from controller.config.settings import shown
+from controller.config.settings import PrometheusAccess, shown
 from controller.contract import (
     EVIDENCE_ERRORS,
     EVIDENCE_LATENCY_BUCKET,
@@ -16,6 +16,8 @@ from controller.contract import (
 )
 from controller.decision.model import RolloutFeature
 from controller.evidence.session import AnswerError, BoundedSession
+from controller.rules.names import Names
+from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
 from controller.whatif.playback import Tick
 
 POINTS_A_CHUNK = 11_000
@@ -35,10 +37,16 @@ class Recorded:
     """What Prometheus holds of the past of a feature."""
 
     def __init__(
-        self, url: str, *, headers: Mapping[str, str] | None = None, timeout_s: float = 30.0
+        self,
+        url: str,
+        *,
+        access: PrometheusAccess | None = None,
+        timeout_s: float = 30.0,
+        scope: Scope = DEFAULT_SCOPE,
     ) -> None:
         self._url = url
-        self._session = BoundedSession(headers)
+        self._session = BoundedSession(access)
+        self._scope = scope
         self._session.request_timeout_s = timeout_s
 
     def ticks(self, feature: RolloutFeature, since_s: float, window_s: float) -> list[Tick]:
@@ -56,9 +64,9 @@ class Recorded:
 
         Each is None where Prometheus holds nothing of it. Raises RecordedError.
         """
-        labels = f'provider="{feature.provider}",action="{feature.action}"'
-        sends = self._one(f"avg_over_time({EVIDENCE_SENDS}{{{labels}}}[1h])")
-        percent = self._one(f'max({ROLLOUT_GATE_PERCENT}{{feature="{feature.name}"}})')
+        pair, own = Names.of(feature).pair, matcher("feature", feature.name)
+        sends = self._one(f"avg_over_time({EVIDENCE_SENDS}{self._scope.recorded(*pair)}[1h])")
+        percent = self._one(f"max({ROLLOUT_GATE_PERCENT}{self._scope.senders(own)})")
         return None if sends is None else sends / window_s, percent
 
     def _now(self) -> float:
@@ -77,10 +85,8 @@ class Recorded:
         """Ask for the samples themselves, which alone have their own times: a range query repeats them."""
         edges = "|".join(re.escape(edge).replace("\\", "\\\\") for edge in _edges(feature.latency_limit_s))
         names = f"{EVIDENCE_SENDS}|{EVIDENCE_ERRORS}|{EVIDENCE_LATENCY_BUCKET}"
-        selector = (
-            f'{{__name__=~"{names}",provider="{feature.provider}",action="{feature.action}",'
-            f'le=~"|[+]Inf|{edges}"}}[{math.ceil(length_s * 1000)}ms]'
-        )
+        matchers = (f'__name__=~"{names}"', *Names.of(feature).pair, f'le=~"|[+]Inf|{edges}"')
+        selector = f"{self._scope.recorded(*matchers)}[{math.ceil(length_s * 1000)}ms]"
         found = self._query(selector, _samples, at=end)
         if len(found) != len({role for role, _ in found}):
             raise RecordedError(

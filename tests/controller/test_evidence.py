@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from controller.decision.model import Reason, State
 from controller.evidence.progress import Lengths
-from controller.evidence.windows import EvidenceRequest, PrometheusReading, Target, evidence_of
+from controller.evidence.reading import PrometheusReading, Target
+from controller.evidence.windows import EvidenceRequest, evidence_of
 from controller.features import ROLLOUT_FEATURES
 
 PAIR = ("microsoft", "outlook.send")

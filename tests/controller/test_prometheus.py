@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from unittest.mock import patch
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -16,8 +17,9 @@ from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDEN
 from controller.daemon.wiring import open_source
 from controller.decision.model import Evidence, Reason, State
 from controller.evidence import session
+from controller.evidence.answers import read_present, read_samples
 from controller.evidence.progress import Lengths
-from controller.evidence.prometheus import PrometheusSource, _read_present, _samples
+from controller.evidence.prometheus import PrometheusSource
 from controller.evidence.windows import EvidenceRequest
 from controller.features import ROLLOUT_FEATURES
 from controller.whatif.recorded import Recorded, RecordedError
@@ -155,10 +157,60 @@ def test_nobody_listening_is_unreachable() -> None:
     assert read(gone).problem is Reason.METRICS_UNREACHABLE
 
 
-def test_one_failed_request_ends_the_reading_without_a_retry(server: Server) -> None:
+def test_a_failed_request_is_tried_once_more_and_then_ends_the_reading(server: Server) -> None:
     server.answer = STRANGE["503 that asks to wait"]
     read(server)
-    assert len(server.asked) == 1
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("failure", ["503 while starting", "a connection that is cut", "half a body"])
+def test_of_two_replicas_that_a_balancer_alternates_one_may_be_down(server: Server, failure: str) -> None:
+    def alternating(handler: BaseHTTPRequestHandler) -> None:
+        (STRANGE[failure] if len(server.asked) % 2 else healthy)(handler)
+
+    server.answer = alternating
+    assert read(server).problem is Reason.METRICS_INCOMPLETE
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"warnings": ["partial response: store eu-1 is away"]}, "partial response: store eu-1 is away"),
+        ({"isPartial": True}, "isPartial"),
+    ],
+)
+@pytest.mark.parametrize("where", ["/rules", "what", "rollout:evidence"])
+def test_an_answer_that_is_partial_by_its_own_words_proves_nothing_and_moves_nothing(
+    server: Server, where: str, more: dict[str, object], why: str
+) -> None:
+    def partly(handler: BaseHTTPRequestHandler) -> None:
+        if where not in unquote(handler.path):
+            healthy(handler, recorded=[])
+            return
+        answers: list[bytes] = []
+        with patch(f"{__name__}.send", lambda _, body: answers.append(body)):
+            healthy(handler)
+        send(handler, json.dumps(json.loads(answers[0]) | more).encode())
+
+    server.answer = partly
+    evidence = read(server)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert f"partial ({why})" in evidence.detail
+    assert (evidence.windows, evidence.judged_to, bool(evidence.rules_missing)) == ((), 0.0, True)
+
+
+def test_what_a_query_could_do_better_is_not_a_partial_answer(server: Server) -> None:
+    infos = {"infos": ["PromQL info: might not be a counter"], "warnings": ["PromQL info: the same"]}
+
+    def informing(handler: BaseHTTPRequestHandler) -> None:
+        answers: list[bytes] = []
+        with patch(f"{__name__}.send", lambda _, body: answers.append(body)):
+            healthy(handler)
+        send(handler, json.dumps(json.loads(answers[0]) | infos).encode())
+
+    server.answer = informing
+    assert "no target" in read(server).detail
 
 
 def test_a_deadline_that_is_over_asks_nothing(server: Server) -> None:
@@ -308,8 +360,8 @@ def test_two_series_where_one_is_expected_are_incomplete_and_not_added_up(server
 
 
 def test_the_mark_of_a_gap_that_is_over_is_no_sample() -> None:
-    assert _samples([(10, "1"), (20, "NaN"), (30, "2")]) == {10.0: 1.0, 30.0: 2.0}
-    assert math.isnan(_samples([(10, "1"), (20, "NaN")])[20.0])
+    assert read_samples([(10, "1"), (20, "NaN"), (30, "2")]) == {10.0: 1.0, 30.0: 2.0}
+    assert math.isnan(read_samples([(10, "1"), (20, "NaN")])[20.0])
 
 
 def tenant_only(handler: BaseHTTPRequestHandler) -> None:
@@ -364,4 +416,4 @@ def test_a_prometheus_that_thinks_for_too_long_is_told_from_one_that_is_away(ser
 @pytest.mark.parametrize("what", ["now", "up", "scraped_at"])
 def test_what_is_no_number_is_no_answer_of_prometheus(what: str, number: str) -> None:
     with pytest.raises(ValueError, match="in place of a number"):
-        _read_present([{"metric": {"what": what}, "value": [10, number]}])
+        read_present([{"metric": {"what": what}, "value": [10, number]}])

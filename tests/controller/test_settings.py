@@ -145,7 +145,7 @@ def test_a_short_window_alone_needs_no_other_length() -> None:
 def test_headers_for_prometheus_are_pairs_and_their_values_are_kept_secret() -> None:
     given = {"ROLLOUT_PROMETHEUS_HEADERS": "X-Scope-OrgID=mail, X-Key=a=b", "ROLLOUT_PROMETHEUS_TOKEN": "t0k"}
     settings = load_settings(environ=given)
-    assert settings.headers_to_prometheus == {
+    assert settings.access_to_prometheus.headers == {
         "X-Scope-OrgID": "mail",
         "X-Key": "a=b",
         "Authorization": "Bearer t0k",

@@ -17,7 +17,7 @@ from controller.alertcheck.offline import as_rendered, jobs
 from controller.alertcheck.promtool import ranges_are_closed
 from controller.alertcheck.result import failures
 from controller.alertcheck.setting import Setting
-from controller.contract import EVIDENCE_GATE_REVISION, EVIDENCE_SENDS
+from controller.contract import EVIDENCE_DOUBT, EVIDENCE_GATE_REVISION, EVIDENCE_SENDS
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.differences import LOADER
 from controller.rules.model import Alert, Recording
@@ -171,13 +171,26 @@ def test_every_broken_alert_is_caught_and_named(broken: dict[str, Mutant], tmp_p
     assert survivors == []
 
 
+def once(found: Iterator[Mutant], expr: str) -> Iterator[Mutant]:
+    """Leave out a change of words that stand between the same words elsewhere."""
+    seen: set[tuple[str, str]] = set()
+    for mutant in found:
+        changed = str(mutant.change.get("expr", ""))
+        at = next((i for i, (a, b) in enumerate(zip(expr, changed, strict=False)) if a != b), 0)
+        around = (mutant.what, " ".join(expr[max(at - 90, 0) : at + 20].split()))
+        if around not in seen:
+            seen.add(around)
+            yield mutant
+
+
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: Path) -> None:
     rule = next(rule for rule in rules_of(EVIDENCE_FILE) if rule.name == EVIDENCE_SENDS)
     checks = [check for check in count_checks(SCALE) if check.series == EVIDENCE_SENDS]
     others = {one.name: {"expr": "vector(0)"} for one in rules_of(EVIDENCE_FILE) if one.name != rule.name}
     survivors = []
-    for mutant in mutants(rule):
+    for mutant in once(mutants(rule), rule.expr):
         setting = write(tmp_path, {**others, rule.name: mutant.change})
         # Most are caught by the few checks that are asked first, in a tenth of the time.
         caught = any(failures(evidence_results(setting, some)) for some in (checks[::10], checks))
@@ -187,11 +200,9 @@ def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: P
 
 
 def test_all_counts_come_from_one_template() -> None:
-    exprs = [rule.expr for rule in rules_of(EVIDENCE_FILE) if rule.name != EVIDENCE_GATE_REVISION]
-    shapes = {
-        re.sub(r"action_\w+", "COUNTER", expr).replace("provider, action, le", "provider, action")
-        for expr in exprs
-    }
+    others = {EVIDENCE_GATE_REVISION, EVIDENCE_DOUBT}
+    exprs = [rule.expr for rule in rules_of(EVIDENCE_FILE) if rule.name not in others]
+    shapes = {re.sub(r"action_\w+", "COUNTER", expr).replace(", le)", ")") for expr in exprs}
     assert len(shapes) == 1
 
 

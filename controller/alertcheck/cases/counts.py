@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from controller.alertcheck.cases.oracle import Values
 from controller.alertcheck.cases.synthetic_series import NO_SAMPLE, Samples, Series
@@ -17,6 +18,7 @@ from controller.contract import (
     SENDER_JOB,
 )
 from controller.rules.scale import Scale
+from controller.rules.targets import START_ROUNDED_S
 
 SLOTS = 10
 """Moments per scrape interval at which a scrape may happen."""
@@ -50,6 +52,10 @@ class Life:
     """Whether it exports when its process began."""
     job: str = SENDER_JOB
 
+    @property
+    def answered(self) -> tuple[Scrape, ...]:
+        return tuple(one for one in self.scrapes if not one.failed)
+
 
 @dataclass(frozen=True, slots=True)
 class CountCheck:
@@ -73,34 +79,52 @@ def failing(count: int, *, first: int, phase: int = 3) -> tuple[Scrape, ...]:
     return tuple(replace(one, failed=True) for one in steady([None] * count, first=first, phase=phase))
 
 
-def truth(life: Life, after: int, until: int) -> float | None:
-    """Count what the scrapes in (after, until] brought; None when none of them saw the counter.
+def truth(life: Life, after: int, until: int, scale: Scale) -> float | None:
+    """Count what the scrapes in (after, until] surely brought; None when none of them saw the counter.
 
-    An increment belongs to the scrape that showed it. A process that is met for the first time brings
-    its count only when it has just started.
+    An increment belongs to the scrape that showed it. A whole count is taken of a process that began after
+    its target was scraped before, and of one that is met when it has just started.
     """
     total, seen = 0.0, False
     before: Scrape | None = None
-    for scrape in (one for one in life.scrapes if not one.failed):
-        step = -(-scrape.at // SLOTS) * SLOTS
-        known = before is not None and step - SLOTS - before.at <= _LOOK_BACK_SLOTS
+    for scrape in life.answered:
         if scrape.value is not None and after < scrape.at <= until:
             seen = True
-            if before is not None and known and _same_process(before, scrape, life):
-                total += scrape.value - (before.value or 0)
-            elif known or (life.tells_start and scrape.started > step - 2 * SLOTS):
-                total += scrape.value
+            if not several(life, _step_of(scrape), scale):
+                total += _brought(life, before, scrape, scale)
         before = scrape
     return total if seen else None
 
 
+def _brought(life: Life, before: Scrape | None, scrape: Scrape, scale: Scale) -> float:
+    value, step = scrape.value or 0.0, _step_of(scrape)
+    if before is not None and step - SLOTS - before.at > _LOOK_BACK_SLOTS:
+        before = None
+    if before is not None and (not life.tells_start or before.started == scrape.started):
+        return max(value - (before.value or 0), 0.0)
+    rounded = START_ROUNDED_S * SLOTS / scale.step_s
+    not_before = step - 2 * SLOTS if before is None else max(before.at - rounded, before.started)
+    born = life.tells_start and not_before < scrape.started <= step + rounded
+    return value if born else 0.0
+
+
+def several(life: Life, step: int, scale: Scale) -> bool:
+    """Whether the start went back, or a counter fell without another start, within ten windows."""
+    since = step - round(scale.stretched_s(300) / scale.step_s) * SLOTS
+    pairs = [pair for pair in pairwise(life.answered) if since <= pair[0].at and pair[1].at <= step]
+    if life.tells_start and any(one.started > other.started for one, other in pairs):
+        return True
+    counted = [one for one in life.answered if since <= one.at <= step and one.value is not None]
+    resets = sum((one.value or 0) > (other.value or 0) for one, other in pairwise(counted))
+    changes = sum(one.started != other.started for one, other in pairs) if life.tells_start else 0
+    return resets > changes
+
+
+def _step_of(scrape: Scrape) -> int:
+    return -(-scrape.at // SLOTS) * SLOTS
+
+
 _LOOK_BACK_SLOTS = 30 * SLOTS
-
-
-def _same_process(before: Scrape, scrape: Scrape, life: Life) -> bool:
-    if life.tells_start:
-        return before.started == scrape.started
-    return (scrape.value or 0) >= (before.value or 0)
 
 
 def exported(lives: Sequence[Life], counter: str, scale: Scale, **labels: str) -> Samples:
@@ -111,9 +135,11 @@ def exported(lives: Sequence[Life], counter: str, scale: Scale, **labels: str) -
         target = {"job": life.job, "instance": f"sender-{number}"}
         last = max(scrape.at for scrape in life.scrapes)
         slots = {name: [NO_SAMPLE] * (last + 1) for name in ("up", "start", "counter")}
+        values = _filled(slots["counter"], life, lambda one: one.value)
+        counters = {ACTION_EXEC_TOTAL: {}, counter: labels}
         series += [
             Series("up", target, _filled(slots["up"], life, lambda one: 0.0 if one.failed else 1.0)),
-            Series(counter, target | CHILD | labels, _filled(slots["counter"], life, lambda one: one.value)),
+            *(Series(name, target | CHILD | more, values) for name, more in counters.items()),
         ]
         if life.tells_start:
             starts = _filled(
@@ -205,7 +231,7 @@ def _check(series: str, name: str, lives: Sequence[Life], scale: Scale) -> Count
     for k in range(1, int(samples.end_s / interval_s(scale)) + 3):
         at_s = round(k * interval_s(scale), 3)
         end = int(round((at_s - scale.delay_s) / scale.step_s, 6)) * SLOTS
-        counts = [truth(life, end - window, end) for life in counted]
+        counts = [truth(life, end - window, end, scale) for life in counted]
         seen = [count for count in counts if count is not None]
         windows.append((at_s, {labels: sum(seen)} if seen else {}))
     return CountCheck(series, name, samples, tuple(windows))

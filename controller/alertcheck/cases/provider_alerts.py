@@ -9,6 +9,7 @@ from controller.contract import (
     ACTION_EXEC_TOTAL,
     ACTION_LATENCY_SECONDS,
     MS_TOKEN_REFRESH_TOTAL,
+    SENDER_JOB,
 )
 from controller.decision.model import RolloutFeature
 from controller.rules.names import Names
@@ -52,14 +53,12 @@ def with_only(samples: Samples, *names: str) -> Samples:
 
 
 def strangers(feature: RolloutFeature, scale: Scale) -> "Noise":
-    """Return the traffic of others, all of it slow and failing; no feature can have names with a dash."""
+    """Return the traffic of others, all of it slow and failing: another pair, and the same of another job."""
     return Noise(
-        tuple(
-            replace(feature, name=f"{feature.name}-x", provider=provider, action=action)
-            for provider, action in (
-                (feature.provider, "another-action.send"),
-                ("another-provider", feature.action),
-            )
+        (
+            (replace(feature, name=f"{feature.name}-x", action="another-action.send"), SENDER_JOB),
+            (replace(feature, name=f"{feature.name}-x", provider="another-provider"), SENDER_JOB),
+            (feature, "another"),
         ),
         scale,
     )
@@ -69,7 +68,8 @@ def strangers(feature: RolloutFeature, scale: Scale) -> "Noise":
 class Noise:
     """Makes the strangers' series as long as they are needed."""
 
-    features: tuple[RolloutFeature, ...]
+    features: tuple[tuple[RolloutFeature, str], ...]
+    """Each with the job of its senders."""
     scale: Scale
 
     def __call__(self, steps: int) -> Samples:
@@ -85,7 +85,11 @@ class Noise:
             },
             gate_per_s={("open", "open"): 3},
         )
-        many = [traffic(feature, [phase], self.scale) for feature in self.features]
+        elsewhere = replace(phase, refreshes_per_s={"ok": 1, "expired": 4})
+        many = [
+            traffic(feature, [phase if job == SENDER_JOB else elsewhere], self.scale, job)
+            for feature, job in self.features
+        ]
         return Samples(self.scale.window_s, tuple(one for samples in many for one in samples.series))
 
 

@@ -13,6 +13,7 @@ from controller.contract import (
     ACTION_LATENCY_SECONDS,
     MS_TOKEN_REFRESH_TOTAL,
     ROLLOUT_GATE_TOTAL,
+    SENDER_JOB,
     STRUCTURED_ERROR_TOTAL,
 )
 from controller.decision.model import RolloutFeature
@@ -58,7 +59,7 @@ class _Seen:
 
     def series(self, view: SampleView, name: str, **matchers: str) -> tuple[Series, ...]:
         pair = {"provider": self.feature.provider, "action": self.feature.action}
-        return view.samples.select(name, **pair, **matchers)
+        return view.samples.select(name, job=SENDER_JOB, **pair, **matchers)
 
     def buckets(self, view: SampleView) -> tuple[Series, ...]:
         return self.series(view, f"{ACTION_LATENCY_SECONDS}_bucket")
@@ -115,7 +116,7 @@ def _recorded(seen: _Seen, names: Names) -> dict[str, Vector]:
         return dict(sorted(codes.items(), key=lambda item: -item[1])[:TOP_CODES])
 
     def gate(view: SampleView) -> Values:
-        answers = view.samples.select(ROLLOUT_GATE_TOTAL, feature=seen.feature.name)
+        answers = view.samples.select(ROLLOUT_GATE_TOTAL, job=SENDER_JOB, feature=seen.feature.name)
         return grouped(answers, ["outcome", "reason"], lambda some: view.sum_rate(some, seen.window_s(5)))
 
     recorded: dict[str, Vector] = {
@@ -161,7 +162,7 @@ def _sign_in(seen: _Seen, names: Names) -> dict[str, Vector]:
         return [one for one in _refreshes(view) if one.labels["outcome"] != "ok"]
 
     def _refreshes(view: SampleView) -> tuple[Series, ...]:
-        return view.samples.select(MS_TOKEN_REFRESH_TOTAL)
+        return view.samples.select(MS_TOKEN_REFRESH_TOTAL, job=SENDER_JOB)
 
     def error_ratio(view: SampleView) -> Values:
         ratio = view.ratio(failed(view), _refreshes(view), window_s)
@@ -217,7 +218,7 @@ def _alerts(feature: RolloutFeature, scale: Scale, recorded: dict[str, Vector]) 
             {
                 "severity": severity,
                 "service": "relay",
-                "component": feature.action.partition(".")[0],
+                "component": names.words[0],
                 "provider": feature.provider,
                 "action": feature.action,
             },

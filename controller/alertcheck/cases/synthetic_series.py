@@ -10,6 +10,7 @@ from controller.contract import (
     ACTION_LATENCY_SECONDS,
     MS_TOKEN_REFRESH_TOTAL,
     ROLLOUT_GATE_TOTAL,
+    SENDER_JOB,
     STRUCTURED_ERROR_TOTAL,
     latency_edges_s,
 )
@@ -80,7 +81,7 @@ def steps_of(phase: Phase) -> int:
     return round(phase.length_s / DEFAULT_WINDOW_S)
 
 
-def traffic(feature: RolloutFeature, phases: Sequence[Phase], scale: Scale) -> Samples:
+def traffic(feature: RolloutFeature, phases: Sequence[Phase], scale: Scale, job: str = SENDER_JOB) -> Samples:
     """Return what the senders of one feature export in these phases, one sample per window."""
     step_s = scale.window_s
     rows = [rates_per_s(feature, phase) for phase in phases]
@@ -88,7 +89,7 @@ def traffic(feature: RolloutFeature, phases: Sequence[Phase], scale: Scale) -> S
     series = tuple(
         Series(
             key[0],
-            dict(key[1]),
+            {"job": job, **dict(key[1])},
             tuple(
                 _accumulated(
                     (steps_of(phase), row.get(key, 0.0) * step_s)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.contract import (
+    EVIDENCE_DOUBT,
     EVIDENCE_ERRORS,
     EVIDENCE_GATE_REVISION,
     EVIDENCE_LATENCY_BUCKET,
@@ -20,13 +21,14 @@ from controller.contract import (
     ROLLOUT_NEIGHBOUR_UP,
     ROLLOUT_TICK_DURATION_SECONDS,
     ROLLOUT_TICKS_TOTAL,
-    SENDER_JOB,
 )
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS
+from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
 
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_NO_HOLD = 'kind!="hold"'
 WIDTH, HEIGHT = 12, 8
 COLUMNS = 24 // WIDTH
 
@@ -59,30 +61,30 @@ class Dashboard:
         yield from (expr for _, expr, _ in self.marks)
 
 
-def dashboards(features: Sequence[RolloutFeature]) -> dict[str, Dashboard]:
+def dashboards(features: Sequence[RolloutFeature], scope: Scope = DEFAULT_SCOPE) -> dict[str, Dashboard]:
     """Return every dashboard by its file's name."""
-    own = {f"{feature.name}.json": feature_dashboard(feature) for feature in features}
-    return own | {"rollout.json": controller_dashboard()}
+    own = {f"{feature.name}.json": feature_dashboard(feature, scope) for feature in features}
+    return own | {"rollout.json": controller_dashboard(scope)}
 
 
-def feature_dashboard(feature: RolloutFeature) -> Dashboard:
+def feature_dashboard(feature: RolloutFeature, scope: Scope) -> Dashboard:
     """Return the dashboard of one feature."""
-    names = Names.of(feature)
+    names = Names.of(feature, scope)
     return Dashboard(
         f"rollout-{feature.name}"[:40],
         f"Rollout of {feature.name}: {names.title}",
         (
-            *_ramp(feature),
+            *_ramp(feature, names),
             *_slos(feature, names),
-            *_evidence(feature),
+            *_evidence(feature, names),
             *_causes(names),
         ),
-        _marks(f'{{feature="{feature.name}"}}'),
+        _marks(scope, matcher("feature", feature.name)),
     )
 
 
-def _ramp(feature: RolloutFeature) -> tuple[DashboardPanel, ...]:
-    label = f'{{feature="{feature.name}"}}'
+def _ramp(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
+    label = names.scope.recorded(matcher("feature", feature.name))
     return (
         DashboardPanel(
             "Ramp",
@@ -94,7 +96,7 @@ def _ramp(feature: RolloutFeature) -> tuple[DashboardPanel, ...]:
         ),
         DashboardPanel(
             "Gate answers",
-            ((Names.of(feature).series("gate_outcomes_rate"), "{{outcome}} {{reason}}"),),
+            ((names.recorded("gate_outcomes_rate"), "{{outcome}} {{reason}}"),),
             "reqps",
         ),
     )
@@ -102,12 +104,12 @@ def _ramp(feature: RolloutFeature) -> tuple[DashboardPanel, ...]:
 
 def _slos(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
     return (
-        DashboardPanel("Sends", ((names.series("exec_rate_by_status"), "{{status}}"),), "reqps"),
+        DashboardPanel("Sends", ((names.recorded("exec_rate_by_status"), "{{status}}"),), "reqps"),
         DashboardPanel(
             "Error ratio",
             (
-                (names.series("error_ratio"), "exact"),
-                (names.series("errors_rate"), "the plan's, floored"),
+                (names.recorded("error_ratio"), "exact"),
+                (names.recorded("errors_rate"), "the plan's, floored"),
             ),
             "percentunit",
             feature.slo_error_rate_threshold,
@@ -115,24 +117,24 @@ def _slos(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
         DashboardPanel(
             "Latency",
             (
-                (names.series("latency_p50"), "p50"),
-                (names.series("latency_p95"), "p95"),
-                (names.series("latency_p99"), "p99"),
+                (names.recorded("latency_p50"), "p50"),
+                (names.recorded("latency_p95"), "p95"),
+                (names.recorded("latency_p99"), "p99"),
             ),
             "s",
             feature.latency_limit_s,
         ),
         DashboardPanel(
             f"Sends slower than {feature.slo_latency_p95_ms:g} ms",
-            ((names.series("slow_ratio"), "share"),),
+            ((names.recorded("slow_ratio"), "share"),),
             "percentunit",
             SLOW_SHARE_LIMIT,
         ),
-        DashboardPanel("p95 by result", ((names.series("latency_p95_by_result"), "{{status}}"),), "s"),
+        DashboardPanel("p95 by result", ((names.recorded("latency_p95_by_result"), "{{status}}"),), "s"),
         DashboardPanel(
             "Error budget burn",
             tuple(
-                (names.series("error_budget_burn", window), window) for window in ("5m", "30m", "1h", "6h")
+                (names.recorded("error_budget_burn", window), window) for window in ("5m", "30m", "1h", "6h")
             ),
             "none",
             1.0,
@@ -140,8 +142,8 @@ def _slos(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
     )
 
 
-def _evidence(feature: RolloutFeature) -> tuple[DashboardPanel, ...]:
-    pair = f'{{provider="{feature.provider}",action="{feature.action}"}}'
+def _evidence(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
+    pair, own = names.scope.recorded(*names.pair), names.scope.recorded(matcher("feature", feature.name))
     return (
         DashboardPanel(
             "Evidence: counts per window",
@@ -154,7 +156,12 @@ def _evidence(feature: RolloutFeature) -> tuple[DashboardPanel, ...]:
         ),
         DashboardPanel(
             "Lowest revision that a sender obeys",
-            ((f'{EVIDENCE_GATE_REVISION}{{feature="{feature.name}"}}', "revision"),),
+            ((f"{EVIDENCE_GATE_REVISION}{own}", "revision"),),
+            "none",
+        ),
+        DashboardPanel(
+            "Doubts: why a window proves no health",
+            ((f"sum by (why) ({EVIDENCE_DOUBT}{names.scope.recorded()} * 0 + 1)", "{{why}}"),),
             "none",
         ),
     )
@@ -166,8 +173,8 @@ def _causes(names: Names) -> tuple[DashboardPanel, ...]:
             DashboardPanel(
                 "Token refreshes that failed",
                 (
-                    (names.series("token_refresh_error_ratio", "15m"), "share"),
-                    (names.series("token_refresh_failures", "15m"), "number over 15m"),
+                    (names.recorded("token_refresh_error_ratio", "15m"), "share"),
+                    (names.recorded("token_refresh_failures", "15m"), "number over 15m"),
                 ),
             ),
         )
@@ -176,15 +183,17 @@ def _causes(names: Names) -> tuple[DashboardPanel, ...]:
     )
     return (
         DashboardPanel(
-            "Errors by code", ((f"topk(5, {names.series('error_rate_by_code')})", "{{code}}"),), "reqps"
+            "Errors by code", ((f"topk(5, {names.recorded('error_rate_by_code')})", "{{code}}"),), "reqps"
         ),
-        DashboardPanel("Errors by source", ((names.series("error_rate_by_source"), "{{source}}"),), "reqps"),
+        DashboardPanel(
+            "Errors by source", ((names.recorded("error_rate_by_source"), "{{source}}"),), "reqps"
+        ),
         DashboardPanel(
             "Throttled, signed out, unknown",
             (
-                (names.series("throttled_rate"), "throttled"),
-                (names.series("auth_error_rate"), "signed out"),
-                (names.series("unknown_rate"), "nobody knows"),
+                (names.recorded("throttled_rate"), "throttled"),
+                (names.recorded("auth_error_rate"), "signed out"),
+                (names.recorded("unknown_rate"), "nobody knows"),
             ),
             "reqps",
         ),
@@ -192,57 +201,59 @@ def _causes(names: Names) -> tuple[DashboardPanel, ...]:
     )
 
 
-def controller_dashboard() -> Dashboard:
-    seconds, ticks = (f"rate({ROLLOUT_TICK_DURATION_SECONDS}_{part}[5m])" for part in ("sum", "count"))
+def controller_dashboard(scope: Scope) -> Dashboard:
+    own = scope.recorded()
+    seconds, ticks = (f"rate({ROLLOUT_TICK_DURATION_SECONDS}_{part}{own}[5m])" for part in ("sum", "count"))
     return Dashboard(
         "rollout-controller",
         "Rollout controller",
         (
             DashboardPanel(
-                "Percent", ((f"max by (feature) ({ROLLOUT_FEATURE_PERCENT})", "{{feature}}"),), "percent"
+                "Percent", ((f"max by (feature) ({ROLLOUT_FEATURE_PERCENT}{own})", "{{feature}}"),), "percent"
             ),
             DashboardPanel(
-                "Paused", ((f"max by (feature) ({ROLLOUT_FEATURE_PAUSED})", "{{feature}}"),), "none"
+                "Paused", ((f"max by (feature) ({ROLLOUT_FEATURE_PAUSED}{own})", "{{feature}}"),), "none"
             ),
             DashboardPanel(
                 "Decisions",
                 (
                     (
-                        f"sum by (feature, kind, reason) (increase({ROLLOUT_DECISIONS_TOTAL}[5m]))",
+                        f"sum by (feature, kind, reason) (increase({ROLLOUT_DECISIONS_TOTAL}{own}[5m]))",
                         "{{feature}} {{kind}} {{reason}}",
                     ),
                 ),
             ),
-            DashboardPanel("Held", ((f"max by (feature) ({ROLLOUT_HELD_SECONDS})", "{{feature}}"),), "s"),
             DashboardPanel(
-                "Ticks", ((f"sum by (outcome) (rate({ROLLOUT_TICKS_TOTAL}[5m]))", "{{outcome}}"),), "ops"
+                "Held", ((f"max by (feature) ({ROLLOUT_HELD_SECONDS}{own})", "{{feature}}"),), "s"
+            ),
+            DashboardPanel(
+                "Ticks", ((f"sum by (outcome) (rate({ROLLOUT_TICKS_TOTAL}{own}[5m]))", "{{outcome}}"),), "ops"
             ),
             DashboardPanel("Length of a tick", ((f"sum({seconds}) / sum({ticks})", "mean"),), "s"),
             DashboardPanel(
                 "Since the last good tick",
-                ((f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS})", "seconds"),),
+                ((f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS}{own})", "seconds"),),
                 "s",
             ),
             DashboardPanel(
                 "Dependencies that answer",
-                ((f"min by (neighbour) ({ROLLOUT_NEIGHBOUR_UP})", "{{neighbour}}"),),
+                ((f"min by (neighbour) ({ROLLOUT_NEIGHBOUR_UP}{own})", "{{neighbour}}"),),
                 "none",
             ),
-            DashboardPanel("Leaders", ((f"sum({ROLLOUT_LEADER})", "leaders"),), "none"),
-            DashboardPanel("Senders", ((f'up{{job="{SENDER_JOB}"}}', "{{instance}}"),), "none"),
+            DashboardPanel("Leaders", ((f"sum({ROLLOUT_LEADER}{own})", "leaders"),), "none"),
+            DashboardPanel("Senders", ((f"up{scope.senders()}", "{{instance}}"),), "none"),
             DashboardPanel(
                 "Flags and journal disagree",
-                ((f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT})", "{{feature}}"),),
+                ((f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT}{own})", "{{feature}}"),),
                 "none",
             ),
         ),
-        _marks(""),
+        _marks(scope),
     )
 
 
-def _marks(label: str) -> tuple[tuple[str, str, str], ...]:
-    chosen = label.strip("{}")
-    changes = f"{ROLLOUT_DECISIONS_TOTAL}{{" + ",".join(filter(None, ('kind!="hold"', chosen))) + "}"
+def _marks(scope: Scope, *matchers: str) -> tuple[tuple[str, str, str], ...]:
+    changes = f"{ROLLOUT_DECISIONS_TOTAL}{scope.recorded(_NO_HOLD, *matchers)}"
     # increase() does not see the first decision of its kind and reason: that creates the counter.
     made = f"increase({changes}[1m]) > 0 or ({changes} unless {changes} offset 1m)"
     return (

@@ -11,6 +11,7 @@ from controller.rules.artifacts.runbooks import runbook_texts
 from controller.rules.model import RuleFile
 from controller.rules.promql_names import vocabulary
 from controller.rules.scale import Scale, duration
+from controller.rules.scope import DEFAULT_SCOPE, Scope
 from controller.rules.text import RUNBOOKS
 from controller.shared.shipped import shipped
 
@@ -19,14 +20,15 @@ _PAGE_TEXT = Path(__file__).parent / "texts" / "page.md"
 
 
 def companion_texts(
-    features: Sequence[RolloutFeature], files: Sequence[RuleFile], scale: Scale
+    features: Sequence[RolloutFeature], files: Sequence[RuleFile], scale: Scale, scope: Scope = DEFAULT_SCOPE
 ) -> dict[str, str]:
     """Return every companion's text by its path below the project's folder."""
     ordered = sorted(features, key=lambda feature: feature.name)
+    boards = dashboards(ordered, scope)
     return {
         **{f"runbooks/{path.name}": path.read_text(encoding="utf-8") for path in _own_runbooks(files)},
         **{f"runbooks/{name}": text for name, text in runbook_texts(ordered).items()},
-        **{f"docs/dashboards/{name}": dashboard_json(one) for name, one in dashboards(ordered).items()},
+        **{f"docs/dashboards/{name}": dashboard_json(one) for name, one in boards.items()},
         f"docs/{EXAMPLE_NAME}": alertmanager_text(NoticeTiming()),
         PAGE: page_text(files, scale),
     }
@@ -60,7 +62,8 @@ def _series_table(files: Sequence[RuleFile]) -> Iterator[str]:
             yield "| series | what it is | who reads it |\n|---|---|---|"
         for rule in file.recordings:
             who = rule.reader or ", ".join(readers.get(rule.name, ())) or "people, ad hoc"
-            yield f"| `{rule.name}` | {rule.about} | {who} |"
+            why = f'{{why="{rule.labels["why"]}"}}' if "why" in rule.labels else ""
+            yield f"| `{rule.name}{why}` | {rule.about} | {who} |"
 
 
 def readers_of(files: Sequence[RuleFile]) -> dict[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ import httpx
 
 from controller.config.settings import ControllerSettings
 from controller.decision.model import RolloutFeature
+from controller.evidence.asking import AsyncPrometheus
 from controller.rules.names import Names
 from controller.shared.tasks import end
 
@@ -25,14 +26,14 @@ class Latencies:
     """Asks at most every few seconds for a feature; has nothing where Prometheus has nothing."""
 
     def __init__(self) -> None:
-        self._http = httpx.AsyncClient(timeout=_PATIENCE_S)
+        self._prometheus = AsyncPrometheus(_PATIENCE_S)
         self._known: dict[str, tuple[float, Series]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def aclose(self) -> None:
         """Close what is open."""
         await end(self._asking.values())
-        await self._http.aclose()
+        await self._prometheus.aclose()
 
     async def of(self, feature: RolloutFeature, settings: ControllerSettings, started_at: float) -> Series:
         """Return the series as last known; a new question is waited for only a moment."""
@@ -52,18 +53,15 @@ class Latencies:
         end = time.time()
         start = max(started_at, end - 30 * 86_400)
         params = {
-            "query": Names.of(feature).series("latency_p95"),
+            "query": Names.of(feature, settings.scope).recorded("latency_p95"),
             "start": f"{start:.3f}",
             "end": f"{end:.3f}",
             "step": f"{max((end - start) / _POINTS, settings.interval_s):.3f}",
         }
-        headers = settings.headers_to_prometheus
         try:
-            answer = await self._http.get(
-                f"{settings.prometheus_url}/api/v1/query_range", params=params, headers=headers
-            )
+            answer = await self._prometheus.get(settings, "query_range", **params)
             result = answer.json()["data"]["result"]
             values = result[0]["values"] if result else []
             return [(float(at), float(text)) for at, text in values if math.isfinite(float(text))]
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, IndexError):
+        except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError, IndexError):
             return []
