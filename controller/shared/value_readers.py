@@ -197,7 +197,10 @@ def _url(read: Callable[[str], str]) -> Reader[str]:
     def check(value: Any) -> str:
         if not isinstance(value, str):
             raise ValueError("must be a text")  # noqa: TRY004 - what a reader raises
-        return read(value.strip())
+        url = value.strip()
+        if " " in url or not url.isprintable():
+            raise ValueError("may hold no blank and nothing that does not print; write it as %XX")
+        return read(url)
 
     return Reader(check)
 

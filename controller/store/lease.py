@@ -21,6 +21,7 @@ _ACQUIRE = (
 local held = redis.call('MGET', KEYS[1], KEYS[2])
 local owner, stored = held[1], held[2] or ''
 local epoch = count(stored)
+if owner == '' or owner and string.find(owner, '[^ -~]') then owner = nil end
 local time = redis.call('TIME')
 local now_ms = string.format('%d', time[1] * 1000 + math.floor(time[2] / 1000))
 if owner and owner ~= ARGV[1] then return {0, epoch, stored, now_ms} end
@@ -38,7 +39,7 @@ return {1, epoch, stored, now_ms}
 )
 """Keys: lease, epoch. Arguments: owner, length of the lease (ms), the highest epoch this controller knows.
 An epoch below that was lost by Redis; it goes on above it, so that no epoch is ever given twice. A key of
-another type is no controller's lease: whoever put it there must not stop every rollout."""
+another type, or bytes that no controller calls itself, are no lease: they must not stop every rollout."""
 _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 

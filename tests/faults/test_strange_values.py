@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kit.servers import RedisServer
 from kit.serving import SIGNED, Served, serving
 from structlog.testing import capture_logs
-from worlds.poison import POISONS, Put, anything, keys_of, poison
+from worlds.poison import POISONS, TYPES, Put, anything, keys_of, poison
 from worlds.strange import BROKEN, OPEN, STRANGE, World
 
 from adapter.gate.live import RolloutGate
@@ -71,6 +71,19 @@ def test_any_bytes_of_any_type_keep_no_other_feature_from_being_paused(
         poison(client, key, put)
 
     survives(world, keys_of(STRANGE)[kind], all_of_them)
+
+
+@pytest.mark.parametrize("name", ["java", "nothing", "utf-16", "latin-1", "escape codes", *TYPES])
+@pytest.mark.parametrize("kind", ["lease", "epoch"])
+def test_a_lease_and_an_epoch_that_no_controller_wrote_keep_nobody_from_leading(
+    world: World, kind: str, name: str
+) -> None:
+    with capture_logs():
+        world.begin()
+        world.raw.delete(keys_of(STRANGE)["lease"])
+        poison(world.raw, keys_of(STRANGE)[kind], POISONS[name])
+        assert world.controller().tick().leader
+    assert parse_count(world.bytes_of(keys_of(STRANGE)["epoch"]).decode()) > 0
 
 
 FEW = ("java", "hash", "spent stream", "absurd state")
