@@ -20,7 +20,7 @@ ROUNDS, REQUESTS = 20, 200
 TEXT = """## Keep-alive requests
 
 {machine} `make bench ARGS=keep_alive` measures this part alone: `GET /healthz` over one connection, one
-request at a time, {requests} in each of {rounds} rounds, the servers in turns and each in a process of its own.
+request at a time, {requests} in each of {rounds} rounds, the servers in turns, each in its own process.
 
 {figures}
 
