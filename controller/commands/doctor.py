@@ -15,6 +15,7 @@ from controller.doctor.surroundings import (
     look_at_journal,
     look_at_microsoft,
     look_at_units,
+    look_at_variables,
 )
 from controller.shared.console import NO, UNREACHABLE, examples, json_option, print_json, print_table
 
@@ -46,6 +47,7 @@ def examine(settings: ControllerSettings) -> list[DoctorFinding]:
     place = settings.config_path or "built-in features, no file"
     return [
         ok("configuration", f"{place}: {', '.join(sorted(settings.features))}"),
+        *look_at_variables(os.environ),
         *look_at_redis(settings),
         *look_at_prometheus(settings),
         *look_at_journal(settings),

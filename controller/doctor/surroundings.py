@@ -4,17 +4,25 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import httpx
 
 from controller.config.settings import ControllerSettings
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok
+from controller.shared.environment import unread
 
 _TIMEOUT_S = 5.0
 UNITS = ("rollout-controller.service", "rollout-sender.service")
 _SYSTEMD_RUNS = Path("/run/systemd/system")
+
+
+def look_at_variables(names: Collection[str]) -> Iterator[DoctorFinding]:
+    """Yield a finding where variables of ours are set that nothing reads."""
+    if unheard := unread(names):
+        listed = ", ".join(unheard)
+        yield note("environment", f"nothing reads {listed}", "see docs/reference.md for the names")
 
 
 def look_at_journal(settings: ControllerSettings) -> Iterator[DoctorFinding]:

@@ -160,10 +160,23 @@ class Environment:
             raise ConfigError(f"{name} is not a setting and would be ignored; did you mean {meant}?")
 
 
+def unread(names: Collection[str]) -> list[str]:
+    """Return the variables that begin with ROLLOUT_ and are read by nothing, however they may be meant."""
+    return [
+        name
+        for name in sorted(names)
+        if name.startswith("ROLLOUT_") and name not in _known() and not _OF_KUBERNETES.match(name)
+    ]
+
+
+def _known() -> frozenset[str]:
+    by_provider = {f"PROVIDER_{name}_ENABLED" for name in ("GOOGLE", "MICROSOFT")}
+    return VARIABLES | {f"{name}_FILE" for name in SECRETS} | by_provider
+
+
 def misspelt(names: Collection[str]) -> Iterator[tuple[str, str]]:
     """Return each variable that is nearly one of ours, with the one that was probably meant."""
-    by_provider = {f"PROVIDER_{name}_ENABLED" for name in ("GOOGLE", "MICROSOFT")}
-    known = sorted(VARIABLES | {f"{name}_FILE" for name in SECRETS} | by_provider)
+    known = sorted(_known())
     for name in sorted(names):
         ours = name.upper().startswith(_OURS) and not _OF_KUBERNETES.match(name)
         if name in known or not ours or _BY_PROVIDER.match(name):

@@ -12,7 +12,8 @@ import pytest
 
 from adapter.settings import Settings
 from adapter.signin.settings import SignInSettings
-from controller.config.settings import ControllerSettings, load_settings, variable
+from controller.config.settings import NO_SETTINGS, ControllerSettings, load_settings, variable
+from controller.doctor.surroundings import look_at_variables
 from controller.shared.config_file import ConfigError
 from controller.shared.environment import SECRETS, VARIABLES, Environment, misspelt
 
@@ -103,8 +104,14 @@ def test_variables_of_others_are_left_alone() -> None:
     assert not list(misspelt([*VARIABLES, *(f"{name}_FILE" for name in SECRETS)]))
 
 
+def test_doctor_names_a_variable_of_ours_that_nothing_reads() -> None:
+    [found] = look_at_variables(["ROLLOUT_TICK_S", "ROLLOUT_INTERVAL_S", "ROLLOUT_API_TOKEN_FILE", "HOME"])
+    assert (found.verdict, found.seen) == ("note", "nothing reads ROLLOUT_TICK_S")
+    assert not list(look_at_variables(VARIABLES))
+
+
 def test_every_key_of_the_controller_has_a_known_variable() -> None:
-    keys = {field.name for field in fields(ControllerSettings)} - {"features", "config_path", "notify"}
+    keys = {field.name for field in fields(ControllerSettings)} - NO_SETTINGS - {"notify"}
     assert {variable(key) for key in keys} <= VARIABLES
 
 
