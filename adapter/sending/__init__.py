@@ -1,1 +1,1 @@
-"""One send from call to result: gate, key, mailbox place, token, post, metrics."""
+"""One send from call to result: key, gate, mailbox place, token, post, metrics."""
