@@ -4,7 +4,8 @@ from typing import Annotated, Any, NotRequired, TypedDict, TypeGuard
 
 from msgspec import Meta, ValidationError, convert
 
-_Figure = Annotated[float, Meta(ge=-1e15, le=1e15)]
+_Figure = Annotated[float, Meta(ge=-1e36, le=1e36)]
+"""A count, or the logarithm that counts add up to: sums and products of a few stay finite."""
 _Count = Annotated[int, Meta(ge=0, le=10**15)]
 _Instant = Annotated[float, Meta(ge=0, lt=253_402_300_800)]
 """Unix seconds before the year 10000, the last that a calendar here knows."""

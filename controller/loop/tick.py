@@ -23,6 +23,7 @@ from controller.journal.sinks import Journal
 from controller.loop.freezes import open_freeze
 from controller.loop.writes import FeatureTick, PendingWrite, WriteBuilder, needs_no_lease, refusal
 from controller.shared.log_on_change import LogOnChange
+from controller.shared.plain_text import LONGEST_TEXT, fit_line
 from controller.store.flag_store import (
     FlagStore,
     Stored,
@@ -263,7 +264,7 @@ class Controller:
             now=now,
             feature=feature,
             flags=stored.flags,
-            evidence=evidence,
+            evidence=_bounded(evidence),
             state=state,
             config_hash=self._hashes[stored.feature],
             window_s=self._window_s,
@@ -312,6 +313,12 @@ class Controller:
         )
         if not back and not stored.flags.missing:
             self._known[stored.feature] = left
+
+
+def _bounded(evidence: Evidence) -> Evidence:
+    """Cut what Prometheus named at such length that every record would be full of it."""
+    long = len(evidence.detail) > LONGEST_TEXT
+    return replace(evidence, detail=fit_line(evidence.detail)) if long else evidence
 
 
 def _flags_left(stored: Sequence[Stored], records: Sequence[Mapping[str, Any]]) -> dict[str, Flags]:

@@ -17,7 +17,7 @@ from controller.decision.record import state_from_dict
 from controller.shared.redis_refusal import refusal
 from controller.store.record_json import dump
 
-_LARGEST = 1e15
+_LARGEST = 1e36
 _BLANKS = str.maketrans("01", " \t")
 T = TypeVar("T")
 Texts = tuple[str | None, str | None, str | None, str | None]

@@ -86,7 +86,7 @@ def test_a_lease_and_an_epoch_that_no_controller_wrote_keep_nobody_from_leading(
     assert parse_count(world.bytes_of(keys_of(STRANGE)["epoch"]).decode()) > 0
 
 
-FEW = ("java", "hash", "spent stream", "absurd state")
+FEW = ("java", "hash", "spent stream", "far state")
 """Kinds of values that differ in how they fail; each command and route is asked for all of them."""
 CASES = [(kind, name) for kind in KINDS for name in FEW]
 COMMANDS = (
@@ -112,7 +112,6 @@ def run(world: World, *words: str) -> Result:
     result = CliRunner().invoke(cli.rollout, list(words), env=environment)
     assert result.exception is None or isinstance(result.exception, SystemExit), (words, result.exc_info)
     assert "Traceback" not in result.output
-    assert "127.0.0.1" not in result.stderr or words in SLOW_COMMANDS, result.stderr
     return result
 
 

@@ -38,6 +38,7 @@ from controller.decision.model import Kind
 from controller.shared.config_file import ConfigError
 from controller.shared.environment import VARIABLES
 from controller.shared.redis_pool import open_redis
+from controller.store.record_json import dump, read_record
 
 CONFIGS = int(os.environ.get("SOAK_CONFIGS", "150"))
 COMMANDS = int(os.environ.get("SOAK_COMMANDS", "60"))
@@ -377,6 +378,8 @@ def test_no_answer_of_prometheus_makes_an_unsafe_step_or_a_mistake(tmp_path: Pat
                     kinds[record["kind"]] = kinds.get(record["kind"], 0) + 1
                     with number(liar.told, record):
                         assert record["kind"] != Kind.STEP_UP
+                        assert read_record(dump(record)) is not None
+                        assert len(dump(record)) < 100_000
                 for name in features:
                     client.set(flag_key(name, "paused"), "false")
             liar.honest = True

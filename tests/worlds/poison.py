@@ -54,6 +54,7 @@ TEXTS: dict[str, bytes] = {
     "deep": b"[" * 100_000,
     "wrong state": b'{"flags": 1, "error_rate": [], "judged_to": "x"}',
     "absurd state": b'{"judged_to": 1e308, "step_started_at": -1e308, "alpha_spent": 1e15}',
+    "far state": b'{"ramp_started_at": 1e35, "held_since": 1e35, "judged_to": 1e35, "step_sends": 1e35}',
     "short grids": b'{"error_rate": {"late": [1.0], "breach": [2.0], "healthy": [3.0]}}',
     "escape codes": b"\x1b[2J\x1b]0;owned\x07",
     "a megabyte": b"a" * 1_000_000,

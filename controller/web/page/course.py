@@ -10,6 +10,8 @@ from controller.journal.stream import Entry, Streams
 MOST_POINTS = 1200
 """Twice as many as a chart is wide; then adjacent points are merged."""
 _CHUNK = 500
+_LATEST = 1e12
+"""Unix seconds; as the id of an entry, Redis still takes it."""
 _NEVER_WRITTEN = {"conflict", "failed"}
 
 
@@ -122,7 +124,7 @@ class Courses:
         async with self._lock:
             course = self._courses.get(feature)
             if course is None or course.started_at != started_at:
-                course = Course(started_at, newest=f"{max(int(started_at * 1000), 0)}-0")
+                course = Course(started_at, newest=f"{int(min(max(started_at, 0.0), _LATEST) * 1000)}-0")
             while entries := await self._streams.after(feature, course.newest, _CHUNK):
                 await asyncio.to_thread(_take, course, entries)
                 course.newest = entries[-1].id
