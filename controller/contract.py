@@ -12,6 +12,8 @@ FLAG_NAMES = ("enabled", "internal_only", "rollout_percent", "paused")
 
 LEASE_KEY = "rollout:lease"
 EPOCH_KEY = "rollout:epoch"
+CONFIG_HASH_KEY = "rollout:config"
+"""Names what the leader decides by, so that a controller with another configuration sees it."""
 FLAGS_CHANNEL = "rollout:flags"
 """Pub/sub channel of hints. A message is the name of a feature whose flags changed; it carries no value."""
 
@@ -19,6 +21,15 @@ FLAGS_CHANNEL = "rollout:flags"
 def flag_key(feature: str, flag: str) -> str:
     """Return the key of one flag."""
     return f"flags:{feature}:{flag}"
+
+
+_ENABLED_KEY = re.compile(r"flags:(.+):enabled\Z", re.DOTALL)
+
+
+def enabled_feature(key: str) -> str:
+    """Return the feature that a key says is enabled or not; empty for any other key."""
+    found = _ENABLED_KEY.match(key)
+    return found[1] if found else ""
 
 
 def flag_keys(feature: str) -> tuple[str, str, str, str]:
@@ -93,6 +104,10 @@ ROLLOUT_NEIGHBOUR_ERRORS_TOTAL = "rollout_neighbour_errors_total"
 ROLLOUT_RELOADS_TOTAL = "rollout_reloads_total"
 """`outcome` is ok or refused."""
 ROLLOUT_CLOCK_STEPS_TOTAL = "rollout_clock_steps_total"
+ROLLOUT_UNWATCHED_FEATURES = "rollout_unwatched_features"
+"""Features that are enabled in Redis and in no configuration of this controller."""
+ROLLOUT_CONFIG_AGREES = "rollout_config_agrees"
+"""1 while this controller decides by what the leader decides by."""
 
 METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ACTION_EXEC_TOTAL: ("provider", "action", "status"),
@@ -121,6 +136,8 @@ METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ROLLOUT_NEIGHBOUR_ERRORS_TOTAL: ("neighbour",),
     ROLLOUT_RELOADS_TOTAL: ("outcome",),
     ROLLOUT_CLOCK_STEPS_TOTAL: (),
+    ROLLOUT_UNWATCHED_FEATURES: (),
+    ROLLOUT_CONFIG_AGREES: (),
 }
 STATUSES = ("ok", "error")
 

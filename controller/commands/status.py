@@ -14,7 +14,7 @@ from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.headline import WORST_FIRST, Stage
 from controller.loop.consequences import instant_text, since_text
-from controller.loop.feature_status import feature_status, status_context
+from controller.loop.feature_status import feature_status, status_context, unwatched_status
 from controller.shared.console import (
     UNREACHABLE,
     examples,
@@ -30,6 +30,7 @@ from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import FlagStore, StoreError, newest_record
 from controller.store.lease import leader
 from controller.store.opening import open_store, redis_timeout_s
+from controller.store.oversight import Oversight
 
 Overview = dict[str, Any]
 """As GET /api/v1/features tells it."""
@@ -54,9 +55,14 @@ def status(config: Path | None, server: str | None, watch: bool, as_json: bool) 
         return
     settings = settings_from(config)
     store, client = open_store(settings), open_redis(settings.redis_url, redis_timeout_s(settings))
+    oversight = Oversight(client)
     try:
         _show(
-            lambda: {"features": _standings(store, settings), "leader": leader(client)},
+            lambda: {
+                "features": _standings(store, settings),
+                "unwatched": _unwatched(store, oversight, settings),
+                "leader": leader(client),
+            },
             watch=watch,
             as_json=as_json,
         )
@@ -75,6 +81,16 @@ def _standings(store: FlagStore, settings: ControllerSettings) -> list[dict[str,
         )
         for stored in store.read(list(settings.features))
     ]
+
+
+def _unwatched(store: FlagStore, oversight: Oversight, settings: ControllerSettings) -> list[dict[str, Any]]:
+    """Return the features that are enabled and that nobody watches; none where SCAN is not allowed."""
+    about = status_context(settings, time.time())
+    try:
+        names = oversight.unwatched(settings.features)
+    except StoreError:
+        return []
+    return [unwatched_status(stored, about) for stored in store.read(names)]
 
 
 def _show(ask: Callable[[], Overview], *, watch: bool, as_json: bool) -> None:
@@ -102,7 +118,8 @@ def _print(overview: Overview, as_json: bool, *, over: bool) -> None:
 
 def _lines(overview: Overview, now: float) -> list[str]:
     """Return the overview, worst first, and below it what a person on call asks about what needs one."""
-    stands = sorted(overview["features"], key=lambda stand: WORST_FIRST.index(Stage(stand["stage"])))
+    every = [*overview["features"], *overview.get("unwatched", ())]
+    stands = sorted(every, key=lambda stand: WORST_FIRST.index(Stage(stand["stage"])))
     headers = ("feature", "%", "where", "anybody hurt now", "decided", "in words")
     rows = [
         (

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from controller import contract
 from controller.contract import METRIC_LABELS
-from controller.decision.model import Kind
+from controller.decision.model import AT_REST, Kind
 from controller.loop.tick import FeatureReport, Report
 
 OUTCOMES = ("ok", "standby", "error", "skipped")
@@ -60,6 +60,13 @@ class DaemonMetrics:
         )
         self._reloads = counter(contract.ROLLOUT_RELOADS_TOTAL, "Reloads of the configuration.")
         self._clock = counter(contract.ROLLOUT_CLOCK_STEPS_TOTAL, "How often the wall clock was set.")
+        self._unwatched = gauge(
+            contract.ROLLOUT_UNWATCHED_FEATURES, "Features enabled in Redis and in no configuration here."
+        )
+        self._agrees = gauge(
+            contract.ROLLOUT_CONFIG_AGREES, "1 while this controller decides by what the leader decides by."
+        )
+        self._agrees.set(1)
         self._features: set[str] = set()
         for family, values in (
             (self._ticks, OUTCOMES),
@@ -117,6 +124,11 @@ class DaemonMetrics:
         for name in self._features:
             self._disagreement.labels(name).set(disagreements.get(name, 0))
 
+    def note_oversight(self, unwatched: int, *, config_agrees: bool) -> None:
+        """Take how many features nobody here watches, and whether the leader decides by the same."""
+        self._unwatched.set(unwatched)
+        self._agrees.set(config_agrees)
+
     def skipped(self) -> None:
         """Count a tick that was due while the one before still ran."""
         self._ticks.labels("skipped").inc()
@@ -141,5 +153,5 @@ class DaemonMetrics:
         name = record["feature"]
         self._decisions.labels(name, record["kind"], record["reason"]).inc()
         since = record["state_before"]["held_since"]
-        holds = record["kind"] == Kind.HOLD and since
+        holds = record["kind"] == Kind.HOLD and record["reason"] not in AT_REST and since
         self._held.labels(name).set(record["at"] - since if holds else 0)

@@ -18,6 +18,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from prometheus_client import REGISTRY
 from starlette.routing import BaseRoute
 
+from controller.config.agreement import deciding_hash
 from controller.config.settings import NO_SETTINGS, ControllerSettings, load_settings
 from controller.daemon.metrics import DaemonMetrics
 from controller.daemon.systemd import notify
@@ -25,7 +26,8 @@ from controller.daemon.wiring import Parts, assemble
 from controller.decision.model import Kind
 from controller.loop.tick import Report
 from controller.shared.config_file import ConfigError
-from controller.shared.log_on_change import ClockWatch, OutageLog
+from controller.shared.log_on_change import ClockWatch, LogOnChange, OutageLog
+from controller.store.flag_store import StoreError
 from controller.store.opening import open_store
 from controller.web.guard.connections import listen_on, server_config
 
@@ -51,6 +53,9 @@ class DaemonHealth:
     config_error: str = ""
     """Why the last reload was refused."""
     pid: int = field(default_factory=os.getpid)
+    unwatched: tuple[str, ...] = ()
+    """Features that are enabled in Redis and in no configuration here."""
+    config_agrees: bool = True
 
     def note(self, report: Report, monotonic: float) -> None:
         """Note the newest tick."""
@@ -75,6 +80,7 @@ class Daemon:
         self._ticking = threading.Lock()
         self._stopping = threading.Event()
         self._troubles = OutageLog()
+        self._said = LogOnChange()
         self._log = structlog.get_logger("daemon")
         self._notified = False
         self._reload_asked = False
@@ -92,6 +98,7 @@ class Daemon:
                 self._log.exception("tick_failed")
                 report = Report(error=f"this controller failed: {error!r}", ours=True)
             self._tell(report)
+            self._oversee(report)
             return report
 
     def run(
@@ -124,7 +131,8 @@ class Daemon:
         self.health.reloads += 1
         try:
             settings = load_settings(self.settings.config_path)
-        except ConfigError as error:
+            self._refuse_unwatched(settings)
+        except (ConfigError, StoreError) as error:
             self.health.config_error = str(error)
             self._telemetry.reloaded(refused=True)
             self._log.error("reload_refused", error=str(error))
@@ -136,6 +144,35 @@ class Daemon:
         waiting = _differing(self.settings, settings)
         self.settings = replace(self.settings, features=settings.features)
         self._log.info("reloaded", features=sorted(settings.features), wait_for_restart=waiting)
+
+    def _refuse_unwatched(self, settings: ControllerSettings) -> None:
+        """Raise ConfigError where a feature that is enabled would be watched no longer."""
+        dropped = sorted(self.settings.features.keys() - settings.features.keys())
+        stored = open_store(self.settings).read(dropped)
+        for name in (one.feature for one in stored if one.flags.enabled):
+            raise ConfigError(
+                f"{name} is enabled and would be unwatched: keep [features.{name}], "
+                f"or first `rollout disable {name}`"
+            )
+
+    def _oversee(self, report: Report) -> None:
+        """Look at what is beside this controller's features; a Redis that is away is told of by the tick."""
+        oversight, settings, health = self._parts.oversight, self.settings, self.health
+        if report.error:
+            return
+        try:
+            health.unwatched = oversight.unwatched(settings.features)
+            leads = report.leader and not self._dry_run
+            health.config_agrees = oversight.agrees(deciding_hash(settings), leads=leads)
+        except StoreError:
+            return
+        self._telemetry.note_oversight(len(health.unwatched), config_agrees=health.config_agrees)
+        unwatched = ", ".join(health.unwatched)
+        if self._said.is_new("unwatched", unwatched):
+            self._log.error("unwatched_features", features=unwatched, meaning="enabled, in no configuration")
+        differs = "" if health.config_agrees else "the leader decides by another configuration"
+        if self._said.is_new("config", differs):
+            self._log.error("config_differs", meaning=differs)
 
     def _schedule(self) -> None:
         self._scheduler.add_job(

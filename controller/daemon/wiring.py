@@ -14,6 +14,7 @@ from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import FlagStore
 from controller.store.lease import Lease, NoLease, RedisLease
 from controller.store.opening import open_store, redis_timeout_s
+from controller.store.oversight import Oversight
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class Parts:
     journal: Journal
     journal_trouble: Callable[[], str]
     disagreements: Callable[[], Mapping[str, int]]
+    oversight: Oversight
 
 
 def open_source(settings: ControllerSettings) -> PrometheusSource:
@@ -41,16 +43,17 @@ def open_source(settings: ControllerSettings) -> PrometheusSource:
 def assemble(settings: ControllerSettings, *, dry_run: bool, log: bool = True) -> Parts:
     """Open everything that a daemon needs; without `log` decisions go to the file alone, if there is one."""
     store = open_store(settings, dry_run=dry_run)
+    oversight = Oversight(open_redis(settings.redis_url, redis_timeout_s(settings)))
     logs: list[Journal] = [LogJournal(unchanged_holds=settings.log_unchanged_holds)] if log else []
     file = None if settings.journal is None else FileJournal(settings.journal)
     if file is None or dry_run:
         journal = Journals(*([file] if file else []), *logs)
         controller = _controller(settings, store, journal, reconciler=None, dry_run=dry_run)
-        return Parts(controller, journal, lambda: file.trouble if file else "", dict)
+        return Parts(controller, journal, lambda: file.trouble if file else "", dict, oversight)
     reconciler = Reconciler(store, file)
     journal = Journals(reconciler, *logs)
     controller = _controller(settings, store, journal, reconciler=reconciler, dry_run=dry_run)
-    return Parts(controller, journal, lambda: file.trouble, lambda: reconciler.disagreements)
+    return Parts(controller, journal, lambda: file.trouble, lambda: reconciler.disagreements, oversight)
 
 
 def open_controller(settings: ControllerSettings, *, dry_run: bool, journal: Journal) -> Controller:

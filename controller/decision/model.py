@@ -87,6 +87,10 @@ REASONS: dict[Reason, str] = {
 METRICS_PROBLEMS = frozenset({Reason.METRICS_UNREACHABLE, Reason.METRICS_STALE, Reason.METRICS_INCOMPLETE})
 
 
+AT_REST = frozenset({Reason.DISABLED, Reason.STOPPED, Reason.COMPLETE})
+"""Holds that may last: nothing is waited for."""
+
+
 class Verdict(StrEnum):
     """What the evidence says of one SLO."""
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import redis
 
+from controller.config.agreement import deciding_hash
 from controller.config.settings import ControllerSettings
 from controller.contract import (
     EPOCH_KEY,
@@ -23,6 +24,7 @@ from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_
 from controller.shared.redis_pool import key_prefix, open_redis
 from controller.store.flag_store import StoreError
 from controller.store.lease import leader
+from controller.store.oversight import Oversight
 from controller.store.redis_store import RedisFlagStore
 
 OLDEST = (6, 2)
@@ -44,6 +46,8 @@ def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
             partial(_epoch, client),
             partial(_lease, client),
             partial(_features, client, settings),
+            partial(_unwatched, client, settings),
+            partial(_agreement, client, settings),
             partial(_types, client, settings),
         ]
     )
@@ -197,3 +201,32 @@ def _types(client: "redis.Redis", settings: ControllerSettings) -> Iterator[Doct
     for (key, kind), found in zip(wanted.items(), pipe.execute(), strict=True):
         if found not in {kind, "none"}:
             yield bad(f"key {key}", f"a {found}, where a {kind} belongs", f"RENAME it, or DEL {key}")
+
+
+def _unwatched(client: "redis.Redis", settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    oversight = Oversight(client)
+    try:
+        names = oversight.unwatched(settings.features)
+    except StoreError as error:
+        yield note("unwatched features", str(error), "allow SCAN to the controller's user")
+        return
+    if names:
+        fix = f"put them into the configuration, or `rollout pause {names[0]}` and the others"
+        yield bad("unwatched features", f"enabled, in no configuration: {', '.join(names)}", fix)
+    elif oversight.whole:
+        yield ok("unwatched features", "none")
+    else:
+        yield note("unwatched features", "none found, of a part of the keys", "the daemon looks at them all")
+
+
+def _agreement(client: "redis.Redis", settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    try:
+        agrees = Oversight(client).agrees(deciding_hash(settings), leads=False)
+    except StoreError as error:
+        yield away("configuration", str(error), "start Redis, or check redis_url")
+        return
+    if agrees:
+        yield ok("configuration", "as the leader decides")
+    else:
+        fix = "give every controller, and this command, the same file; then `rollout reload`"
+        yield bad("configuration", "config_differs: the leader decides by another one", fix)

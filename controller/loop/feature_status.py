@@ -8,9 +8,9 @@ from typing import Any
 from controller.config.command_line import command_line
 from controller.config.settings import ControllerSettings
 from controller.decision.codec import encode
-from controller.decision.headline import headline, stage_of
+from controller.decision.headline import Stage, headline, stage_of
 from controller.decision.model import RolloutFeature, State
-from controller.decision.ramp import step_above
+from controller.decision.ramp import is_open, step_above
 from controller.decision.words import audience_text
 from controller.loop.harm import harm
 from controller.loop.next_steps import CommandLine, next_steps
@@ -77,6 +77,24 @@ def feature_status(
         "on_breach": feature.on_breach,
         "approval_steps": list(feature.approval_steps),
         "progress": _progress(state),
+    }
+
+
+def unwatched_status(stored: Stored, context: StatusContext) -> dict[str, Any]:
+    """Return where a feature is that is enabled in Redis and in no configuration: nobody judges its sends."""
+    feature = RolloutFeature(name=stored.feature, provider="unknown", action="unknown")
+    steps = next_steps(feature, stored.flags, Stage.UNWATCHED, "", context.line)
+    nobody = not is_open(stored.flags)
+    return feature_status(feature, stored, {}, context) | {
+        "stage": Stage.UNWATCHED.value,
+        "headline": headline(feature, stored.flags, Stage.UNWATCHED, ""),
+        "harm": {
+            "now": False if nobody else None,
+            "text": "No: nobody is in." if nobody else "Not known: nobody measures it.",
+        },
+        "next_steps": [one._asdict() for one in steps],
+        "kind": Stage.UNWATCHED.value,
+        "detail": "Enabled in Redis and in no configuration: nothing steps it, and nothing pauses it.",
     }
 
 

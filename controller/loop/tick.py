@@ -21,6 +21,7 @@ from controller.evidence.windows import EvidenceRequest, MetricSource
 from controller.features import config_hash
 from controller.journal.sinks import Journal
 from controller.loop.freezes import open_freeze
+from controller.loop.standby import StandbyStates
 from controller.loop.writes import FeatureTick, PendingWrite, WriteBuilder, needs_no_lease, refusal
 from controller.shared.log_on_change import LogOnChange
 from controller.shared.plain_text import LONGEST_TEXT, fit_line
@@ -116,6 +117,7 @@ class Controller:
         self._catch_up = catch_up
         self._acts = WriteBuilder(dry_run=dry_run, deadline_s=deadline_s)
         self._said = LogOnChange()
+        self._standby = StandbyStates()
         self._lost: set[str] = set()
         """Features whose flags could not be created, as under a key of another type."""
         self._log = structlog.get_logger("tick")
@@ -155,7 +157,8 @@ class Controller:
     def _tick(self, leadership: Leadership | None, started: float) -> Report:
         now = self._wall()
         stored = self._read_flags(create=leadership is not None)
-        states = [self._state(one) for one in stored]
+        leads = leadership is not None
+        states = [self._state(one, leads=leads) for one in stored]
         questions = [
             EvidenceRequest(self._features[one.feature], one.flags.revision, state)
             for one, state in zip(stored, states, strict=True)
@@ -213,11 +216,11 @@ class Controller:
             self._log.error("flags_lost", feature=stored.feature, missing=list(stored.flags.missing))
             self._lost.add(stored.feature)
 
-    def _state(self, stored: Stored) -> State:
+    def _state(self, stored: Stored, *, leads: bool) -> State:
         ours = self._acts.our_state(stored)
         state, mistake = read_state(stored) if ours is None else (ours, "")
         self._say("state_unreadable", stored.feature, mistake)
-        return state
+        return self._standby.state(stored.feature, state, self._hashes[stored.feature], leads=leads)
 
     def _moved(self, stored: Stored) -> bool:
         """Whether another wrote the flags; who pauses what is paused leaves the state as it was."""
@@ -241,6 +244,7 @@ class Controller:
         for tried in (state, State(flags=stored.flags)):
             try:
                 case = self._case(stored, tried, evidence[stored.feature], now)
+                self._standby.note(case.snapshot, case.decision)
                 if leadership or needs_no_lease(case.decision):
                     act = self._acts.of(case, leadership)
                 break
@@ -271,7 +275,9 @@ class Controller:
             frozen=open_freeze(feature, now, evidence.now),
             newer=self._newer(stored),
         )
-        return FeatureTick(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
+        # What the leader changed is no change from outside.
+        outside = None if self._standby.has(feature.name) else external_change(state, stored.flags)
+        return FeatureTick(stored, snapshot, decide(snapshot), outside)
 
     def _newer(self, stored: Stored) -> Flags | None:
         """Return the flags as they were last known, where those read are of an earlier revision."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from controller.config.receivers import Receiver
 from controller.contract import format_percent
+from controller.decision.model import AT_REST
 from controller.shared.plain_text import clean
 
 _WHAT = {
@@ -66,7 +67,7 @@ def notices_of(record: Mapping[str, Any], longest_hold_s: float) -> list[Notice]
 
 def _waits(record: Mapping[str, Any]) -> bool:
     """Whether a hold is one that should end: a feature that is off, or through, may stay so."""
-    return record["reason"] not in {"disabled", "complete"}
+    return record["reason"] not in AT_REST
 
 
 def words(notice: Notice, receiver: Receiver) -> dict[str, str]:

@@ -10,6 +10,7 @@ from controller.contract import (
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
     ROLLOUT_LEADER,
     ROLLOUT_TICKS_TOTAL,
+    ROLLOUT_UNWATCHED_FEATURES,
 )
 from controller.decision.model import RolloutFeature
 from controller.rules.model import Alert, Group
@@ -163,6 +164,17 @@ def _features(features: Iterable[RolloutFeature], scale: Scale, scope: Scope) ->
             "`rollout history {{ $labels.feature }}` says why",
             runbook="paused",
             about="A feature is paused, by the controller or by a person.",
+        ),
+        _alert(
+            "RolloutUnwatched",
+            f"max({ROLLOUT_UNWATCHED_FEATURES}{scope.recorded()}) > 0",
+            for_s=scale.stretched_s(60),
+            severity="critical",
+            summary="A feature is open and nobody watches it",
+            says="{{ $value | humanize }} features are enabled in Redis and in no configuration: "
+            "nothing pauses them; `rollout status` names them",
+            runbook="unwatched",
+            about="A feature is enabled in Redis and in no configuration, so nothing pauses it.",
         ),
         *(_held(feature, scope) for feature in features),
         _alert(

@@ -14,7 +14,7 @@ from controller.contract import parse_percent
 from controller.decision.byhand import BY_HAND
 from controller.decision.model import Kind, RolloutFeature
 from controller.journal.stream import Streams, is_entry_id
-from controller.loop.feature_status import feature_status, status_context
+from controller.loop.feature_status import feature_status, status_context, unwatched_status
 from controller.loop.manual import operate
 from controller.shared.api_tokens import Right
 from controller.shared.openapi import (
@@ -60,9 +60,17 @@ class Api:
         return [feature_status(features[one.feature], one, last[one.feature], about) for one in stored]
 
     async def features(self, request: Request) -> Response:
-        """Return every feature with where it is."""
-        told, leader = await asyncio.gather(self.standings(), self._streams.leader())
-        return answer(request, {"features": told, "leader": leader})
+        """Return every feature with where it is, and those that nobody watches."""
+        told, unwatched, leader = await asyncio.gather(
+            self.standings(), asyncio.to_thread(self._unwatched), self._streams.leader()
+        )
+        return answer(request, {"features": told, "unwatched": unwatched, "leader": leader})
+
+    def _unwatched(self) -> list[dict[str, Any]]:
+        """Return where the features are that no tick of this daemon looks at, as the last tick found them."""
+        stored = self._context.store.read(self._context.health.unwatched)
+        about = status_context(self._context.settings(), time.time())
+        return [unwatched_status(one, about) for one in stored]
 
     async def feature(self, request: Request) -> Response:
         """Return one feature with where it is."""
@@ -140,7 +148,10 @@ class Api:
         unknown = {404: "no such feature", 503: "Redis does not answer"}
         page = record_like({"decisions": listed(ref("Record")), "next": maybe(TEXT)})
         leader = {**maybe(TEXT), "description": "the controller that leads, host:pid:number; null for none"}
-        every = record_like({"features": listed(ref("Feature")), "leader": leader})
+        alone = {**listed(ref("Feature")), "description": "enabled in Redis and in no configuration"}
+        every = record_like(
+            {"features": listed(ref("Feature")), "unwatched": alone, "leader": leader},
+        )
         return [
             Operation(
                 "GET",

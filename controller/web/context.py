@@ -22,6 +22,8 @@ class TickHealth(Protocol):
     report: Report
     reloads: int
     config_error: str
+    config_agrees: bool
+    unwatched: tuple[str, ...]
     pid: int
 
     def fresh(self, monotonic: float) -> bool:

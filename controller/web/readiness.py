@@ -63,6 +63,8 @@ class Readiness:
             "pid": self._context.health.pid,
             "reloads": self._context.health.reloads,
             "config_error": self._context.health.config_error,
+            "config_agrees": self._context.health.config_agrees,
+            "unwatched": list(self._context.health.unwatched),
             "detail": redis_trouble or prometheus_trouble or report.error or late or report.source_problem,
         }
 

@@ -154,6 +154,8 @@ READINESS = record_like(
         "pid": {"type": "integer"},
         "reloads": {"type": "integer"},
         "config_error": TEXT,
+        "config_agrees": {"type": "boolean", "description": "whether the leader decides by the same"},
+        "unwatched": {**listed(TEXT), "description": "features enabled in Redis and in no configuration"},
         "detail": TEXT,
     }
 )

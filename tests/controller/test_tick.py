@@ -353,6 +353,25 @@ def test_a_standby_pauses_when_the_leader_does_not(story: Story) -> None:
     assert story.texts()[3] == "true"
 
 
+def test_a_standby_with_another_configuration_pauses_on_harm_that_its_own_proves(story: Story) -> None:
+    strict = replace(FEATURE, slo_error_rate_threshold=0.01)
+    story.features = {"microsoft": replace(FEATURE, slo_error_rate_threshold=0.3)}
+    leader = story.controller()
+    story.features = {"microsoft": strict}
+    standby = story.controller()
+    story.person(Kind.ENABLE)
+    story.weather.errors = 12
+    for _ in range(8):
+        story.ticks(leader)
+        story.client.pexpire(LEASE_KEY, 60_000)
+        assert not standby.tick().leader
+    assert story.texts()[3] == "true"
+    [pause] = [record for record in story.history() if record["kind"] == "pause"]
+    assert (pause["reason"], pause["config"]["slo_error_rate_threshold"]) == ("slo_error_rate", 0.01)
+    assert verify(pause) == []
+    assert not [record for record in story.history() if record["kind"] == "external_change"]
+
+
 def test_a_leader_that_slept_through_its_lease_is_refused_and_stands_down(story: Story) -> None:
     sleeper, other = story.controller(), story.controller()
     story.person(Kind.ENABLE)

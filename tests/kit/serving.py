@@ -42,6 +42,8 @@ class Ticks:
     on_time: bool = True
     reloads: int = 0
     config_error: str = ""
+    config_agrees: bool = True
+    unwatched: tuple[str, ...] = ()
     pid: int = field(default_factory=os.getpid)
 
     def fresh(self, monotonic: float) -> bool:

@@ -237,6 +237,8 @@ def _sentences(reasons: Mapping[Any, str]) -> list[tuple[str, str]]:
 class _Health:
     report = Report()
     reloads, config_error, pid = 0, "", 0
+    config_agrees = True
+    unwatched: tuple[str, ...] = ()
 
     def fresh(self, monotonic: float) -> bool:
         raise NotImplementedError(monotonic)

@@ -12,6 +12,7 @@ from controller.contract import (
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
     ROLLOUT_LEADER,
     ROLLOUT_TICKS_TOTAL,
+    ROLLOUT_UNWATCHED_FEATURES,
     SENDER_JOB,
 )
 from controller.decision.model import RolloutFeature
@@ -75,6 +76,17 @@ def _controller(step_s: float) -> Iterator[_Row]:
                 counter(ROLLOUT_TICKS_TOTAL, [(20, 0), (40, 2 * share), (20, 0)], outcome="error"),
                 counter(ROLLOUT_TICKS_TOTAL, [(80, 0)], outcome="standby"),
             ],
+        )
+    for name, stretches, fires in (
+        ("fires and resolves", [(5, 0), (10, 2), (5, 0)], True),
+        ("for a moment", [(5, 0), (2, 1), (13, 0)], False),
+    ):
+        found = gauge(ROLLOUT_UNWATCHED_FEATURES, stretches, instance="a")
+        yield (
+            "RolloutUnwatched",
+            name,
+            fires,
+            [found, gauge(ROLLOUT_UNWATCHED_FEATURES, [(20, 0)], instance="b")],
         )
     standby = gauge(ROLLOUT_LEADER, [(60, 0)], instance="b")
     for name, values, fires in (

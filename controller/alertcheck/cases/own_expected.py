@@ -13,6 +13,7 @@ from controller.contract import (
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
     ROLLOUT_LEADER,
     ROLLOUT_TICKS_TOTAL,
+    ROLLOUT_UNWATCHED_FEATURES,
     SENDER_JOB,
 )
 from controller.decision.model import RolloutFeature
@@ -44,6 +45,10 @@ def own_expectations(features: Iterable[RolloutFeature], scale: Scale) -> tuple[
         found = _values(view, view.samples.select(ROLLOUT_LEADER))
         return scalar(sum(found) if found and sum(found) != 1 else None)
 
+    def unwatched(view: SampleView) -> Values:
+        most = _highest(view, ROLLOUT_UNWATCHED_FEATURES)
+        return scalar(most if most is not None and most > 0 else None)
+
     def sender_down(view: SampleView) -> Values:
         down = [one for one in view.samples.select("up", job=SENDER_JOB) if view.value(one) == 0]
         return {tuple(sorted(one.labels.items())): 0.0 for one in down}
@@ -67,6 +72,7 @@ def own_expectations(features: Iterable[RolloutFeature], scale: Scale) -> tuple[
         ("RolloutNoSenders", "critical", minutes(2), no_senders),
         ("RolloutEvidenceMissed", "warning", 0, missed),
         ("RolloutPaused", "warning", 0, partial(_by_feature, ROLLOUT_FEATURE_PAUSED, 0.5)),
+        ("RolloutUnwatched", "critical", minutes(1), unwatched),
         (
             "RolloutJournalDisagrees",
             "warning",

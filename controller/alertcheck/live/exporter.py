@@ -15,6 +15,7 @@ from controller.contract import (
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS,
     ROLLOUT_LEADER,
     ROLLOUT_TICKS_TOTAL,
+    ROLLOUT_UNWATCHED_FEATURES,
 )
 from controller.decision.model import RolloutFeature
 
@@ -45,6 +46,7 @@ class Exporter:
         paused: bool = False,
         disagrees: bool = False,
         held: bool = False,
+        unwatched: int = 0,
         missed: bool = False,
         first_sender: bool = True,
         second_sender: bool = True,
@@ -60,6 +62,7 @@ class Exporter:
             self._rates[MISSED, (("rule_group", GROUP),)] = 2.0 if missed else 0.0
             self._leaders, self._still_since = leaders, time.time() if still else None
             self._paused, self._disagrees, self._held = paused, disagrees, held
+            self._unwatched = unwatched
             self.first_sender, self.second_sender, self.controller = first_sender, second_sender, controller
 
     def _settle(self) -> None:
@@ -108,6 +111,7 @@ class Exporter:
             values = {key: value for key, value in self._exported().items() if key[0] == ROLLOUT_TICKS_TOTAL}
         values[ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS, ()] = self._still_since or time.time()
         values[ROLLOUT_LEADER, ()] = self._leaders
+        values[ROLLOUT_UNWATCHED_FEATURES, ()] = self._unwatched
         for feature in self._features:
             label = (("feature", feature.name),)
             values[ROLLOUT_FEATURE_PAUSED, label] = float(self._paused)
