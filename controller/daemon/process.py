@@ -156,7 +156,7 @@ class Daemon:
             )
 
     def _oversee(self, report: Report) -> None:
-        """Look at what is beside this controller's features; a Redis that is away is told of by the tick."""
+        """Look at what is beside this controller's features; the tick says when Redis is away."""
         oversight, settings, health = self._parts.oversight, self.settings, self.health
         if report.error:
             return

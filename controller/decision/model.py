@@ -112,7 +112,7 @@ SLOW_SHARE_LIMIT = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where a person on call looks next; URLs, empty where none is configured."""
+    """Where a person on call looks next: URLs, or empty. Nothing is decided by them."""
 
     runbook: str = ""
     dashboard: str = ""
@@ -165,7 +165,6 @@ class RolloutFeature:
     longest_ramp_s: float = 86_400.0
     """Length over which the late-change test keeps its share of alpha."""
     links: Links = Links()
-    """Shown on the page and by `status`; nothing is decided by them."""
 
     def bake_s_at(self, percent: float) -> float:
         """Return the bake time of the step at `percent`; between two steps, that of the one below."""
