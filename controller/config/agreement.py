@@ -15,6 +15,7 @@ def deciding_hash(settings: ControllerSettings) -> str:
     features = {name: dataclasses.asdict(one) for name, one in settings.features.items()}
     for one in features.values():
         del one["links"]
-    deciding = {"features": features, "window_s": settings.window_s, "scrape_s": settings.scrape_s}
+    lengths = {"window_s": settings.window_s, "scrape_s": settings.scrape_s}
+    deciding = {"features": features, "job": settings.job, "selector": settings.selector, **lengths}
     canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
