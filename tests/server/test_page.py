@@ -155,6 +155,42 @@ def test_without_an_answer_the_page_says_that_it_is_not_known_whether_it_was_don
     assert keys[0] == keys[1]
 
 
+def test_a_page_that_cannot_be_read_in_time_says_that_it_is_old(
+    ramp: Rig, served: Served, page: Page
+) -> None:
+    page.goto(served.url)
+    expect(page.locator(".uplot")).to_have_count(3)
+    page.route(f"{served.url}/", lambda _: None)
+    page.evaluate("refresh()")
+    expect(page.locator(".lost")).to_contain_text(
+        "did not answer within 6 s. What is shown is old.", timeout=20_000
+    )
+
+
+def test_a_hidden_tab_reads_little_and_keeps_its_title_up_to_date(
+    ramp: Rig, served: Served, page: Page
+) -> None:
+    page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => true})")
+    page.goto(served.url)
+    reads: list[str] = []
+    page.on("request", lambda request: reads.append(request.url))
+    for kind in (Kind.PAUSE, Kind.RESUME) * 10 + (Kind.PAUSE,):
+        ramp.person(kind)
+    expect(page).to_have_title("microsoft paused", timeout=20_000)
+    assert reads.count(f"{served.url}/") <= 3
+    assert not [url for url in reads if url.endswith("/course")]
+
+
+def test_a_browser_that_keeps_nothing_still_pauses(ramp: Rig, served: Served, page: Page) -> None:
+    page.add_init_script(
+        "Object.defineProperty(window, 'sessionStorage', {get: () => { throw new Error('blocked'); }})"
+    )
+    page.goto(served.url)
+    page.get_by_label("Token").fill(TOKEN)
+    page.get_by_role("article", name="microsoft").get_by_role("button", name="Pause").click()
+    expect(page.locator(".outcome").first).to_contain_text("Done")
+
+
 def test_a_daemon_that_hangs_is_said_after_a_time(ramp: Rig, served: Served, page: Page) -> None:
     page.goto(served.url)
     page.get_by_label("Token").fill(TOKEN)

@@ -21,9 +21,12 @@ function withToken(form, then) {
   input.focus();
 }
 
-function keep() {
-  if (token()) sessionStorage.setItem(TOKEN, token()); else sessionStorage.removeItem(TOKEN);
+// A browser that keeps nothing for pages throws: then the token lives as long as the page.
+function stored(use) {
+  try { return use(sessionStorage); } catch { return null; }
 }
+
+const keep = () => stored((kept) => { if (token()) kept.setItem(TOKEN, token()); else kept.removeItem(TOKEN); });
 
 function say(form, text, good) {
   const outcome = find('.outcome', form);
@@ -81,7 +84,7 @@ async function act(form, steps) {
 function refused(form, {status, detail}, before) {
   say(form, `${before}Not done: ${detail}`, false);
   if (status !== 401) return;
-  sessionStorage.removeItem(TOKEN);
+  stored((kept) => kept.removeItem(TOKEN));
   tokenInput().setAttribute('aria-invalid', true);
 }
 

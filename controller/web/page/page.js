@@ -146,7 +146,7 @@ document.addEventListener('toggle', async (event) => {
 }, true);
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => all('.chart').forEach(draw));
 
-tokenInput().value = sessionStorage.getItem(TOKEN) ?? '';
+tokenInput().value = stored((kept) => kept.getItem(TOKEN)) ?? '';
 find('.zone').textContent = Intl.DateTimeFormat().resolvedOptions().timeZone;
 begin();
 follow();
