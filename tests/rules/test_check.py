@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from controller.alertcheck.promtool import run
 from controller.cli import rollout
 from controller.features import ROLLOUT_FEATURES
-from controller.rules.artifacts.dashboards import dashboard_json, dashboards
+from controller.rules.artifacts.dashboards import dashboards
 from controller.rules.artifacts.files import companion_texts
+from controller.rules.artifacts.grafana import dashboard_json
 from controller.rules.check import (
     check_companions,
     check_folder,
@@ -189,6 +190,50 @@ def test_dashboards_are_json_that_grafana_imports_with_each_panel_in_its_place()
         assert len(set(places)) == len(places), name
         assert document["annotations"]["list"][0]["expr"]
         assert (ROOT / "docs" / "dashboards" / name).read_text(encoding="utf-8") == dashboard_json(dashboard)
+
+
+def test_a_dashboard_begins_with_the_state_now_and_draws_a_pause_as_a_state() -> None:
+    for dashboard in dashboards(FEATURES).values():
+        panels = json.loads(dashboard_json(dashboard))["panels"]
+        assert [panel["type"] for panel in panels[:7]] == ["stat"] * 6 + ["timeseries"]
+        assert [panel["gridPos"]["y"] for panel in panels[:7]] == [0] * 6 + [4]
+        drawn = [panel for panel in panels if panel["fieldConfig"]["defaults"]["unit"] == "percent"]
+        assert drawn
+        for panel in drawn:
+            ends = panel["fieldConfig"]["defaults"]
+            assert (ends["min"], ends["max"]) == (0, 100)
+            assert all(target["legendFormat"] != "paused" for target in panel["targets"])
+        states = [panel for panel in panels if panel["type"] == "state-timeline"]
+        assert any("paused" in str(panel["fieldConfig"]["defaults"]["mappings"]) for panel in states)
+
+
+def test_the_controllers_dashboard_lets_a_reader_choose_features() -> None:
+    document = json.loads(dashboard_json(dashboards(FEATURES)["rollout.json"]))
+    [choice] = [one for one in document["templating"]["list"] if one["name"] == "feature"]
+    assert (choice["multi"], choice["includeAll"], choice["type"]) == (True, True, "query")
+    assert (
+        sum("$feature" in target["expr"] for panel in document["panels"] for target in panel["targets"]) >= 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("enabled", "paused", "is_in", "state"), [(1, 0, 25, 1), (1, 1, 0, 2), (0, 0, 0, 0), (0, 1, 0, 0)]
+)
+def test_on_a_dashboard_nobody_is_in_while_a_feature_is_paused_or_disabled(
+    enabled: int, paused: int, is_in: int, state: int
+) -> None:
+    panels = {panel.title: panel.queries[0][0] for panel in dashboards(FEATURES)["microsoft.json"].panels}
+    values = {"percent": 25, "enabled": enabled, "paused": paused}
+    series = [
+        {"series": f'rollout_feature_{name}{{feature="microsoft"}}', "values": f"{value}x5"}
+        for name, value in values.items()
+    ]
+    checks = [
+        {"expr": panels[title], "eval_time": "1m", "exp_samples": [{"labels": "{}", "value": value}]}
+        for title, value in (("Who is in", is_in), ("State", state))
+    ]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": checks}
+    assert run({"rule_files": [], "evaluation_interval": "1m", "tests": [test]}, "promtool") == []
 
 
 def test_a_dashboard_marks_the_first_decision_of_its_kind_and_each_further_one_but_no_hold() -> None:

@@ -1,9 +1,6 @@
-"""Grafana dashboards as plain JSON, from a table of panels: one per feature, and one for the controller."""
+"""The dashboards as tables of panels: one per feature, and one for the controller."""
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from controller.contract import (
     EVIDENCE_DOUBT,
@@ -12,6 +9,7 @@ from controller.contract import (
     EVIDENCE_LATENCY_BUCKET,
     EVIDENCE_SENDS,
     ROLLOUT_DECISIONS_TOTAL,
+    ROLLOUT_FEATURE_ENABLED,
     ROLLOUT_FEATURE_PAUSED,
     ROLLOUT_FEATURE_PERCENT,
     ROLLOUT_HELD_SECONDS,
@@ -23,42 +21,14 @@ from controller.contract import (
     ROLLOUT_TICKS_TOTAL,
 )
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
+from controller.rules.artifacts.grafana import NUMBER, STATES, Dashboard, DashboardPanel
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS
 from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
 
-_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _NO_HOLD = 'kind!="hold"'
-WIDTH, HEIGHT = 12, 8
-COLUMNS = 24 // WIDTH
-
-
-@dataclass(frozen=True, slots=True)
-class DashboardPanel:
-    """One panel: its title, what it asks, in which unit, and at which value its line turns red."""
-
-    title: str
-    queries: tuple[tuple[str, str], ...]
-    """(expression, legend)."""
-    unit: str = "short"
-    limit: float | None = None
-    about: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """One dashboard; `marks` are the queries whose hits are drawn as annotations."""
-
-    uid: str
-    title: str
-    panels: tuple[DashboardPanel, ...]
-    marks: tuple[tuple[str, str, str], ...]
-    """(name, expression, text)."""
-
-    def queries(self) -> Iterable[str]:
-        """Yield every expression of the dashboard."""
-        yield from (expr for panel in self.panels for expr, _ in panel.queries)
-        yield from (expr for _, expr, _ in self.marks)
+_STATE_WORDS = (("disabled", "#808080"), ("on", "green"), ("paused", "red"))
+_YES_NO = (("no", "red"), ("yes", "green"))
 
 
 def dashboards(features: Sequence[RolloutFeature], scope: Scope = DEFAULT_SCOPE) -> dict[str, Dashboard]:
@@ -74,6 +44,7 @@ def feature_dashboard(feature: RolloutFeature, scope: Scope) -> Dashboard:
         f"rollout-{feature.name}"[:40],
         f"Rollout of {feature.name}: {names.title}",
         (
+            *_now(feature, names),
             *_ramp(feature, names),
             *_slos(feature, names),
             *_evidence(feature, names),
@@ -83,17 +54,51 @@ def feature_dashboard(feature: RolloutFeature, scope: Scope) -> Dashboard:
     )
 
 
+def _state(label: str, by: str = "") -> str:
+    """Return 0 for disabled, 1 for on and 2 for paused."""
+    return f"max{by} ({ROLLOUT_FEATURE_ENABLED}{label}) * (1 + max{by} ({ROLLOUT_FEATURE_PAUSED}{label}))"
+
+
+def _who_is_in(label: str, by: str = "") -> str:
+    """Return the percentage of users who are in: nobody while it is paused or disabled."""
+    return f"max{by} ({ROLLOUT_FEATURE_PERCENT}{label}) * ({_state(label, by)} == bool 1)"
+
+
+def _now(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
+    label = names.scope.recorded(matcher("feature", feature.name))
+    return (
+        DashboardPanel("State", ((_state(label), "state"),), form=NUMBER, states=_STATE_WORDS),
+        DashboardPanel("Who is in", ((_who_is_in(label), "in"),), "percent", form=NUMBER, high=100.0),
+        DashboardPanel(
+            "Failed",
+            ((names.recorded("error_ratio"), "share"),),
+            "percentunit",
+            feature.slo_error_rate_threshold,
+            form=NUMBER,
+        ),
+        DashboardPanel(
+            "p95", ((names.recorded("latency_p95"), "p95"),), "s", feature.latency_limit_s, form=NUMBER
+        ),
+        DashboardPanel(
+            "Sends", ((f"sum({names.recorded('exec_rate_by_status')})", "sends"),), "reqps", form=NUMBER
+        ),
+        DashboardPanel("Held for", ((f"max({ROLLOUT_HELD_SECONDS}{label})", "held"),), "s", form=NUMBER),
+    )
+
+
 def _ramp(feature: RolloutFeature, names: Names) -> tuple[DashboardPanel, ...]:
     label = names.scope.recorded(matcher("feature", feature.name))
     return (
         DashboardPanel(
             "Ramp",
             (
-                (f"max({ROLLOUT_FEATURE_PERCENT}{label})", "percent"),
-                (f"max({ROLLOUT_FEATURE_PAUSED}{label}) * 100", "paused"),
+                (_who_is_in(label), "who is in"),
+                (f"max({ROLLOUT_FEATURE_PERCENT}{label})", "as set; in once it is on and not paused"),
             ),
             "percent",
+            high=100.0,
         ),
+        DashboardPanel("State over time", ((_state(label), "state"),), form=STATES, states=_STATE_WORDS),
         DashboardPanel(
             "Gate answers",
             ((names.recorded("gate_outcomes_rate"), "{{outcome}} {{reason}}"),),
@@ -202,29 +207,27 @@ def _causes(names: Names) -> tuple[DashboardPanel, ...]:
 
 
 def controller_dashboard(scope: Scope) -> Dashboard:
-    own = scope.recorded()
+    own, by = scope.recorded(), " by (feature)"
+    chosen = scope.recorded('feature=~"$feature"')
     seconds, ticks = (f"rate({ROLLOUT_TICK_DURATION_SECONDS}_{part}{own}[5m])" for part in ("sum", "count"))
     return Dashboard(
         "rollout-controller",
         "Rollout controller",
         (
-            DashboardPanel(
-                "Percent", ((f"max by (feature) ({ROLLOUT_FEATURE_PERCENT}{own})", "{{feature}}"),), "percent"
-            ),
-            DashboardPanel(
-                "Paused", ((f"max by (feature) ({ROLLOUT_FEATURE_PAUSED}{own})", "{{feature}}"),), "none"
-            ),
+            *_all_now(scope),
+            DashboardPanel("Who is in", ((_who_is_in(chosen, by), "{{feature}}"),), "percent", high=100.0),
+            DashboardPanel("State", ((_state(chosen, by), "{{feature}}"),), form=STATES, states=_STATE_WORDS),
             DashboardPanel(
                 "Decisions",
                 (
                     (
-                        f"sum by (feature, kind, reason) (increase({ROLLOUT_DECISIONS_TOTAL}{own}[5m]))",
+                        f"sum by (feature, kind, reason) (increase({ROLLOUT_DECISIONS_TOTAL}{chosen}[5m]))",
                         "{{feature}} {{kind}} {{reason}}",
                     ),
                 ),
             ),
             DashboardPanel(
-                "Held", ((f"max by (feature) ({ROLLOUT_HELD_SECONDS}{own})", "{{feature}}"),), "s"
+                "Held", ((f"max by (feature) ({ROLLOUT_HELD_SECONDS}{chosen})", "{{feature}}"),), "s"
             ),
             DashboardPanel(
                 "Ticks", ((f"sum by (outcome) (rate({ROLLOUT_TICKS_TOTAL}{own}[5m]))", "{{outcome}}"),), "ops"
@@ -238,17 +241,54 @@ def controller_dashboard(scope: Scope) -> Dashboard:
             DashboardPanel(
                 "Dependencies that answer",
                 ((f"min by (neighbour) ({ROLLOUT_NEIGHBOUR_UP}{own})", "{{neighbour}}"),),
-                "none",
+                form=STATES,
+                states=_YES_NO,
             ),
             DashboardPanel("Leaders", ((f"sum({ROLLOUT_LEADER}{own})", "leaders"),), "none"),
             DashboardPanel("Senders", ((f"up{scope.senders()}", "{{instance}}"),), "none"),
             DashboardPanel(
                 "Flags and journal disagree",
-                ((f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT}{own})", "{{feature}}"),),
-                "none",
+                ((f"max by (feature) ({ROLLOUT_JOURNAL_DISAGREEMENT}{chosen})", "{{feature}}"),),
+                form=STATES,
+                states=(("agree", "green"), ("disagree", "red")),
             ),
         ),
-        _marks(scope),
+        _marks(scope, 'feature=~"$feature"'),
+        f"label_values({ROLLOUT_FEATURE_PERCENT}{own}, feature)",
+    )
+
+
+def _all_now(scope: Scope) -> tuple[DashboardPanel, ...]:
+    own = scope.recorded()
+    return (
+        DashboardPanel(
+            "Features on", ((f"sum(max by (feature) ({ROLLOUT_FEATURE_ENABLED}{own}))", "on"),), form=NUMBER
+        ),
+        DashboardPanel(
+            "Paused",
+            ((f"sum(max by (feature) ({ROLLOUT_FEATURE_PAUSED}{own}))", "paused"),),
+            limit=1.0,
+            form=NUMBER,
+        ),
+        DashboardPanel("Held longest", ((f"max({ROLLOUT_HELD_SECONDS}{own})", "held"),), "s", form=NUMBER),
+        DashboardPanel(
+            "A controller leads",
+            ((f"clamp_max(sum({ROLLOUT_LEADER}{own}), 1)", "leads"),),
+            form=NUMBER,
+            states=_YES_NO,
+        ),
+        DashboardPanel(
+            "Since the last good tick",
+            ((f"time() - max({ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS}{own})", "seconds"),),
+            "s",
+            form=NUMBER,
+        ),
+        DashboardPanel(
+            "Everything answers",
+            ((f"min({ROLLOUT_NEIGHBOUR_UP}{own})", "answers"),),
+            form=NUMBER,
+            states=_YES_NO,
+        ),
     )
 
 
@@ -263,68 +303,3 @@ def _marks(scope: Scope, *matchers: str) -> tuple[tuple[str, str, str], ...]:
             "{{feature}}: {{kind}}, {{reason}}",
         ),
     )
-
-
-def dashboard_json(dashboard: Dashboard) -> str:
-    """Write a dashboard as Grafana imports it; the data source is asked for in Grafana."""
-    document = {
-        "uid": dashboard.uid,
-        "title": dashboard.title,
-        "tags": ["rollout"],
-        "schemaVersion": 39,
-        "editable": True,
-        "graphTooltip": 1,
-        "refresh": "30s",
-        "time": {"from": "now-6h", "to": "now"},
-        "templating": {
-            "list": [
-                {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"}
-            ]
-        },
-        "annotations": {"list": [_mark(*mark) for mark in dashboard.marks]},
-        "panels": [_panel(number, panel) for number, panel in enumerate(dashboard.panels)],
-    }
-    return json.dumps(document, indent=2) + "\n"
-
-
-def _panel(number: int, panel: DashboardPanel) -> dict[str, Any]:
-    steps: list[dict[str, Any]] = [{"color": "green", "value": None}]
-    if panel.limit is not None:
-        steps.append({"color": "red", "value": panel.limit})
-    return {
-        "id": number + 1,
-        "type": "timeseries",
-        "title": panel.title,
-        "description": panel.about,
-        "datasource": _SOURCE,
-        "gridPos": {
-            "x": number % COLUMNS * WIDTH,
-            "y": number // COLUMNS * HEIGHT,
-            "w": WIDTH,
-            "h": HEIGHT,
-        },
-        "fieldConfig": {
-            "defaults": {
-                "unit": panel.unit,
-                "custom": {"thresholdsStyle": {"mode": "off" if panel.limit is None else "line"}},
-                "thresholds": {"mode": "absolute", "steps": steps},
-            },
-            "overrides": [],
-        },
-        "targets": [
-            {"refId": chr(ord("A") + i), "datasource": _SOURCE, "expr": expr, "legendFormat": legend}
-            for i, (expr, legend) in enumerate(panel.queries)
-        ],
-    }
-
-
-def _mark(name: str, expr: str, text: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "datasource": _SOURCE,
-        "enable": True,
-        "iconColor": "blue",
-        "expr": expr,
-        "titleFormat": text,
-        "step": "60s",
-    }

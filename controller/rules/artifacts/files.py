@@ -6,7 +6,8 @@ from string import Template
 
 from controller.decision.model import RolloutFeature
 from controller.rules.artifacts.alertmanager import EXAMPLE_NAME, NoticeTiming, alertmanager_text
-from controller.rules.artifacts.dashboards import dashboard_json, dashboards
+from controller.rules.artifacts.dashboards import dashboards
+from controller.rules.artifacts.grafana import dashboard_json
 from controller.rules.artifacts.runbooks import runbook_texts
 from controller.rules.model import RuleFile
 from controller.rules.promql_names import vocabulary
