@@ -6,6 +6,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from controller.shared.plain_text import clean
 
@@ -54,7 +55,20 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
     }
     answer = problem_at(request.url.path, error.status_code, known.get(error.status_code, error.detail))
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     return answer
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Return what is served at the request's path; each method there may be a route of its own."""
+    routes = (one for one in request.app.routes if isinstance(one, Route))
+    return {
+        method
+        for one in routes
+        if one.matches(request.scope)[0] is not Match.NONE
+        for method in one.methods or ()
+    }
 
 
 async def on_crash(request: Request, _: Exception) -> Response:
