@@ -47,6 +47,18 @@ class OutgoingMessage:
     attachments: tuple[Attachment, ...] = ()
     inline_images: tuple[InlineImage, ...] = ()
     reply_to: tuple[EmailAddress, ...] = ()
+    sender: str | None = None
+    """The mailbox that sends, by its address or its id, where it is not the user's own."""
+    from_address: EmailAddress | None = None
+    """Whom the recipients see: needs the right to send as, or on behalf of, this address."""
+    importance: str = "normal"
+    """`low`, `normal` or `high`."""
+    categories: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers of the caller's own: (name, value)."""
+    read_receipt: bool = False
+    delivery_receipt: bool = False
+    save_to_sent_items: bool = True
 
     @property
     def files(self) -> "tuple[Attachment | InlineImage, ...]":
@@ -57,6 +69,13 @@ class OutgoingMessage:
     def recipients(self) -> tuple[EmailAddress, ...]:
         """Everybody who gets the mail: to, cc and bcc."""
         return (*self.to, *self.cc, *self.bcc)
+
+    @property
+    def receipt_address(self) -> str | None:
+        """Return where receipts go; None where the sender's address is not known here."""
+        if self.from_address:
+            return self.from_address.address
+        return self.sender if self.sender and "@" in self.sender else None
 
     def named_addresses(self) -> Iterator[tuple[str, EmailAddress]]:
         """Yield every address with the name of its place, such as `cc[1]`."""

@@ -7,6 +7,7 @@ from adapter.checks.addresses import check_address
 from adapter.checks.cids import shown_cids
 from adapter.checks.filenames import safe_name
 from adapter.checks.headers import check_content_type, check_header, whole_characters
+from adapter.checks.options import check_options
 from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, EmailAddress, InlineImage, Limits, OutgoingMessage
 
@@ -42,6 +43,7 @@ def check(message: OutgoingMessage, limits: Limits, *, allow_local: bool = False
         attachments=tuple(_attachment(file, n) for n, file in enumerate(message.attachments)),
         inline_images=tuple(_image(image, n) for n, image in enumerate(message.inline_images)),
     )
+    checked = check_options(checked, allow_local=allow_local)
     _check_empty(checked)
     _check_cids(checked)
     return checked

@@ -4,7 +4,7 @@ import asyncio
 import json
 import mimetypes
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,6 +12,7 @@ import click
 
 from adapter.checks.mailbox_text import parse_mailbox
 from adapter.checks.message_checks import check
+from adapter.checks.options import IMPORTANCES
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
 from adapter.errors import AuthError, MessageRefusedError, StructuredError
@@ -80,6 +81,18 @@ def _type_of(path: Path) -> str:
 @click.option(
     "--inline", "inline_images", multiple=True, callback=_images, metavar="CID=FILE", help="Shown as cid:CID."
 )
+@click.option("--sender", help="Mailbox to send from, by address or id; needs rights there.")
+@click.option(
+    "--from", "from_address", help="Address that the recipients see; needs the right to send as it."
+)
+@click.option("--importance", type=click.Choice(IMPORTANCES), default="normal", show_default=True)
+@click.option("--category", "categories", multiple=True, help="Category; may be repeated.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME:VALUE", help="Header of your own; repeatable."
+)
+@click.option("--read-receipt", is_flag=True, help="Ask for a notice when the mail is read.")
+@click.option("--delivery-receipt", is_flag=True, help="Ask for a notice when the mail is delivered.")
+@click.option("--no-save", is_flag=True, help="Keep no copy in Sent Items.")
 @click.option("--message", type=click.File("r", encoding="utf-8"), help="All of it as JSON, as over HTTP.")
 @click.option("--key", "idempotency_key", help="Idempotency key: the mail of a key is sent once.")
 @click.option("--resend-unknown", is_flag=True, help="Send again what may have been sent.")
@@ -129,7 +142,22 @@ def _from_options(given: Mapping[str, Any]) -> dict[str, Any]:
         name: [parse_mailbox(text, f"{name}[{number}]") for number, text in enumerate(given[name])]
         for name in ("to", "cc", "bcc", "reply_to")
     }
-    return {**given, **bodies, **people}
+    options = {
+        "from_address": parse_mailbox(given["from_address"], "from_address")
+        if given["from_address"]
+        else None,
+        "headers": dict(_header(text) for text in given["headers"]),
+        "save_to_sent_items": not given["no_save"],
+    }
+    plain = {name: value for name, value in given.items() if name != "no_save"}
+    return {**plain, **bodies, **people, **options}
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon:
+        raise ValueError(f"--header {text!r}: write NAME:VALUE")
+    return name.strip(), value.strip()
 
 
 async def _send(action: Action, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -139,11 +167,11 @@ async def _send(action: Action, arguments: Mapping[str, Any], settings: Settings
 
 
 def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -> Request:
-    lists = ("to", "cc", "bcc", "attachments", "inline_images", "reply_to")
-    texts = ("subject", "body_html", "body_text")
-    fields: dict[str, Any] = {name: tuple(arguments.get(name) or ()) for name in lists}
-    fields |= {name: arguments[name] for name in texts if name in arguments}
-    message = OutgoingMessage(**fields)
+    lists = ("to", "cc", "bcc", "attachments", "inline_images", "reply_to", "categories")
+    given: dict[str, Any] = {name: tuple(arguments.get(name) or ()) for name in lists}
+    given["headers"] = tuple((arguments.get("headers") or {}).items())
+    others = {field.name for field in fields(OutgoingMessage)} - given.keys()
+    message = OutgoingMessage(**given, **{name: arguments[name] for name in others & arguments.keys()})
     checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
     ids = new_ids(action.name, arguments["user_id"], arguments.get("idempotency_key"))
     return action.provider.prepare(checked, ids, settings.limits)

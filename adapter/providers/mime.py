@@ -12,9 +12,9 @@ from email.policy import SMTP, compat32
 
 from pybase64 import b64encode
 
-from adapter.message import Attachment, InlineImage, OutgoingMessage, SendIds
+from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendIds
 from adapter.providers.body import base64_length, spliced
-from adapter.providers.mime_headers import address_line, text_line
+from adapter.providers.mime_headers import address_line, own_line, phrases_line, text_line
 
 LINE_CHARACTERS = 76
 BLOCK_BYTES = LINE_CHARACTERS // 4 * 3 * 1024
@@ -76,6 +76,7 @@ def base64_lines(content: bytes) -> Iterator[bytes]:
 
 def _headers(message: OutgoingMessage, ids: SendIds) -> str:
     lines = (
+        address_line("From", [message.from_address] if message.from_address else []),
         address_line("To", message.to),
         address_line("Cc", message.cc),
         address_line("Bcc", message.bcc),
@@ -83,8 +84,24 @@ def _headers(message: OutgoingMessage, ids: SendIds) -> str:
         text_line("Subject", message.subject),
         f"Message-ID: {ids.internet_message_id}\r\n",
         "MIME-Version: 1.0\r\n",
+        *_options(message),
     )
     return "".join(lines)
+
+
+def _options(message: OutgoingMessage) -> Iterator[str]:
+    """Yield the lines of what the mail asks for. Receipts go to the address that it is from."""
+    if message.importance != "normal":
+        yield text_line("Importance", message.importance)
+    if message.categories:
+        yield phrases_line("Keywords", message.categories)
+    address = message.receipt_address
+    if message.read_receipt and address:
+        yield address_line("Disposition-Notification-To", [EmailAddress(address)])
+    if message.delivery_receipt and address:
+        yield address_line("Return-Receipt-To", [EmailAddress(address)])
+    for name, value in message.headers:
+        yield own_line(name, value)
 
 
 @dataclass(slots=True)

@@ -24,6 +24,17 @@ def text_line(name: str, text: str) -> str:
     return f"{name}: {_words(text)}\r\n"
 
 
+def phrases_line(name: str, phrases: Iterable[str]) -> str:
+    """Write a list of words or sayings, each quoted or encoded by itself."""
+    written = ",\r\n ".join(_phrase(phrase) for phrase in phrases)
+    return f"{name}: {written}\r\n"
+
+
+def own_line(name: str, text: str) -> str:
+    """Write a header of the caller's own: in ASCII as it stands, because encoded words would change a URL."""
+    return f"{name}: {text if text.isascii() else _encoded(text)}\r\n"
+
+
 def address_line(name: str, addresses: Iterable[EmailAddress]) -> str:
     """Write one header; an empty one is left out, because it may not be sent."""
     written = ",\r\n ".join(_address(address) for address in addresses)

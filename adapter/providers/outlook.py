@@ -15,9 +15,9 @@ from adapter.providers import outlook_codes, outlook_errors
 from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
 from adapter.providers.mime import MimeOutput, build_mime
 from adapter.providers.mime_reader import read_mime
+from adapter.providers.outlook_options import check_forms, graph_options, needs_json, needs_mime, send_path
 from adapter.providers.provider import Accepted, Refused, Reply, Request
 
-SEND_PATH = "/me/sendMail"
 FILE_ATTACHMENT = "#microsoft.graph.fileAttachment"
 
 
@@ -37,10 +37,14 @@ class Outlook:
         HTML and text together need the MIME form. It carries its files as base64 in base64, so a mail that
         does not fit goes as JSON, with the HTML alone.
         """
-        if message.body_html is not None and message.body_text is not None:
-            request = mime_request(message, ids, limits)
-            if request:
+        check_forms(message)
+        both = message.body_html is not None and message.body_text is not None
+        if needs_mime(message) or (both and not needs_json(message)):
+            request = mime_request(message, ids)
+            if len(request.body) <= limits.max_body_bytes:
                 return request
+            if needs_mime(message):
+                _check_size(len(request.body), limits)
         request = json_request(message, ids)
         _check_size(len(request.body), limits)
         return request
@@ -57,20 +61,19 @@ def json_request(message: OutgoingMessage, ids: SendIds) -> Request:
     marks = [f"@content-{ids.client_request_id}-{number}@" for number in range(len(message.files))]
     fields = graph_message(message, ids.internet_message_id, marks)
     skeleton = json.dumps(
-        {"message": fields, "saveToSentItems": True}, separators=(",", ":"), ensure_ascii=False
+        {"message": fields, "saveToSentItems": message.save_to_sent_items},
+        separators=(",", ":"),
+        ensure_ascii=False,
     ).encode()
     body = _with_files(skeleton, marks, message.files) if marks else Body.of(skeleton)
-    return Request(SEND_PATH, _headers(ids, "application/json"), body, Form.JSON)
+    return Request(send_path(message), _headers(ids, "application/json"), body, Form.JSON)
 
 
-def mime_request(message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request | None:
-    """Write the MIME form, or None where it does not fit."""
+def mime_request(message: OutgoingMessage, ids: SendIds) -> Request:
+    """Write the MIME form."""
     mime = build_mime(message, ids)
-    size = base64_length(mime.size)
-    if size > limits.max_body_bytes:
-        return None
-    body = Body(size, lambda: joined(base64_of_pieces(mime.pieces())))
-    return Request(SEND_PATH, _headers(ids, "text/plain"), body, Form.MIME)
+    body = Body(base64_length(mime.size), lambda: joined(base64_of_pieces(mime.pieces())))
+    return Request(send_path(message), _headers(ids, "text/plain"), body, Form.MIME)
 
 
 def _check_size(size: int, limits: Limits) -> None:
@@ -115,6 +118,7 @@ def graph_message(message: OutgoingMessage, message_id: str, contents: Iterable[
         "replyTo": _recipients(message.reply_to),
         "attachments": [_file(file, content) for file, content in zip(message.files, contents, strict=True)],
         "internetMessageId": message_id,
+        **graph_options(message),
     }
     return {name: value for name, value in fields.items() if value not in ([], "") or name == "subject"}
 

@@ -89,6 +89,13 @@ def _read_json(body: bytes) -> Mail:
     _only(message, MESSAGE_FIELDS, "message")
     _check_body(message.get("body"))
     _check_own_headers(message)
+    if message.get("importance", "normal") not in {"low", "normal", "high"}:
+        raise BrokenRule("RequestBodyRead", "The importance is low, normal or high.")
+    if not all(isinstance(category, str) for category in message.get("categories", [])):
+        raise BrokenRule("RequestBodyRead", "The categories are texts.")
+    for name in ("from", "sender"):
+        if name in message:
+            _check_address(message[name])
     for address in _addresses(message, ("replyTo",)):
         _check_address(address)
     return Mail(

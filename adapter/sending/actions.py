@@ -4,7 +4,7 @@ A provider's line in `providers/registry.py` is all that it needs to be gated, c
 with the same errors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendResult
@@ -33,6 +33,14 @@ class Action:
         inline_images: Sequence[InlineImage] | None = None,
         reply_to: Sequence[EmailAddress] | None = None,
         *,
+        sender: str | None = None,
+        from_address: EmailAddress | None = None,
+        importance: str = "normal",
+        categories: Sequence[str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        read_receipt: bool = False,
+        delivery_receipt: bool = False,
+        save_to_sent_items: bool = True,
         user_id: str,
         idempotency_key: str | None = None,
         resend_unknown: bool = False,
@@ -57,6 +65,14 @@ class Action:
             attachments=tuple(attachments or ()),
             inline_images=tuple(inline_images or ()),
             reply_to=tuple(reply_to or ()),
+            sender=sender,
+            from_address=from_address,
+            importance=importance,
+            categories=tuple(categories or ()),
+            headers=tuple((headers or {}).items()),
+            read_receipt=read_receipt,
+            delivery_receipt=delivery_receipt,
+            save_to_sent_items=save_to_sent_items,
         )
         return await sending.perform(message, idempotency_key, resend_unknown=resend_unknown)
 

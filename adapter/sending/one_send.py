@@ -52,6 +52,8 @@ class Sending:
     user_id: str
     recipients: tuple[str, ...]
     deadline: Deadline = field(init=False)
+    _mailbox: str = ""
+    """Whose place is taken: that of the mailbox that sends."""
     _attempt: Attempt = field(default_factory=Attempt)
     _sent: SendResult | None = None
 
@@ -71,6 +73,7 @@ class Sending:
     async def _perform(
         self, message: OutgoingMessage, key: str | None, *, resend_unknown: bool
     ) -> SendResult:
+        self._mailbox = message.sender if isinstance(message.sender, str) else self.user_id
         ids = new_ids(self.action, self.user_id, None if key is None else check_key(key))
         prepared = self._prepared(message, ids)
         claimed = None
@@ -165,7 +168,7 @@ class Sending:
 
     async def _in_turn(self, request: Request, ids: SendIds) -> SendResult:
         """Wait for a place in the mailbox, then send; the wait is the caller's, and is not timed."""
-        async with self.runtime.mailboxes(self.provider).place(self.user_id, self.deadline):
+        async with self.runtime.mailboxes(self.provider).place(self._mailbox, self.deadline):
             return await self._execute(request, ids)
 
     async def _execute(self, request: Request, ids: SendIds) -> SendResult:

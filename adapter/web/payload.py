@@ -90,6 +90,10 @@ def _image(value: Any, field: str) -> InlineImage:
     )
 
 
+def _texts(value: Any, field: str) -> dict[str, str]:
+    return {name: _text(text, f"{field}.{name}") for name, text in _table(value, field).items()}
+
+
 def _base64(value: Any, field: str) -> bytes:
     """Decode standard base64, in one line or in many."""
     try:
@@ -108,6 +112,14 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "attachments": _listed(_attachment),
     "inline_images": _listed(_image),
     "reply_to": _listed(_address),
+    "sender": _text,
+    "from_address": _address,
+    "importance": _text,
+    "categories": _listed(_text),
+    "headers": _texts,
+    "read_receipt": _boolean,
+    "delivery_receipt": _boolean,
+    "save_to_sent_items": _boolean,
     "user_id": _text,
     "idempotency_key": _text,
     "resend_unknown": _boolean,

@@ -35,7 +35,9 @@ ERROR = record(
         )
     }
 )
-_PEOPLE = listed(record({"address": TEXT, "name": _MAYBE_TEXT}, "address"))
+_BOOLEAN: Schema = {"type": "boolean"}
+_PERSON = record({"address": TEXT, "name": _MAYBE_TEXT}, "address")
+_PEOPLE = listed(_PERSON)
 _FILE = {"name": TEXT, "content_type": TEXT, "content_base64": {"type": "string", "format": "byte"}}
 SEND = record(
     {
@@ -46,7 +48,14 @@ SEND = record(
             "type": "array",
             "items": record({**_FILE, "content_id": TEXT}, "name", "content_base64", "content_id"),
         },
-        "resend_unknown": {"type": "boolean"},
+        **dict.fromkeys(
+            ("resend_unknown", "read_receipt", "delivery_receipt", "save_to_sent_items"), _BOOLEAN
+        ),
+        "sender": TEXT,
+        "from_address": _PERSON,
+        "importance": {"enum": ["low", "normal", "high"]},
+        "categories": listed(TEXT),
+        "headers": {"type": "object", "additionalProperties": TEXT},
     },
     "to",
     "user_id",
