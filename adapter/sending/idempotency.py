@@ -28,7 +28,9 @@ PENDING_MARGIN_S = 5.0
 
 CLAIM = """
 local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'hash' and kind ~= 'none' then return {'unknown', '', 0} end
+if kind ~= 'none' and (kind ~= 'hash' or redis.call('HEXISTS', KEYS[1], 'state') == 0) then
+  return {'unknown', '', 0}
+end
 local now = redis.call('TIME')
 now = tonumber(now[1]) + tonumber(now[2]) / 1e6
 local held = redis.call('HMGET', KEYS[1], 'state', 'print', 'owner', 'until', 'result')
