@@ -12,7 +12,7 @@ from controller.rules.artifacts.files import companion_texts
 from controller.rules.check import check_companions, check_folder, promtool_path
 from controller.rules.differences import Problem
 from controller.rules.model import RuleFile
-from controller.rules.rule_files import rule_files
+from controller.rules.rule_files import rule_files, with_runbook_base
 from controller.rules.scale import Scale
 from controller.rules.text import RUNBOOKS, yaml_text
 from controller.shared.console import (
@@ -132,6 +132,7 @@ def _print(files: tuple[RuleFile, ...], problems: tuple[Problem, ...]) -> None:
 def rendered_rules(settings: ControllerSettings, scale: Scale) -> tuple[RuleFile, ...]:
     """Return the rule files of the configured features; ends the command where they cannot be rendered."""
     try:
-        return rule_files(settings.features.values(), scale, settings.scope)
+        files = rule_files(settings.features.values(), scale, settings.scope)
     except ValueError as error:
         fail(str(error))
+    return with_runbook_base(files, settings.runbook_base_url)

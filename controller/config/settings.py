@@ -108,6 +108,8 @@ class ControllerSettings:
     """Proxies whose X-Forwarded-For is believed: 127.0.0.1,10.0.0.0/8. Nobody's, unless given."""
     allowed_hosts: tuple[str, ...] = ()
     """Public names to answer to: rollout.example.com,*.example.org; local names and addresses always work."""
+    runbook_base_url: str = ""
+    """Where `runbooks/NAME.md` is, for links in alerts: this daemon's address, or a repository's."""
     journal: Path | None = None
     """JSONL file that every decision is appended to as well."""
     decisions_kept: int = 20_000
@@ -285,6 +287,7 @@ _READERS: dict[str, Reader[Any]] = {
     "requests_per_s": number(1, 1_000_000),
     "trusted_proxies": checked_texts(read_networks),
     "allowed_hosts": checked_texts(read_hosts),
+    "runbook_base_url": http_url,
     "journal": Reader(lambda value: Path(text()(value))),
     "decisions_kept": count(100, 10_000_000),
     "log_unchanged_holds": flag,

@@ -34,6 +34,18 @@ class Journal(Protocol):
         """Keep the decisions of one tick, or of a person."""
 
 
+def journal_problem(path: Path, *, write: bool) -> str:
+    """Say why a path cannot be the journal's; empty where it can. With `write` it is tried, too."""
+    try:
+        if path.exists() and not path.is_file():
+            return f"{path} is no regular file"
+        if write:
+            path.open("ab").close()
+    except OSError as error:
+        return f"{path} cannot be written ({error.strerror})"
+    return ""
+
+
 class FileJournal:
     """Appends each record as one line of JSON, once for each decision id.
 
@@ -65,6 +77,9 @@ class FileJournal:
             return self._keep(records)
 
     def _keep(self, records: Sequence[Mapping[str, Any]]) -> int:
+        if problem := journal_problem(self._path, write=False):
+            self.trouble = problem
+            return 0
         try:
             with self._path.open("a+b", buffering=0) as file:
                 _lock(file)
@@ -183,6 +198,8 @@ def _records(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 
 def _tail(path: Path) -> list[dict[str, Any]]:
     """Return the records at the end of a file; none where it cannot be read."""
+    if journal_problem(path, write=False):
+        return []
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))

@@ -31,6 +31,8 @@ class Alert:
     """The runbook's file name below runbooks/."""
     about: str
     """One sentence for the docs."""
+    runbook_base: str = ""
+    """An address below which `runbooks/` is; without one the alert's runbook_url is a path."""
 
 
 RuleKey = tuple[str, str, str]

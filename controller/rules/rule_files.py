@@ -1,11 +1,12 @@
 """All rule files of an installation, from its features and its scale of time."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from controller.decision.model import RolloutFeature
 from controller.rules.alerts import alert_group
 from controller.rules.evidence import HEADER, evidence_group
-from controller.rules.model import RuleFile
+from controller.rules.model import Alert, Group, RuleFile
 from controller.rules.names import refuse_shared_names
 from controller.rules.own_alerts import rollout_alert_group
 from controller.rules.recording import recording_group
@@ -28,6 +29,16 @@ def rule_files(
         ),
         *(file for feature in ordered for file in _feature_files(feature, scale, scope)),
     )
+
+
+def with_runbook_base(files: Iterable[RuleFile], url: str) -> tuple[RuleFile, ...]:
+    """Return the files with absolute addresses of their runbooks, below `url`; as they are without one."""
+    return tuple(replace(file, groups=tuple(_based(group, url) for group in file.groups)) for file in files)
+
+
+def _based(group: Group, url: str) -> Group:
+    rules = (replace(rule, runbook_base=url) if isinstance(rule, Alert) else rule for rule in group.rules)
+    return replace(group, rules=tuple(rules))
 
 
 def _feature_files(feature: RolloutFeature, scale: Scale, scope: Scope) -> tuple[RuleFile, RuleFile]:

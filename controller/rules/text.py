@@ -59,7 +59,7 @@ def annotations(rule: Alert) -> dict[str, str]:
     return {
         "summary": rule.summary,
         "description": rule.description,
-        "runbook_url": f"{RUNBOOKS}/{rule.runbook}",
+        "runbook_url": "/".join(one for one in (rule.runbook_base, RUNBOOKS, rule.runbook) if one),
     }
 
 

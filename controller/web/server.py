@@ -29,6 +29,7 @@ from controller.web.openapi import document
 from controller.web.page.routes import StatusPage
 from controller.web.problems import ProblemError, on_crash, on_http_exception, on_problem, on_store_error
 from controller.web.readiness import Readiness
+from controller.web.runbooks import Runbooks
 
 _REDIS_TIMEOUT_S = 2.0
 
@@ -54,6 +55,7 @@ def build_app(context: ServerContext, routes: Sequence[BaseRoute] = ()) -> Starl
         *api.operations,
         *Alerts(context, replies).operations,
         *hub.operations,
+        *Runbooks(context).operations,
         *(Ofrep(context, context.gate).operations if context.gate else ()),
     ]
 

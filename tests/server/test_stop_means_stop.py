@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -10,11 +11,15 @@ from pathlib import Path
 
 import pytest
 import redis
-from kit.servers import RedisServer
+from kit.servers import RedisServer, free_port
 from kit.serving import Served
+from kit.waiting import wait_until
 
 from controller.decision.model import Kind
 from controller.decision.record import verify
+from controller.features import ROLLOUT_FEATURES
+from controller.rules.rule_files import rule_files
+from controller.rules.scale import Scale
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
 
@@ -189,3 +194,59 @@ def test_the_api_keeps_the_first_cause_and_its_records_recompute(
     assert (
         served.http.get("/api/v1/features/microsoft").json()["headline"] == "Ramping at 10 % of internal mail"
     )
+
+
+@pytest.mark.parametrize("journal", ["/dev/full", "/dev/zero", "/proc/none/x.jsonl", "/dev"])
+def test_a_journal_that_cannot_be_kept_is_refused_in_one_line_before_the_first_tick(
+    redis_server: RedisServer, journal: str
+) -> None:
+    refused = rollout(redis_server.url, "run", "--once", ROLLOUT_JOURNAL=journal)
+    assert (refused.returncode, refused.stderr.count("\n"), journal in refused.stderr) == (2, 1, True)
+    with redis_server.client() as client:
+        assert client.keys("*") == []
+
+
+def test_a_pause_is_done_whatever_the_journal_is(redis_server: RedisServer) -> None:
+    for journal in ("/dev/full", "/dev/zero", "/proc/none/x.jsonl"):
+        with redis_server.client() as client:
+            client.mset({"rollout:epoch": "1", "flags:microsoft:paused": "false"})
+            done = rollout(redis_server.url, "pause", "microsoft", "--reason", "x", ROLLOUT_JOURNAL=journal)
+            assert (done.returncode, client.get("flags:microsoft:paused")) == (0, "true")
+
+
+def test_the_daemon_serves_the_runbook_of_every_alert(served: Served) -> None:
+    files = rule_files(ROLLOUT_FEATURES.values(), Scale())
+    for alert in (alert for file in files for alert in file.alerts):
+        answer = served.http.get(f"/runbooks/{alert.runbook}")
+        assert (answer.status_code, answer.text.startswith("# ")) == (200, True), alert.runbook
+        assert served.http.get(f"/runbooks/{alert.runbook.removesuffix('.md')}").text == answer.text
+    for strange in ("none", "..%2fREADME", "%2e%2e", "a%00b"):
+        assert served.http.get(f"/runbooks/{strange}").status_code == 404
+
+
+def test_a_base_address_makes_the_runbook_of_every_alert_absolute(tmp_path: Path) -> None:
+    base = "https://rollout.example.com"
+    rollout("", "rules", "render", "--out", str(tmp_path), ROLLOUT_RUNBOOK_BASE_URL=base)
+    told = "".join(path.read_text() for path in tmp_path.glob("prometheus-alerts-*.yml"))
+    urls = re.findall(r"runbook_url: (.*)", told)
+    assert len(urls) > 20
+    assert all(re.fullmatch(rf'"?{base}/runbooks/[a-z-]+\.md"?', url) for url in urls)
+
+
+def test_the_daemon_says_at_a_terminal_what_runs_and_where_its_page_is(redis_server: RedisServer) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    main, side = pty.openpty()
+    env = {"PATH": os.environ["PATH"], "ROLLOUT_REDIS_URL": redis_server.url, "ROLLOUT_LISTEN": listen}
+    with subprocess.Popen([ROLLOUT, "run"], stdin=side, stdout=side, stderr=side, env=env) as run:
+        os.close(side)
+        shown = bytearray()
+
+        def said() -> bool:
+            shown.extend(os.read(main, 65_536))
+            return f"page http://{listen}/".encode() in shown.replace(b"\r\n", b"")
+
+        wait_until(said, within_s=30)
+        run.terminate()
+        run.wait(20)
+    os.close(main)
+    assert b"rollout-controller " in shown
