@@ -6,7 +6,8 @@ COMPILE := $(BIN)/python -m uv pip compile -q --universal --python-version 3.11 
 UPGRADE ?= --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-test demo check test soak lint format unit pictures bench bench-decisions audit lock clean
+.PHONY: help setup setup-test demo check test soak coverage other-python lint fast unit format pictures bench \
+  bench-decisions audit lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -21,10 +22,10 @@ setup-test: setup
 demo: setup ## the whole loop for real on loopback: ramp, fault, pause, resume, 100 %
 	@$(BIN)/rollout demo $(ARGS)
 
-check: lint ## within a minute: format, lint, types, import arrows, and each test that starts no server
-	HYPOTHESIS_PROFILE=check $(BIN)/pytest -q -n 2 -m "not servers and not long" $(ARGS)
+check: setup-test ## within a minute: format, lint, types, import arrows, and each test that starts no server
+	@$(MAKE) --no-print-directory -j 2 lint fast
 
-test: lint unit ## all that check does, and each test on real servers
+test: lint unit ## within seven minutes: all that check does, and each test on real servers
 
 lint: setup-test ## format, ruff, mypy strict, import arrows, committed rules equal rendered ones
 	$(BIN)/ruff format --check .
@@ -37,20 +38,23 @@ format: setup-test ## let ruff mend what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-unit: setup-test ## pytest: the core, the conformance suites, the stories, the real servers
-	$(BIN)/pytest -q -n 2 $(ARGS)
+fast: setup-test ## the tests of check alone
+	HYPOTHESIS_PROFILE=check $(BIN)/pytest -q -n 2 -m "not servers and not long" $(ARGS)
 
-soak: setup-test ## many courses of faults, kills, ticks and requests (SOAK_SEQUENCES=200 SOAK_KILLS=50 ...)
-	HYPOTHESIS_PROFILE=soak \
-	SOAK_SEQUENCES=$${SOAK_SEQUENCES:-200} SOAK_KILLS=$${SOAK_KILLS:-50} SOAK_TICKS=$${SOAK_TICKS:-20000} \
-	SOAK_REQUESTS=$${SOAK_REQUESTS:-50000} SOAK_EXAMPLES=$${SOAK_EXAMPLES:-40} SOAK_MAILS=$${SOAK_MAILS:-1000} \
-	SOAK_CONFIGS=$${SOAK_CONFIGS:-20000} SOAK_COMMANDS=$${SOAK_COMMANDS:-5000} \
-	SOAK_CONTENTS=$${SOAK_CONTENTS:-5000} SOAK_ANSWERS=$${SOAK_ANSWERS:-10000} SOAK_SEED=$${SOAK_SEED:-17} \
-	SOAK_HISTORIES=$${SOAK_HISTORIES:-10000} \
-	  $(BIN)/pytest -q -n 3 --timeout=3600 tests/faults/test_sequences.py tests/faults/test_daemon.py \
-	  tests/faults/test_flat.py tests/server/test_malformed.py tests/fuzz/test_fuzz.py tests/decision \
-	  tests/gate/test_bucket.py tests/rules/test_mutations.py tests/rules/test_evidence_counts.py \
-	  tests/rules/test_histories.py tests/adapter/test_fallback.py tests/adapter/test_crashes.py $(ARGS)
+unit: setup-test ## the tests of test alone: most wait for servers, so there are more workers than processors
+	$(BIN)/pytest -q -n 4 $(ARGS)
+
+coverage: setup-test ## branch coverage of both packages, in a quarter of an hour
+	@rm -rf .coverage && mkdir .coverage
+	HYPOTHESIS_PROFILE=check $(BIN)/coverage run -m pytest -q -n 4 -m "not long" $(ARGS)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report
+
+other-python: setup-test ## the tests of check on another Python, where one is installed
+	@./.ci/other-python
+
+soak: setup-test ## for hours: all examples, mutants, courses of faults, kills, ticks and requests (SOAK_KILLS=9 ...)
+	HYPOTHESIS_PROFILE=soak $(BIN)/pytest -q -n 3 --timeout=7200 \
+	  $$(grep -lrE 'from (hypothesis|kit\.examples) import' tests --include='test_*.py') $(ARGS)
 
 pictures: setup-test ## tell the demo's story, bring a rollout into each state, and renew the pictures in docs/pictures
 	PYTHONPATH=tests $(BIN)/python -m pages.pictures
@@ -70,5 +74,6 @@ lock: setup-test ## lock the dependencies again: what runs, what tests need, wha
 	printf 'hatchling\neditables\n' | $(COMPILE) - -c requirements-dev.lock $(UPGRADE) -o .ci/build.lock
 
 clean: ## remove what setup and the tools made
-	rm -rf .venv tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .venv-* tests/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	  .coverage dist
 	find controller adapter tests -name __pycache__ -type d -prune -exec rm -rf {} +

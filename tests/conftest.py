@@ -1,5 +1,6 @@
 """Fixtures that many tests share: a real redis-server, and a proxy before it."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from kit.servers import Proxy, RedisServer
 pytest_plugins = ["kit.secret_search", "kit.tiers"]
 
 load_profile()
+
+# In a shell's background interrupts are ignored, and every process that a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

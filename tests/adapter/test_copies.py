@@ -60,7 +60,6 @@ async def two_calls(sender: Sender, faults: Faults, key: str) -> tuple[str, str,
     return first, second, sum(graph.copies.values())
 
 
-@pytest.mark.timeout(300)
 async def test_every_status_gives_at_most_one_copy(sender: Sender) -> None:
     """A server that delivers and answers one of the closed list would make the list a lie: it has no line."""
     expected: Counter[str] = Counter()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+from kit.examples import amount
 from kit.sending import Sender, open_flags, open_sender, until
 from kit.servers import RedisServer
 
@@ -17,8 +18,8 @@ from adapter.sandbox.graph import Sandbox
 from adapter.sending.idempotency import redis_key
 from adapter.sending.one_send import new_ids
 
-KILLS = int(os.environ.get("SOAK_KILLS", "1"))
-GIVEN_UP = int(os.environ.get("SOAK_MAILS", "150"))
+KILLS = amount("KILLS", soak=50, usually=1)
+GIVEN_UP = amount("MAILS", soak=1000, usually=150)
 MAILS = 24
 
 WORKER = """

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import os
 import random
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis
+from kit.examples import amount
 from kit.sending import ANN, Sender, open_flags, open_sender
 from kit.servers import Proxy, RedisServer
 
@@ -26,8 +26,8 @@ from adapter.sending.one_send import new_ids
 from controller.contract import FLAGS_CHANNEL
 
 ROOT = Path(__file__).resolve().parents[2]
-MAILS = int(os.environ.get("SOAK_MAILS", "150"))
-SEED = int(os.environ.get("SOAK_FIRST_SEED", "20"))
+MAILS = amount("MAILS", soak=1000, usually=150)
+SEED = amount("FIRST_SEED", soak=20, usually=20)
 FAULTS = [
     *(
         Faults(status=status, delivered_share=share)
@@ -179,7 +179,6 @@ def redis_proxied(redis_server: RedisServer) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.mark.timeout(900)
 async def test_no_mail_goes_twice_by_both_ways_and_none_is_lost_or_called_sent_wrongly(
     redis_proxied: Proxy,
     redis_client: redis.Redis,

@@ -341,7 +341,6 @@ FAULTS = [
 ]
 
 
-@pytest.mark.timeout(300)
 async def test_a_thousand_sends_with_faults_are_each_accounted_for(
     redis_server: RedisServer, redis_client: redis.Redis, graph: Sandbox
 ) -> None:

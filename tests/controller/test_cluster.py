@@ -161,7 +161,6 @@ async def test_users_who_may_do_nothing_beyond_the_tag_do_the_whole_work(
     assert looked_at(cluster.url_of(TAG, "bob:hush@"))["redis rights"].verdict == "bad"
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("cluster", ["plain", "tls"], indirect=True)
 def test_controller_gate_and_adapter_follow_the_slot_through_a_failover(
     cluster: RedisCluster, rig: Rig
@@ -196,7 +195,6 @@ async def followed_without_waiting(url: str) -> None:
     await adapters.aclose()
 
 
-@pytest.mark.timeout(180)
 def test_a_master_that_was_demoted_is_given_up_at_its_first_answer(cluster: RedisCluster, rig: Rig) -> None:
     rig.tick(rig.controller())
     open_flags(rig.client)
@@ -216,7 +214,6 @@ def paused(rig: Rig) -> bool:
     return False
 
 
-@pytest.mark.timeout(180)
 def test_a_slot_that_moves_to_another_master_is_followed(cluster: RedisCluster, rig: Rig) -> None:
     controller = rig.controller()
     rig.tick(controller, 3)
@@ -239,7 +236,6 @@ def test_a_slot_that_moves_to_another_master_is_followed(cluster: RedisCluster, 
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.timeout(180)
 def test_a_part_of_the_cluster_that_is_alone_closes_the_gate_until_the_rest_is_back(
     cluster: RedisCluster, rig: Rig
 ) -> None:

@@ -121,7 +121,6 @@ def reads(store: RedisFlagStore) -> bool:
     return True
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("watch", ["plain", "tls"], indirect=True)
 def test_controller_gate_and_adapter_follow_the_master_through_a_failover(watch: Watch) -> None:
     store = open_store(watch)
@@ -157,7 +156,6 @@ async def followed_without_waiting(watch: Watch) -> None:
     await adapters.aclose()
 
 
-@pytest.mark.timeout(180)
 def test_a_master_that_was_demoted_is_given_up_at_the_first_refusal(watch: Watch) -> None:
     """What it takes until it is told of its demotion is lost, as no client can know; so pause again."""
     store = open_store(watch)

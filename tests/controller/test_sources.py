@@ -30,7 +30,6 @@ from controller.sandbox.processes import Process, Processes
 from controller.sandbox.servers import Ports
 from controller.whatif.recorded import Recorded
 
-pytestmark = pytest.mark.timeout(240)
 SCALE = Scale.of(window_s=1, scrape_s=0.5)
 SOON_S = 60.0
 SENDERS = ("sender-0", "sender-1")

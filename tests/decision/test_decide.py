@@ -311,7 +311,6 @@ PROPERTIES: tuple[Property, ...] = (
 )
 
 
-@pytest.mark.timeout(300)
 @examples(2000, suppress_health_check=list(HealthCheck))
 @given(snapshots())
 def test_whatever_is_read_each_property_of_a_decision_holds(snapshot: Snapshot) -> None:

@@ -247,7 +247,7 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
 
 
 def wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(url, timeout=1):

@@ -1,7 +1,6 @@
 """The daemon as a process: how it ends, who takes over, and what a reload does."""
 
 import json
-import os
 import signal
 import socket
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.examples import amount
 from kit.waiting import wait_until
 from worlds.live import LEASE_S, TICK_S, Daemon, World
 
@@ -26,7 +26,7 @@ from controller.store.redis_store import RedisFlagStore
 TAKEOVER_S = LEASE_S + TICK_S
 MARGIN_S = 2.5
 """For a machine that is busy with other tests."""
-KILLS = int(os.environ.get("SOAK_KILLS", "2"))
+KILLS = amount("KILLS", soak=50, usually=2)
 
 
 @pytest.fixture

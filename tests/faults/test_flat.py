@@ -1,17 +1,17 @@
-"""What grows with the ticks: nothing. SOAK_TICKS asks for more of them."""
+"""What grows with the ticks: nothing. `make soak` makes many: SOAK_TICKS."""
 
 import gc
-import os
 from pathlib import Path
 
 import pytest
+from kit.examples import amount
 from prometheus_client import CollectorRegistry
 from worlds.fault_rig import Rig
 
 from controller.daemon.metrics import DaemonMetrics
 from controller.decision.model import Kind
 
-TICKS = int(os.environ.get("SOAK_TICKS", "600"))
+TICKS = amount("TICKS", soak=20_000, usually=600)
 WARM_UP = 200
 
 
@@ -40,7 +40,7 @@ def test_neither_memory_nor_open_files_grow_with_the_ticks(rig: Rig, monkeypatch
     ticks(WARM_UP)
     files, living, pages = open_files(), objects(), resident_pages()
     ticks(TICKS)
-    assert open_files() == files
+    assert open_files() <= files
     assert objects() < 1.02 * living
     assert resident_pages() < 1.05 * pages
 
@@ -51,4 +51,4 @@ def test_a_redis_that_is_always_away_costs_no_files(rig: Rig) -> None:
     rig.tick(controller, 5)
     files = open_files()
     rig.tick(controller, 100)
-    assert open_files() == files
+    assert open_files() <= files

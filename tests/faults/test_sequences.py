@@ -3,18 +3,16 @@
 `make test` runs one; `make soak` runs SOAK_SEQUENCES of them. A seed names a course.
 """
 
-import os
 from pathlib import Path
 
 import pytest
+from kit.examples import amount
 from worlds.fault_story import Story
 from worlds.live import World
 
-SEQUENCES = int(os.environ.get("SOAK_SEQUENCES", "1"))
-FIRST = int(os.environ.get("SOAK_FIRST_SEED", "1"))
-LENGTH_S = float(os.environ.get("SOAK_LENGTH_S", "20"))
-
-pytestmark = pytest.mark.timeout(400)
+SEQUENCES = amount("SEQUENCES", soak=200, usually=1)
+FIRST = amount("FIRST_SEED", soak=1, usually=1)
+LENGTH_S = amount("LENGTH_S", soak=20, usually=20)
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEQUENCES))

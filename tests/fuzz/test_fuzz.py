@@ -6,7 +6,6 @@ SOAK_CONTENTS, SOAK_ANSWERS); HTTP has a course of its own in tests/server/test_
 
 import contextlib
 import json
-import os
 import threading
 import tomllib
 import urllib.error
@@ -22,6 +21,7 @@ import redis
 import requests
 from click.testing import CliRunner
 from fuzz.mutations import IMPOSSIBLE, TEXTS, Mutator
+from kit.examples import amount
 from kit.servers import RedisServer
 from kit.waiting import wait_until
 from structlog.testing import capture_logs
@@ -40,12 +40,11 @@ from controller.shared.environment import VARIABLES
 from controller.shared.redis_pool import open_redis
 from controller.store.record_json import dump, read_record
 
-CONFIGS = int(os.environ.get("SOAK_CONFIGS", "150"))
-COMMANDS = int(os.environ.get("SOAK_COMMANDS", "60"))
-CONTENTS = int(os.environ.get("SOAK_CONTENTS", "30"))
-ANSWERS = int(os.environ.get("SOAK_ANSWERS", "60"))
-SEED = int(os.environ.get("SOAK_SEED", "17"))
-pytestmark = pytest.mark.timeout(3600)
+CONFIGS = amount("CONFIGS", soak=20_000, usually=150)
+COMMANDS = amount("COMMANDS", soak=5000, usually=60)
+CONTENTS = amount("CONTENTS", soak=5000, usually=30)
+ANSWERS = amount("ANSWERS", soak=10_000, usually=60)
+SEED = amount("SEED", soak=17, usually=17)
 
 
 @contextlib.contextmanager

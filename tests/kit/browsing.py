@@ -4,7 +4,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
+
+# What no test bounds more closely; where nothing is to be seen, that is soon enough to say so.
+expect.set_options(timeout=30_000)
 
 
 @contextmanager

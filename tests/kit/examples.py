@@ -19,6 +19,11 @@ def share_of(all_: int, fewest: int = 1) -> int:
     return max(fewest, round(all_ * _SHARE))
 
 
+def amount(name: str, soak: int, usually: int) -> int:
+    """Return how often to try in `make soak` and elsewhere, or what the environment says in `SOAK_<name>`."""
+    return int(os.environ.get(f"SOAK_{name}", soak if PROFILE == "soak" else usually))
+
+
 def sampled(all_: Sequence[Any], fewest: int) -> Sequence[Any]:
     """Return at least `fewest` of these, spread evenly over them; in `make soak` all."""
     return all_[:: max(1, len(all_) // share_of(len(all_), fewest))]

@@ -13,7 +13,7 @@ import httpx
 import redis
 import uvicorn
 from kit.servers import free_port
-from kit.waiting import wait_until
+from kit.waiting import patience, wait_until
 from starlette.routing import BaseRoute
 
 from adapter.gate.live import RolloutGate
@@ -109,7 +109,7 @@ def serving(
         requests_per_s=requests_per_s,
         **further,
     )
-    store, ticks = RedisFlagStore(open_redis(redis_url, 1.0)), Ticks()
+    store, ticks = RedisFlagStore(open_redis(redis_url, patience())), Ticks()
     for feature in settings.features.values():
         store.create_missing(feature.name, Flags(False, True, feature.initial_percent, False))
     asked: list[float] = []

@@ -123,7 +123,7 @@ def _unwrapped(value: object) -> object:
         value = value.func
     elif isinstance(value, property | functools.cached_property):
         value = getattr(value, "fget", None) or getattr(value, "func", None)
-    return inspect.unwrap(value) if isinstance(value, types.FunctionType) else value
+    return inspect.unwrap(value) if hasattr(value, "__wrapped__") and callable(value) else value
 
 
 def _named_by(value: object) -> list[object]:

@@ -23,8 +23,6 @@ from controller.sandbox.processes import Processes
 ROOT = Path(__file__).parents[2]
 MINUTE_S = 60.0
 
-pytestmark = pytest.mark.timeout(240)
-
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:

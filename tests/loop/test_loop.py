@@ -8,12 +8,13 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
+from kit.waiting import wait_until
 
 from controller.decision.model import Kind
 from controller.decision.record import decided_again, state_to_dict, verify
@@ -22,8 +23,6 @@ from controller.journal.sinks import Journals, read_file
 from controller.loop.manual import operate
 from controller.sandbox.processes import Processes
 from controller.store.record_json import dump
-
-pytestmark = pytest.mark.timeout(240)
 
 FIELDS = {
     *("id", "at", "feature", "kind", "reason", "from", "to", "findings", "evidence", "state_before"),
@@ -43,13 +42,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 def person(world: World, kind: Kind) -> None:
     feature = world.settings.features["microsoft"]
     operate(world.store, Journals(), feature, kind, actor="test", note="test", now=time.time())
-
-
-def wait_for(condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come"
-        time.sleep(0.05)
 
 
 def last(world: World) -> dict[str, Any]:
@@ -76,39 +68,39 @@ def redis_cli(world: World, *words: str) -> None:
 
 
 def test_hand_edits_frozen_metrics_and_a_dead_sender_are_all_survived(world: World) -> None:
-    wait_for(lambda: percent(world) >= 5 and arrived(world) > 0, "5 %")
+    wait_until(lambda: percent(world) >= 5 and arrived(world) > 0, 60, "5 %")
 
     redis_cli(world, "set", "flags:microsoft:paused", "true")
     time.sleep(1.1)
     stopped_at = arrived(world)
     time.sleep(2)
     assert arrived(world) == stopped_at, "a mail left more than a second after the pause"
-    wait_for(lambda: last(world)["reason"] == "paused", "the pause")
+    wait_until(lambda: last(world)["reason"] == "paused", 60, "the pause")
     assert "external_change" in {record["kind"] for record in world.store.history("microsoft")}
 
     redis_cli(world, "set", "flags:microsoft:paused", "false")
-    wait_for(lambda: arrived(world) > stopped_at, "sends after the pause")
+    wait_until(lambda: arrived(world) > stopped_at, 60, "sends after the pause")
 
     prometheus = world.processes.all["prometheus"]
     prometheus.signal(signal.SIGSTOP)
-    wait_for(lambda: last(world)["reason"] == "metrics_unreachable", "unreachable metrics")
+    wait_until(lambda: last(world)["reason"] == "metrics_unreachable", 60, "unreachable metrics")
     frozen_at = time.time()
     time.sleep(8)
     assert {(r["kind"], r["reason"]) for r in since(world, frozen_at)} == {("hold", "metrics_unreachable")}
     prometheus.signal(signal.SIGCONT)
     held_at = percent(world)
-    wait_for(lambda: percent(world) > held_at, "the next step after the freeze")
+    wait_until(lambda: percent(world) > held_at, 60, "the next step after the freeze")
 
     killed_at = time.time()
     world.processes.all[SENDERS[1]].signal(signal.SIGKILL)
-    wait_for(lambda: last(world)["reason"] == "metrics_incomplete", "incomplete metrics", within_s=3 * TICK_S)
+    wait_until(lambda: last(world)["reason"] == "metrics_incomplete", 3 * TICK_S, "incomplete metrics")
     time.sleep(6)
     holds = since(world, killed_at + 3 * TICK_S)
     assert {(r["kind"], r["reason"]) for r in holds} == {("hold", "metrics_incomplete")}
 
     world.processes.start_again(SENDERS[1])
     held_at = percent(world)
-    wait_for(lambda: percent(world) > held_at, "the next step with both senders")
+    wait_until(lambda: percent(world) > held_at, 60, "the next step with both senders")
 
     told = subprocess.run(
         [
@@ -154,6 +146,11 @@ def test_a_dry_run_beside_the_daemon_only_reads(world: World) -> None:
                 if stop.is_set():
                     return
 
+    def ticks_of_the_dry_run() -> int:
+        connected = client.client_list()
+        addresses.update(entry["addr"] for entry in connected if entry["user"] == "dry")
+        return [command for address, command in seen if address in addresses].count("MGET")
+
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     watching.wait(5)
@@ -177,11 +174,7 @@ def test_a_dry_run_beside_the_daemon_only_reads(world: World) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 8
-        while time.monotonic() < deadline:
-            connected = client.client_list()
-            addresses |= {entry["addr"] for entry in connected if entry["user"] == "dry"}
-            time.sleep(0.1)
+        wait_until(lambda: ticks_of_the_dry_run() >= 4, 60, "four ticks of the dry run")
     finally:
         dry.terminate()
         dry.wait(10)

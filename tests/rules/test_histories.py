@@ -1,10 +1,10 @@
 """Of random histories no window counts more than was sent, and none that is not doubted counts less."""
 
-import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from kit.examples import amount
 from worlds.histories import DELAY_S, END_S, ENDS, WINDOW_S, History, history
 
 from controller.alertcheck.cases.synthetic_series import Samples
@@ -15,7 +15,7 @@ from controller.rules.model import Recording
 from controller.rules.scale import Scale
 from controller.rules.scope import Scope
 
-HISTORIES = int(os.environ.get("SOAK_HISTORIES", "150"))
+HISTORIES = amount("HISTORIES", soak=10_000, usually=150)
 A_RUN = 25
 """promtool holds no more than 10,000 samples at a time."""
 RULES = [one for one in evidence_group(Scale(), Scope()).rules if isinstance(one, Recording)]

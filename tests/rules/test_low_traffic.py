@@ -66,7 +66,6 @@ def test_in_production_the_controller_pauses_within_five_ticks_of_the_first_fail
     assert ("pause", "slo_error_rate") in reasons[21:26]
 
 
-@pytest.mark.timeout(300)
 def test_on_real_servers_the_alert_fires_and_the_controller_pauses(tmp_path: Path) -> None:
     scale = Scale.of(window_s=6)
     files = rule_files([MICROSOFT], scale)

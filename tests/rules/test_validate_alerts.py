@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -36,10 +35,13 @@ def test_what_is_committed_passes_with_a_result_for_every_alert_and_junit(tmp_pa
 
 @pytest.mark.long
 def test_a_threshold_that_was_changed_is_named(tmp_path: Path) -> None:
-    rules = shutil.copytree(ROOT / "rules", tmp_path / "rules")
+    config, rules = tmp_path / "rollout.toml", tmp_path / "rules"
+    config.write_text("[features.google]\n", encoding="utf-8")
+    options = ["--config", str(config), "--json"]
+    assert CliRunner().invoke(rollout, ["rules", "render", "--out", str(rules), *options]).exit_code == 0
     path = rules / "prometheus-alerts-google.yml"
     path.write_text(path.read_text(encoding="utf-8").replace("p95:5m > 2", "p95:5m > 2.2"))
-    exit_code, output = validate("--rules", str(rules), "--json")
+    exit_code, output = validate("--rules", str(rules), *options)
     wrong = {one["rule"] for one in json.loads(output)["results"] if not one["passed"]}
     assert exit_code == 1
     assert wrong == {"GmailSendHighLatencyCritical"}

@@ -51,7 +51,6 @@ try:
 except TimeoutError:
     pass
 """
-pytestmark = [pytest.mark.servers, pytest.mark.timeout(180)]
 
 
 def paused_after_s(served: Served) -> float:

@@ -11,7 +11,6 @@ from playwright.sync_api import Page, expect
 from controller.demo.story import OPERATOR
 from controller.demo.world import World
 
-pytestmark = pytest.mark.timeout(300)
 TOKEN = "try-me"
 
 

@@ -17,7 +17,7 @@ import pytest
 import redis
 from kit.servers import RedisServer, free_port
 from kit.serving import Served
-from kit.waiting import wait_until
+from kit.waiting import patience, wait_until
 
 from controller.contract import decisions_key
 from controller.decision.model import Kind
@@ -72,7 +72,7 @@ def test_a_decision_is_told_as_it_is_written_whoever_wrote_it(served: Served) ->
         done = served.person(Kind.ENABLE)
         _, record = next_decision(stream)
     assert record == json.loads(json.dumps(done))
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 2 * patience()
 
 
 def test_a_stream_may_be_of_one_feature(served: Served) -> None:
@@ -160,7 +160,7 @@ def test_the_daemon_stops_within_five_seconds_with_two_hundred_streams_open(
         with ExitStack() as stack, ThreadPoolExecutor(20) as pool:
             limits = httpx.Limits(max_connections=None)
             client = stack.enter_context(
-                httpx.Client(base_url=f"http://{address}", timeout=30, limits=limits)
+                httpx.Client(base_url=f"http://{address}", timeout=300, limits=limits)
             )
 
             def opened(_: int) -> Iterator[str]:
@@ -172,7 +172,7 @@ def test_the_daemon_stops_within_five_seconds_with_two_hundred_streams_open(
             streams = list(pool.map(opened, range(200)))
             assert len(streams) == 200
             daemon.send_signal(signal.SIGTERM)
-            assert daemon.wait(5) == 0
+            assert daemon.wait(5 * patience()) == 0
     finally:
         daemon.kill()
         daemon.wait()

@@ -1,11 +1,10 @@
 """Whatever arrives is answered, soon and never with a 5xx: a course of Schemathesis, and malformed requests.
 
-SOAK_REQUESTS and SOAK_EXAMPLES ask for more of them.
+`make soak` makes more of them: SOAK_REQUESTS and SOAK_EXAMPLES.
 """
 
 import asyncio
 import json
-import os
 import re
 import socket
 import subprocess
@@ -17,13 +16,14 @@ from typing import Any
 
 import pytest
 from fuzz.mutations import Mutator
+from kit.examples import amount
 from kit.signin import environment
 from worlds.live import Daemon, World
 
 from adapter.sandbox.signin import SandboxSignIn
 
-REQUESTS = int(os.environ.get("SOAK_REQUESTS", "4000"))
-EXAMPLES = int(os.environ.get("SOAK_EXAMPLES", "8"))
+REQUESTS = amount("REQUESTS", soak=50_000, usually=3000)
+EXAMPLES = amount("EXAMPLES", soak=40, usually=4)
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,negative_data_rejection,missing_required_header,unsupported_method,"
@@ -32,7 +32,6 @@ CHECKS = (
 TOKEN = "0123456789-of-the-tests"
 UNFIT = "/api/v1/events"
 """It has no end."""
-pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture

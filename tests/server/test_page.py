@@ -11,15 +11,16 @@ from axe_playwright_python.sync_playwright import Axe
 from kit.browsing import chromium
 from kit.servers import RedisServer
 from kit.serving import TOKEN, Served, serving
+from kit.waiting import in_ms
 from playwright.sync_api import Browser, Page, Route, expect
 from worlds.fault_rig import Rig
 
 from controller.decision.model import Kind
 from controller.features import ROLLOUT_FEATURES
 
-WITHIN_MS = 2000
+WITHIN_S = 2.0
 """A change is on the page within two seconds of its record."""
-PAUSED_WITHIN_MS = 3000
+PAUSED_WITHIN_S = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +77,10 @@ def test_the_page_keeps_up_with_what_happens(ramp: Rig, served: Served, page: Pa
     card = page.get_by_role("article", name="microsoft")
     expect(card.locator(".pill")).to_have_text("ramping")
     ramp.person(Kind.PAUSE)
-    expect(card.locator(".pill")).to_have_text("paused", timeout=WITHIN_MS)
-    expect(card.locator(".timeline li").first).to_contain_text("why by ann", timeout=WITHIN_MS)
+    expect(card.locator(".pill")).to_have_text("paused", timeout=in_ms(WITHIN_S))
+    expect(card.locator(".timeline li").first).to_contain_text("why by ann", timeout=in_ms(WITHIN_S))
     ramp.person(Kind.RESUME)
-    expect(card.locator(".pill")).to_have_text("ramping", timeout=WITHIN_MS)
+    expect(card.locator(".pill")).to_have_text("ramping", timeout=in_ms(WITHIN_S))
     expect(card.get_by_role("button", name="Pause")).to_be_visible()
 
 
@@ -89,13 +90,13 @@ def test_without_its_event_stream_the_page_keeps_up_more_slowly(
     page.add_init_script("delete window.SharedWorker")
     page.goto(served.url)
     ramp.person(Kind.PAUSE)
-    expect(page.locator(".pill").first).to_have_text("paused", timeout=20_000)
+    expect(page.locator(".pill").first).to_have_text("paused", timeout=in_ms(20))
 
 
 def test_what_happens_while_a_tab_loads_is_not_missed(ramp: Rig, served: Served, page: Page) -> None:
     page.goto(served.url)
     ramp.person(Kind.PAUSE)
-    expect(page.locator(".pill").first).to_have_text("paused", timeout=WITHIN_MS)
+    expect(page.locator(".pill").first).to_have_text("paused", timeout=in_ms(WITHIN_S))
 
 
 def test_eight_tabs_share_one_stream_and_pause_works_in_each(ramp: Rig, served: Served, page: Page) -> None:
@@ -106,10 +107,10 @@ def test_eight_tabs_share_one_stream_and_pause_works_in_each(ramp: Rig, served: 
         expect(tab.locator(".uplot")).to_have_count(3)
     for tab in tabs:
         card = tab.get_by_role("article", name="microsoft")
-        expect(card.get_by_role("button", name="Pause")).to_be_visible(timeout=WITHIN_MS)
+        expect(card.get_by_role("button", name="Pause")).to_be_visible(timeout=in_ms(WITHIN_S))
         tab.get_by_label("Token").fill(TOKEN)
         card.get_by_role("button", name="Pause").click()
-        expect(card.locator(".outcome")).to_contain_text("Done", timeout=PAUSED_WITHIN_MS)
+        expect(card.locator(".outcome")).to_contain_text("Done", timeout=in_ms(PAUSED_WITHIN_S))
         assert ramp.flags().paused
         ramp.person(Kind.RESUME)
     assert [record["kind"] for record in ramp.stream()].count("pause") == 8
@@ -126,7 +127,7 @@ def test_pause_works_while_every_connection_of_the_browser_is_taken(
     )
     card = page.get_by_role("article", name="microsoft")
     card.get_by_role("button", name="Pause").click()
-    expect(card.locator(".outcome")).to_contain_text("Done", timeout=PAUSED_WITHIN_MS)
+    expect(card.locator(".outcome")).to_contain_text("Done", timeout=in_ms(PAUSED_WITHIN_S))
 
 
 def test_without_an_answer_the_page_says_that_it_is_not_known_whether_it_was_done(
@@ -198,7 +199,7 @@ def test_a_daemon_that_hangs_is_said_after_a_time(ramp: Rig, served: Served, pag
     card = page.get_by_role("article", name="microsoft")
     card.get_by_role("button", name="Pause").click()
     expect(card.locator(".outcome")).to_contain_text("Pausing")
-    expect(card.locator(".outcome")).to_contain_text("did not answer within 8 s", timeout=20_000)
+    expect(card.locator(".outcome")).to_contain_text("did not answer within 8 s", timeout=in_ms(20))
     expect(card.get_by_role("button", name="Pause")).to_be_enabled()
 
 
@@ -207,7 +208,7 @@ def test_a_feature_that_is_switched_on_grows_its_card(rig: Rig, served: Served, 
     card = page.get_by_role("article", name="microsoft")
     expect(card.locator(".chart")).to_have_count(0)
     rig.person(Kind.ENABLE)
-    expect(card.locator(".chart")).to_have_count(1, timeout=WITHIN_MS)
+    expect(card.locator(".chart")).to_have_count(1, timeout=in_ms(WITHIN_S))
 
 
 def test_a_decision_opens_to_its_whole_record(ramp: Rig, served: Served, page: Page) -> None:
@@ -451,7 +452,7 @@ def test_a_lost_redis_is_a_page_that_comes_back_by_itself(
     expect(page.get_by_text("Redis does not answer")).to_be_visible()
     assert served.http.get("/").status_code == 503
     redis_server.start()
-    expect(page.get_by_role("article", name="microsoft")).to_be_visible(timeout=15_000)
+    expect(page.get_by_role("article", name="microsoft")).to_be_visible(timeout=in_ms(15))
     expect(page.locator(".trouble")).to_have_count(0)
 
 

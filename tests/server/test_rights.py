@@ -17,8 +17,6 @@ from worlds.live import World
 from adapter.sandbox.signin import SandboxSignIn
 from controller.shared.api_tokens import Right
 
-pytestmark = pytest.mark.servers
-
 SUBSETS = [frozenset(some) for some in chain.from_iterable(combinations(Right, n) for n in (1, 2, 3))]
 BODIES: Mapping[str, Any] = {
     "/api/v1/alerts": {

@@ -32,7 +32,6 @@ ROLLOUT = Path(sys.executable).with_name("rollout")
 WITHIN_MS = 60_000
 """A bound, not a measure: a browser on a busy machine takes its time."""
 
-pytestmark = pytest.mark.timeout(300)
 expect.set_options(timeout=WITHIN_MS)
 
 

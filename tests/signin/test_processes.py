@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 from kit.signin import Browser, link_user
 
@@ -60,7 +59,6 @@ async def test_a_hundred_callers_in_four_processes_make_one_request(
     assert sum(len(answer["waits_s"]) for answer in answers) == 100
 
 
-@pytest.mark.timeout(300)
 async def test_a_kill_at_any_of_twenty_points_of_a_refresh_costs_no_sign_in(
     browser: Browser,
     manager: MicrosoftTokenManager,
