@@ -19,7 +19,12 @@ from controller.alertcheck.live.exporter import Exporter, serving
 from controller.alertcheck.live.run import run_live
 from controller.alertcheck.result import failures
 from controller.cli import rollout
-from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS, EVIDENCE_SERIES
+from controller.contract import (
+    EVIDENCE_ERRORS,
+    EVIDENCE_GATE_REVISION,
+    EVIDENCE_LATENCY_BUCKET,
+    EVIDENCE_SENDS,
+)
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.artifacts.dashboards import dashboards
 from controller.rules.check import queries, queries_in
@@ -153,7 +158,7 @@ def test_every_query_is_answered_every_series_has_data_and_the_installation_is_f
             refreshes_per_s={"ok": 3, "expired": 1},
         )
     )
-    recorded = {rule.name for file in FILES for rule in file.recordings} - {EVIDENCE_SERIES[-1]}
+    recorded = {rule.name for file in FILES for rule in file.recordings} - {EVIDENCE_GATE_REVISION}
     missing, deadline = recorded, time.monotonic() + 300
     while missing and time.monotonic() < deadline:
         time.sleep(0.5)
