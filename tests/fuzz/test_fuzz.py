@@ -132,7 +132,7 @@ def test_a_strange_environment_is_read_or_refused_and_what_is_read_can_be_used(t
                 assert settings.listen_address
                 with contextlib.suppress(requests.RequestException, OSError):
                     url = f"{settings.prometheus_url}/api/v1/query"
-                    requests.Request("GET", url, settings.access_to_prometheus).prepare()
+                    requests.Request("GET", url, settings.access_to_prometheus.headers).prepare()
                 told = ""
             except ValueError as error:
                 refused += 1
