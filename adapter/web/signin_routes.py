@@ -40,8 +40,8 @@ def routes(
     """
     logging.getLogger("uvicorn.access").addFilter(_without_query)
     SignInMetrics.of()
-    face = _SignInRoutes(manager, caller or Tokens.parse(Settings.from_environment().api_token).caller)
-    handlers = (face.authorize, face.confirmed, face.callback, face.refresh, face.revoke)
+    served = _SignInRoutes(manager, caller or Tokens.parse(Settings.from_environment().api_token).caller)
+    handlers = (served.authorize, served.confirmed, served.callback, served.refresh, served.revoke)
     return [operation.route for operation in operations(*map(_answered, handlers))]
 
 

@@ -13,7 +13,7 @@ from controller.decision.model import AT_REST, Kind
 from controller.loop.tick import FeatureReport, Report
 
 OUTCOMES = ("ok", "standby", "error", "skipped")
-NEIGHBOURS = ("redis", "prometheus", "journal")
+DEPENDENCIES = ("redis", "prometheus", "journal")
 RELOADS = ("ok", "refused")
 
 
@@ -70,13 +70,13 @@ class DaemonMetrics:
         self._features: set[str] = set()
         for family, values in (
             (self._ticks, OUTCOMES),
-            (self._up, NEIGHBOURS),
-            (self._errors, NEIGHBOURS),
+            (self._up, DEPENDENCIES),
+            (self._errors, DEPENDENCIES),
             (self._reloads, RELOADS),
         ):
             for value in values:
                 family.labels(value)
-        for dependency in NEIGHBOURS:
+        for dependency in DEPENDENCIES:
             self._up.labels(dependency).set(math.nan)
         self.use(features)
 
@@ -115,9 +115,9 @@ class DaemonMetrics:
         for record in report.records:
             self._note_record(record)
 
-    def note_neighbours(self, troubles: Mapping[str, str], disagreements: Mapping[str, int]) -> None:
+    def note_dependencies(self, wrong: Mapping[str, str], disagreements: Mapping[str, int]) -> None:
         """Take what is wrong with each dependency now, and how many records stream and file differ by."""
-        for dependency, trouble in troubles.items():
+        for dependency, trouble in wrong.items():
             self._up.labels(dependency).set(not trouble)
             if trouble:
                 self._errors.labels(dependency).inc()

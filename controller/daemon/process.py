@@ -79,7 +79,7 @@ class Daemon:
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._ticking = threading.Lock()
         self._stopping = threading.Event()
-        self._troubles = OutageLog()
+        self._outages = OutageLog()
         self._said = LogOnChange()
         self._log = structlog.get_logger("daemon")
         self._notified = False
@@ -244,11 +244,11 @@ class Daemon:
     def _tell(self, report: Report) -> None:
         monotonic = time.monotonic()
         self.health.note(report, monotonic)
-        troubles = {"journal": self._parts.journal_trouble()} | _troubles(report)
-        for dependency, trouble in troubles.items():
-            self._troubles.note(dependency, trouble, monotonic)
+        wrong = {"journal": self._parts.journal_trouble()} | _lost(report)
+        for dependency, trouble in wrong.items():
+            self._outages.note(dependency, trouble, monotonic)
         self._telemetry.note(report, time.time())
-        self._telemetry.note_neighbours(troubles, self._parts.disagreements())
+        self._telemetry.note_dependencies(wrong, self._parts.disagreements())
         notify("WATCHDOG=1", *self._news(report))
 
     def _news(self, report: Report) -> list[str]:
@@ -278,7 +278,7 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def _troubles(report: Report) -> dict[str, str]:
+def _lost(report: Report) -> dict[str, str]:
     """Return what is wrong with the servers that this tick asked; one that was not asked stays as it was."""
     if report.ours:
         return {}

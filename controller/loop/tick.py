@@ -1,4 +1,4 @@
-"""One tick for all features at once: read, judge, decide, act, record.
+"""One tick for all features at once: read, judge, decide, write, record.
 
 Everything that varies (the store, the source, the lease, both clocks) is an argument, so that the same lines
 run live, dry and under a test's clock. A tick never raises for what a dependency does: it says so and ends.
@@ -115,7 +115,7 @@ class Controller:
         self._dry_run = dry_run
         self._known = dict(known or {})
         self._catch_up = catch_up
-        self._acts = WriteBuilder(dry_run=dry_run, deadline_s=deadline_s)
+        self._writes = WriteBuilder(dry_run=dry_run, deadline_s=deadline_s)
         self._said = LogOnChange()
         self._standby = StandbyStates()
         self._lost: set[str] = set()
@@ -127,7 +127,7 @@ class Controller:
         """Decide over these features from the next tick on."""
         self._features = dict(features)
         self._hashes = {name: config_hash(feature) for name, feature in features.items()}
-        self._acts.use(features)
+        self._writes.use(features)
 
     def tick(self) -> Report:
         """Decide every feature once."""
@@ -169,7 +169,7 @@ class Controller:
             self._judged(one, state, evidence, now, leadership)
             for one, state in zip(stored, states, strict=True)
         )
-        records, outcomes = self._act(act for act in judged if act)
+        records, outcomes = self._write(one for one in judged if one)
         left = _flags_left(stored, records)
         for one in stored:
             self._remember(one, left[one.feature])
@@ -198,7 +198,7 @@ class Controller:
 
     def _gives_back(self, stored: Stored) -> bool:
         """Compare the journals of a feature, and tell whether that changed what the store holds."""
-        foreign = self._acts.our_state(stored) is None or self._moved(stored)
+        foreign = self._writes.our_state(stored) is None or self._moved(stored)
         return self._catch_up is not None and self._catch_up(stored, foreign=foreign)
 
     def _create(self, stored: Stored) -> None:
@@ -217,7 +217,7 @@ class Controller:
             self._lost.add(stored.feature)
 
     def _state(self, stored: Stored, *, leads: bool) -> State:
-        ours = self._acts.our_state(stored)
+        ours = self._writes.our_state(stored)
         state, mistake = read_state(stored) if ours is None else (ours, "")
         self._say("state_unreadable", stored.feature, mistake)
         return self._standby.state(stored.feature, state, self._hashes[stored.feature], leads=leads)
@@ -240,18 +240,18 @@ class Controller:
         What goes wrong in a feature must not keep another from being paused, and a state that nothing can be
         decided from is worth nothing: the tests start again.
         """
-        act, mistake = None, ""
+        write, mistake = None, ""
         for tried in (state, State(flags=stored.flags)):
             try:
                 case = self._case(stored, tried, evidence[stored.feature], now)
                 self._standby.note(case.snapshot, case.decision)
                 if leadership or needs_no_lease(case.decision):
-                    act = self._acts.of(case, leadership)
+                    write = self._writes.of(case, leadership)
                 break
             except Exception as error:  # noqa: BLE001 - a state of another version, a mistake of ours
                 mistake = repr(error)
         self._say("decision_failed", stored.feature, mistake)
-        return act
+        return write
 
     def _say(self, event: str, feature: str, error: str) -> None:
         """Log what is wrong with a feature when it is new; an empty text says that it has recovered.
@@ -284,15 +284,15 @@ class Controller:
         known = self._known.get(stored.feature)
         return known if known is not None and stored.flags.revision < known.revision else None
 
-    def _act(self, acts: Iterable[PendingWrite]) -> tuple[list[dict[str, Any]], list[WriteOutcome]]:
-        """Write all decisions in one round trip and give their records, and what became of each write."""
+    def _write(self, pending: Iterable[PendingWrite]) -> tuple[list[dict[str, Any]], list[WriteOutcome]]:
+        """Write all decisions in one round trip; return their records, and what became of each write."""
         made: list[PendingWrite] = []
-        outcomes = write_with_retry(self._store, (act.write for act in tee(acts, made)))
+        outcomes = write_with_retry(self._store, (one.write for one in tee(pending, made)))
         told: list[dict[str, Any]] = []
-        for act, outcome in zip(made, outcomes, strict=True):
-            refused = refusal(act, outcome)
-            told += act.records if refused is None else [self._kept(refused)]
-            self._acts.note(act, outcome)
+        for one, outcome in zip(made, outcomes, strict=True):
+            refused = refusal(one, outcome)
+            told += one.records if refused is None else [self._kept(refused)]
+            self._writes.note(one, outcome)
         self._journal.keep(*told)
         return told, outcomes
 

@@ -59,7 +59,7 @@ class PendingWrite(NamedTuple):
 class WriteBuilder:
     """Makes the acts of one controller's decisions.
 
-    Between two ticks it keeps the states that the acts left, to notice when another wrote.
+    Between two ticks it keeps the states that its writes left, to notice when another wrote.
     """
 
     def __init__(self, *, dry_run: bool, deadline_s: float) -> None:

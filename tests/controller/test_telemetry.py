@@ -89,7 +89,7 @@ def test_a_feature_that_a_reload_took_away_is_exported_no_more() -> None:
 def test_a_neighbours_errors_are_counted_by_tick() -> None:
     exported = Exported("microsoft")
     for trouble in ("away", "away", ""):
-        exported.telemetry.note_neighbours({"redis": trouble}, {"microsoft": 2})
+        exported.telemetry.note_dependencies({"redis": trouble}, {"microsoft": 2})
     assert exported.value("rollout_neighbour_errors_total", neighbour="redis") == 2
     assert exported.value("rollout_neighbour_up", neighbour="redis") == 1
     assert exported.value("rollout_journal_disagreement", feature="microsoft") == 2
