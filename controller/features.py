@@ -31,6 +31,8 @@ ROLLOUT_FEATURES: dict[str, RolloutFeature] = {
 }
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?\Z")
+_LABEL_VALUE = r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}"
+"""What may be a label's value in Prometheus, in one line."""
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])\Z")
 
@@ -181,8 +183,8 @@ def _weekly(entry: Mapping[str, Any]) -> WeeklyFreeze:
 _LINKS = {field.name: http_url for field in dataclasses.fields(Links)}
 _READERS: dict[str, Reader[Any]] = {
     "links": Reader(lambda value: value),
-    "provider": text(r"[a-z0-9_]{1,64}", "microsoft"),
-    "action": text(r"[a-z0-9_]+(\.[a-z0-9_]+)+", "outlook.send"),
+    "provider": text(_LABEL_VALUE, "aws-ses"),
+    "action": text(_LABEL_VALUE, "outlook.send"),
     "initial_percent": Reader(_percent),
     "slo_error_rate_threshold": number(0.000001, 0.4, "(0.01 is 1 %)"),
     "slo_latency_p95_ms": number(1, 600_000, "ms"),

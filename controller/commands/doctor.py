@@ -8,6 +8,7 @@ import click
 from controller.commands.common import config_option, settings_from
 from controller.config.settings import ControllerSettings
 from controller.doctor.finding import DoctorFinding, DoctorVerdict, ok
+from controller.doctor.holds import look_at_holds
 from controller.doctor.prometheus import look_at_prometheus
 from controller.doctor.redis import look_at_redis
 from controller.doctor.surroundings import (
@@ -50,6 +51,7 @@ def examine(settings: ControllerSettings) -> list[DoctorFinding]:
         *look_at_variables(os.environ),
         *look_at_redis(settings),
         *look_at_prometheus(settings),
+        *look_at_holds(settings),
         *look_at_journal(settings),
         *look_at_daemon(settings),
         *look_at_units(),

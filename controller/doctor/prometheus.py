@@ -1,20 +1,25 @@
 """Looks at Prometheus: reachable, rules loaded, senders scraped, buckets at the limits, its clock."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import requests
 
 from controller.config.settings import ControllerSettings, shown
-from controller.contract import EVIDENCE_LATENCY_BUCKET, SENDER_JOB
+from controller.contract import EVIDENCE_LATENCY_BUCKET, ROLLOUT_GATE_REVISION
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_away
+from controller.evidence.doubts import interval_s, late_in_words, listed, target_key, target_names
 from controller.evidence.session import AnswerError, BoundedSession
+from controller.rules.names import Names
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 
 _CLOCK_S = 2.0
+_SPAN_S = 300
+_LATE = 1.5
+"""Scrapes so many times farther apart than scrape_s are too rare."""
 _NOT_PROMETHEUS = (AttributeError, LookupError, RecursionError, TypeError)
 """What comes of reading an answer of another shape."""
 
@@ -49,15 +54,24 @@ class Prometheus:
         found: list[dict[str, Any]] = self.get("query", query=query)["result"]
         return found
 
+    def whole(self) -> Iterator[DoctorFinding]:
+        """Yield a finding where some answer was partial by its own words."""
+        if self._session.partial:
+            yield bad(
+                "prometheus answers", f"partial: {self._session.partial}", "see that each store answers"
+            )
+
 
 def look_at_prometheus(settings: ControllerSettings) -> Iterator[DoctorFinding]:
     """Yield the findings about Prometheus and what it measures."""
     prometheus = Prometheus(settings)
-    looks = [
+    looks: list[Callable[[], Iterator[DoctorFinding]]] = [
         partial(_server, prometheus),
         partial(_rules, prometheus, settings),
-        partial(_targets, prometheus),
+        partial(_targets, prometheus, settings),
+        partial(_obeying, prometheus, settings),
         partial(_buckets, prometheus, settings),
+        prometheus.whole,
     ]
     try:
         yield from until_away(looks)
@@ -71,7 +85,7 @@ def look_at_prometheus(settings: ControllerSettings) -> Iterator[DoctorFinding]:
 def _server(prometheus: Prometheus) -> Iterator[DoctorFinding]:
     try:
         before = time.time()
-        theirs = float(prometheus.get("query", query="time()")["result"][1])
+        theirs = float(prometheus.query("vector(time())")[0]["value"][1])
     except requests.ConnectionError:
         yield away(
             "prometheus", f"{shown(prometheus.url)} does not answer", "start it, or check prometheus_url"
@@ -91,12 +105,13 @@ def _server(prometheus: Prometheus) -> Iterator[DoctorFinding]:
 
 def _rules(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[DoctorFinding]:
     scale = Scale.of(settings.window_s, settings.window_s, settings.scrape_s)
-    files = rule_files(settings.features.values(), scale)
+    files = rule_files(settings.features.values(), scale, settings.scope)
     wanted = {rule.name for file in files for rule in file.recordings}
     loaded = {
         rule["name"]: rule
         for group in prometheus.get("rules", type="record")["groups"]
         for rule in group["rules"]
+        if settings.scope.covers(rule.get("labels") or {})
     }
     missing = sorted(wanted - set(loaded))
     failing = sorted(name for name in wanted & set(loaded) if loaded[name].get("health") == "err")
@@ -112,26 +127,58 @@ def _rules(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[Doc
         yield ok("rules", f"{len(wanted)} recorded series are loaded")
 
 
-def _targets(prometheus: Prometheus) -> Iterator[DoctorFinding]:
-    up = {
-        entry["metric"].get("instance", "?"): entry["value"][1] == "1"
-        for entry in prometheus.query(f'up{{job="{SENDER_JOB}"}}')
-    }
-    down = sorted(name for name, answers in up.items() if not answers)
-    if not up:
-        yield bad("senders", f"no target of the job {SENDER_JOB}", f"add a scrape job named {SENDER_JOB}")
+def _targets(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    """Look at the senders: whether they answer, and how often they are asked."""
+    entries = prometheus.query(f"up{settings.scope.senders()}")
+    names = target_names([entry["metric"] for entry in entries])
+    down = sorted(names[target_key(one["metric"])] for one in entries if one["value"][1] != "1")
+    if not entries:
+        yield bad(
+            "senders", f"no target of {settings.scope}", "scrape them under it, or set job and selector"
+        )
     elif down:
-        yield bad("senders", f"do not answer: {', '.join(down)}", "start them, or remove them from the job")
+        yield bad("senders", f"do not answer: {listed(down)}", "start them, or remove them from the job")
     else:
-        yield ok("senders", f"{len(up)} answer")
+        yield ok("senders", f"{len(entries)} answer")
+    yield from _intervals(prometheus, settings, names)
+
+
+def _intervals(
+    prometheus: Prometheus, settings: ControllerSettings, names: Mapping[frozenset[tuple[str, str]], str]
+) -> Iterator[DoctorFinding]:
+    span_s = max(_SPAN_S, round(6 * settings.scrape_s))
+    seen = {
+        names.get(target_key(entry["metric"]), "?"): interval_s([float(at) for at, _ in entry["values"]])
+        for entry in prometheus.query(f"up{settings.scope.senders()}[{span_s}s]")
+    }
+    intervals_s = {name: interval for name, interval in seen.items() if interval}
+    late = {name: one for name, one in intervals_s.items() if one > _LATE * settings.scrape_s}
+    if late:
+        words = late_in_words(late, late, settings.scrape_s)
+        yield bad("scrape interval", words, "make scrape_interval and scrape_s the same")
+    elif intervals_s:
+        yield ok("scrape interval", f"{max(intervals_s.values()):.3g} s, scrape_s is {settings.scrape_s:g}")
+
+
+def _obeying(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    """Name the senders that do not yet obey the flags that others obey."""
+    obeyed = f"{ROLLOUT_GATE_REVISION}{settings.scope.senders()}"
+    behind = prometheus.query(f"{obeyed} < on (feature) group_left () max by (feature) ({obeyed})")
+    names = target_names([entry["metric"] for entry in behind])
+    for feature in settings.features:
+        lag = sorted(
+            names[target_key(one["metric"])] for one in behind if one["metric"]["feature"] == feature
+        )
+        if lag:
+            seen = f"{listed(lag)} obeys older flags than others"
+            yield bad(f"senders of {feature}", seen, "see whether it reaches Redis, or restart it")
 
 
 def _buckets(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[DoctorFinding]:
     for feature in settings.features.values():
-        selector = f'provider="{feature.provider}",action="{feature.action}"'
+        selector = settings.scope.recorded(*Names.of(feature).pair)
         edges = {
-            float(entry["metric"]["le"])
-            for entry in prometheus.query(f"{EVIDENCE_LATENCY_BUCKET}{{{selector}}}")
+            float(entry["metric"]["le"]) for entry in prometheus.query(f"{EVIDENCE_LATENCY_BUCKET}{selector}")
         }
         subject = f"latency edges of {feature.name}"
         if not edges:

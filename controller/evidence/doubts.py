@@ -9,7 +9,9 @@ from statistics import median
 from controller.contract import Doubt
 
 Labels = Mapping[str, str]
-_HIDDEN = frozenset({"__name__", "job", "instance", "why", "what", "provider", "action", "status", "le"})
+_HIDDEN = frozenset(
+    {"feature", "__name__", "job", "instance", "why", "what", "provider", "action", "status", "le"}
+)
 _NAMED = 3
 """So many targets are named; of more, their number."""
 

@@ -15,7 +15,7 @@ from urllib3.exceptions import ReadTimeoutError
 from urllib3.util.retry import Retry
 
 from controller.config.settings import PrometheusAccess, shown
-from controller.contract import EVIDENCE_SERIES, Doubt
+from controller.contract import EVIDENCE_SERIES, Doubt, evidence_delay_s
 from controller.decision.model import Evidence
 from controller.evidence.answers import Entry, missing_rules, read_counters, read_measured, read_present
 from controller.evidence.doubts import interval_s, target_key
@@ -132,7 +132,8 @@ class PrometheusSource:
             return ()
         instances = {measured.targets[name].labels.get("instance", "") for pair in pairs for name in pair}
         counters = read_counters(self._query(self._asked.counters(instances)), measured.names)
-        verdicts = {(one, other): are_one(counters[one], counters[other]) for one, other in pairs}
+        slack_s = evidence_delay_s(self._lengths.scrape_s)
+        verdicts = {(one, other): are_one(counters[one], counters[other], slack_s) for one, other in pairs}
         self._told_apart |= {(*pair, starts[pair[0]]) for pair, one in verdicts.items() if one is False}
         return tuple(pair for pair, one in verdicts.items() if one)
 

@@ -6,7 +6,7 @@ or disproves it is the counters: those of one process rise from scrape to scrape
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations
 
 _SAME_START_S = 2e-5
 """VictoriaMetrics changes the last digits of a long number."""
@@ -32,18 +32,27 @@ def _port(name: str) -> str:
     return port if port.isdecimal() else ""
 
 
-def are_one(one: Counters, other: Counters) -> bool | None:
-    """Whether two targets show one process; None while nothing that they count tells."""
+def are_one(one: Counters, other: Counters, slack_s: float) -> bool | None:
+    """Whether two targets show one process; None while nothing that they count tells.
+
+    A value may be up to `slack_s` younger than its time: a scrape is stamped when it begins.
+    """
     if one.keys() != other.keys():
         return False
     moved = False
     for key, samples in one.items():
-        merged = sorted((*samples, *other[key]))
-        if any(after < before for (_, before), (_, after) in pairwise(merged)):
+        if not (_fits(samples, other[key], slack_s) and _fits(other[key], samples, slack_s)):
             return False
         enough = min(len(samples), len(other[key])) >= FEWEST_SAMPLES
-        moved = moved or (enough and merged[-1][1] > merged[0][1])
+        moved = moved or (enough and samples[-1][1] > samples[0][1])
     return True if moved else None
+
+
+def _fits(samples: Samples, among: Samples, slack_s: float) -> bool:
+    """Whether no value is below one that was seen before it."""
+    return all(
+        value >= earlier for at, value in samples for before, earlier in among if before + slack_s < at
+    )
 
 
 def copies(pairs: Sequence[tuple[str, str]]) -> int:

@@ -76,7 +76,7 @@ def evidence_of(question: EvidenceRequest, measured: PrometheusReading, lengths:
     progress = progress_of(question.state, stamps, behind, measured.now, lengths, ahead=measured.ahead)
     sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
-        _problem(question, measured, pair, found, sound=sound)
+        _problem(question, measured, pair, _going_on(found, lengths), sound=sound)
         or _doubtful(question, measured, [window.at for window in behind], stamps, lengths)
         or _lost(progress, lengths)
         or _clock_went_back(question.state, measured, lengths)
@@ -126,6 +126,16 @@ def _found(question: EvidenceRequest, measured: PrometheusReading, pair: Pair) -
         buckets.get(question.feature.latency_limit_s, _NONE),
         measured.gate_revisions.get(question.feature.name, _NONE),
     )
+
+
+def _going_on(found: _Found, lengths: Lengths) -> _Found:
+    """Leave out a series that ended while sends are still recorded: nobody exports it any more."""
+    newest = max(found.sends, default=0.0)
+    ended = newest - lengths.oldest_sample_s
+    sends, errors, timed, fast = (
+        series if max(series, default=0.0) > ended else _NONE for series in found[:4]
+    )
+    return _Found(sends, errors, timed, fast, found.revisions)
 
 
 def _problem(

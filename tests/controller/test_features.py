@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from controller.contract import format_percent, parse_percent
 from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.features import ROLLOUT_FEATURES, config_hash, load_features
+from controller.rules.names import Names
+from controller.rules.rule_files import rule_files
+from controller.rules.scale import Scale
 from controller.shared.config_file import ConfigError
 
 
@@ -125,3 +128,26 @@ def test_a_percentage_is_written_as_it_is_read(thousandths: int) -> None:
 def test_no_text_reads_as_more_than_100_percent(text: str) -> None:
     percent = parse_percent(text)
     assert percent is None or 0 <= percent <= 100
+
+
+@pytest.mark.parametrize(
+    ("provider", "action", "series"),
+    [
+        ("aws-ses", "ses.send-raw", "job:ses_send_raw_exec_rate:5m"),
+        ("office-365", "Office 365/send", "job:Office_365_send_exec_rate:5m"),
+        ("mail", "送信", "job:mine_exec_rate:5m"),
+    ],
+)
+def test_any_label_value_is_a_provider_and_an_action(
+    tmp_path: Path, provider: str, action: str, series: str
+) -> None:
+    features = load(tmp_path, f'[features.mine]\nprovider = "{provider}"\naction = "{action}"\n')
+    assert isinstance(features, dict)
+    assert Names.of(features["mine"]).series("exec_rate") == series
+    rule_files(features.values(), Scale())
+
+
+@pytest.mark.parametrize("text", ["", "a\\nb", "a\\u0000"])
+def test_what_is_no_line_of_text_is_no_provider(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigError, match="provider"):
+        load(tmp_path, f'[features.mine]\nprovider = "{text}"\naction = "a.b"\n')

@@ -187,3 +187,23 @@ def test_a_sentinel_url_that_says_too_little_is_a_mistake_in_the_configuration(u
 def test_a_url_is_shown_without_what_may_be_a_secret(url: str, written: str) -> None:
     assert shown(url) == written
     assert masked("prometheus_url", url) == written
+
+
+def test_the_senders_are_those_of_a_job_and_of_labels(tmp_path: Path) -> None:
+    path = tmp_path / "rollout.toml"
+    path.write_text('[controller]\njob = "mail"\n[controller.selector]\nenv = "prod"\ncluster = "eu"\n')
+    told = load_settings(path, {}).scope
+    assert told.senders('x="1"') == '{job="mail",cluster="eu",env="prod",x="1"}'
+    assert told.recorded() == '{cluster="eu",env="prod"}'
+    given = load_settings(path, {"ROLLOUT_JOB": "m", "ROLLOUT_SELECTOR": "env=test, zone=a b"}).scope
+    assert given.senders() == '{job="m",env="test",zone="a b"}'
+
+
+@pytest.mark.parametrize(
+    "selector", ['{provider = "x"}', '{env = ""}', '{"a b" = "x"}', '{env = "`"}', "{env = 1}", '"prod"']
+)
+def test_a_selector_that_tells_nothing_apart_is_refused(tmp_path: Path, selector: str) -> None:
+    path = tmp_path / "rollout.toml"
+    path.write_text(f"[controller]\nselector = {selector}\n")
+    with pytest.raises(ConfigError, match=r"rollout.toml:2: \[controller\] selector"):
+        load_settings(path, {})

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 import requests
@@ -16,6 +17,7 @@ from kit.waiting import wait_until
 from worlds.fault_rig import FEATURE, Rig
 
 from adapter.gate.live import RolloutGate
+from controller.config.settings import load_settings
 from controller.contract import FLAGS_CHANNEL, LEASE_KEY, flag_key
 from controller.decision.model import Kind
 from controller.evidence.session import BoundedSession
@@ -159,11 +161,14 @@ class _Hello(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture
-def https_url(authority: tuple[Path, Path, Path]) -> Iterator[str]:
+@pytest.fixture(params=[False, True], ids=["", "of known clients"])
+def https_url(request: pytest.FixtureRequest, authority: tuple[Path, Path, Path]) -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), _Hello)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(authority[1], authority[2])
+    if request.param:
+        context.load_verify_locations(authority[0])
+        context.verify_mode = ssl.CERT_REQUIRED
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -173,6 +178,20 @@ def https_url(authority: tuple[Path, Path, Path]) -> Iterator[str]:
     server.server_close()
 
 
+def test_prometheus_is_asked_with_the_certificates_of_the_settings(
+    https_url: str, authority: tuple[Path, Path, Path]
+) -> None:
+    names = ("CA", "CERT", "KEY")
+    given = {
+        f"ROLLOUT_PROMETHEUS_{name}_FILE": str(path) for name, path in zip(names, authority, strict=True)
+    }
+    settings = load_settings(environ=given | {"ROLLOUT_PROMETHEUS_URL": https_url})
+    assert BoundedSession(settings.access_to_prometheus).get(https_url).text == "hi"
+    with httpx.Client(verify=settings.access_to_prometheus.trust, trust_env=False) as client:
+        assert client.get(https_url).text == "hi"
+
+
+@pytest.mark.parametrize("https_url", [False], indirect=True)
 def test_prometheus_is_trusted_by_the_authority_of_ssl_cert_file(
     https_url: str, authority: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

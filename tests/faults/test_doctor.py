@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from controller.cli import rollout
 from controller.contract import decisions_key, flag_key
 from controller.decision.model import Kind
 from controller.doctor import surroundings
+from controller.doctor.holds import hold_in_words
 from controller.doctor.surroundings import look_at_microsoft
 
 
@@ -241,3 +243,18 @@ class TestJournal:
         assert done.exit_code == 0
         assert [record["kind"] for record in json.loads(done.stdout)] == kinds
         assert "this is from" in done.stderr
+
+
+def test_what_a_feature_is_held_on_is_repeated_with_since_when() -> None:
+    noon = datetime(2026, 11, 29, 12, tzinfo=UTC).timestamp()
+    held = [
+        {"kind": "hold", "reason": "metrics_incomplete", "at": noon + 30 * k, "detail": "a:1 restarted"}
+        for k in range(23)
+    ]
+    baking = {"kind": "hold", "reason": "baking", "at": noon - 30, "detail": ""}
+    since = datetime.fromtimestamp(noon).astimezone()
+    words = f"hold metrics_incomplete since {since:%H:%M} (23 ticks): a:1 restarted"
+    assert hold_in_words([baking, *held], noon + 700) == words
+    assert hold_in_words([*held, baking], noon + 700) == ""
+    assert hold_in_words([], noon) == ""
+    assert f"since {since:%Y-%m-%d %H:%M} (1 tick)" in hold_in_words(held[:1], noon + 3 * 86_400)
