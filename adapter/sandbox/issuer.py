@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
 CODE_TTL_S = 600
 
 
@@ -83,6 +89,8 @@ class Issuer:
     client_id: str
     client_secret: str = field(repr=False)
     tenant: str
+    certificate: str = ""
+    """PEM of the one certificate registered for the app; its secret is not taken then."""
     issuer: str = ""
     expires_in_s: int = 3600
     latency_s: float = 0.0
@@ -123,7 +131,7 @@ class Issuer:
         """Answer a token request; raises OAuthRefusal."""
         if fault in _REFUSALS:
             raise OAuthRefusal(*_REFUSALS[fault], status=401 if fault is IssuerFault.INVALID_CLIENT else 400)
-        if (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.client_secret):
+        if not self._is_client(form):
             raise OAuthRefusal(*_REFUSALS[IssuerFault.INVALID_CLIENT], status=401)
         if form.get("claims"):
             self.claims_seen.append(form["claims"])
@@ -133,6 +141,17 @@ class Issuer:
         if form.get("grant_type") == "refresh_token":
             return self._refreshed(form, fault)
         raise OAuthRefusal("unsupported_grant_type", "", 70003)
+
+    def _is_client(self, form: Mapping[str, str]) -> bool:
+        """Whether the app showed its secret, or signed with the certificate that is registered for it."""
+        if form.get("client_id") != self.client_id:
+            return False
+        if not self.certificate:
+            return form.get("client_secret") == self.client_secret
+        claims = _signed_claims(form.get("client_assertion", ""), self.certificate)
+        audience = f"{self.issuer.removesuffix('/v2.0')}/oauth2/v2.0/token"
+        ours = claims.get("aud") == audience and claims.get("exp", 0) > time.time()
+        return bool(ours and claims.get("iss") == claims.get("sub") == self.client_id)
 
     def accepts(self, access_token: str) -> bool:
         """Whether an access token is one of ours and has not expired: what Graph would ask."""
@@ -222,3 +241,18 @@ def subject_of(account: str) -> str:
 def encode(value: Mapping[str, Any]) -> str:
     """Return a value as the part of a JWT."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+
+def _signed_claims(assertion: str, certificate: str) -> dict[str, Any]:
+    """Return what a JWT says that was signed (PS256) with this certificate; nothing for any other text."""
+    head, _, rest = assertion.partition(".")
+    payload, _, signature = rest.partition(".")
+    key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    if not isinstance(key, RSAPublicKey):
+        return {}
+    signed, padding = f"{head}.{payload}".encode(), PSS(MGF1(SHA256()), PSS.DIGEST_LENGTH)
+    try:
+        key.verify(base64.urlsafe_b64decode(signature + "=="), signed, padding, SHA256())
+        return dict(json.loads(base64.urlsafe_b64decode(payload + "==")))
+    except (InvalidSignature, ValueError):
+        return {}

@@ -138,7 +138,7 @@ class Entra:
         try:
             return msal.ConfidentialClientApplication(
                 self._settings.client_id,
-                client_credential=self._settings.client_secret,
+                client_credential=self._credential,
                 authority=self._settings.authority_url,
                 instance_discovery=False,
                 azure_region=False,
@@ -150,6 +150,11 @@ class Entra:
         except (ValueError, KeyError):
             pass
         raise client_config(f"{self._settings.authority_url} is not a sign-in server with this tenant")
+
+    @property
+    def _credential(self) -> str | dict[str, str]:
+        certificate = self._settings.certificate
+        return certificate.credential if certificate else self._settings.client_secret
 
     def _issuer(self) -> str:
         url = f"{self._settings.authority_url}/v2.0/.well-known/openid-configuration"

@@ -72,8 +72,11 @@ class EntraHttp:
 
     def post(self, url: str, **kwargs: Any) -> MsalResponse:
         """Post, as MSAL asks for it; raises SignInError."""
+        # MSAL's signed assertion is bytes, which httpx would write as Python does.
+        given = kwargs.get("data") or {}
+        form = {name: text.decode() if isinstance(text, bytes) else text for name, text in given.items()}
         return self._request(
-            "POST", url, headers=kwargs.get("headers"), params=kwargs.get("params"), data=kwargs.get("data")
+            "POST", url, headers=kwargs.get("headers"), params=kwargs.get("params"), data=form
         )
 
     def close(self) -> None:

@@ -5,8 +5,17 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from adapter.settings import SettingsError
+from adapter.signin.certificate import ClientCertificate, read_certificate
 from controller.shared.environment import DEFAULT_REDIS_URL, Environment
-from controller.shared.value_readers import exact_url, existing_file, https_url, redis_url, split, text
+from controller.shared.value_readers import (
+    Reader,
+    exact_url,
+    existing_file,
+    https_url,
+    redis_url,
+    split,
+    text,
+)
 
 ACCESS_MARGIN_S = 300
 """The access token is forgotten this long before it expires, so that no send starts with a dying one."""
@@ -31,11 +40,13 @@ class SignInSettings:
     client_id: str
     """MS_CLIENT_ID"""
     client_secret: str = field(repr=False)
-    """MS_CLIENT_SECRET, also from a file."""
+    """MS_CLIENT_SECRET, also from a file; without one, a certificate."""
     tenant_id: str
     """MS_TENANT_ID: one tenant, as a GUID or a domain."""
     token_keys: tuple[str, ...] = field(repr=False)
     """ROLLOUT_TOKEN_KEYS, also from a file: Fernet keys; the first encrypts, all decrypt."""
+    certificate: ClientCertificate | None = None
+    """MS_CLIENT_CERTIFICATE_FILE: PEM of a certificate and its private key, instead of the secret."""
     redirect_uri: str = DEFAULT_REDIRECT_URI
     """MS_REDIRECT_URI, exactly as registered."""
     authority: str = ""
@@ -60,6 +71,10 @@ class SignInSettings:
             raise SettingsError("the refresh lock must live more than twice the HTTP time-out")
         if not self.token_keys:
             raise SettingsError("ROLLOUT_TOKEN_KEYS is not set: give it 32 random bytes in base64url")
+        if not self.client_secret and not self.certificate:
+            raise SettingsError("MS_CLIENT_SECRET is not set, and neither is MS_CLIENT_CERTIFICATE_FILE")
+        if self.client_secret and self.certificate:
+            raise SettingsError("MS_CLIENT_SECRET and MS_CLIENT_CERTIFICATE_FILE are both set: keep one")
         if self.tenant_id.lower() in _COMMON:
             raise SettingsError(f"MS_TENANT_ID={self.tenant_id}: name the one tenant, by GUID or by domain")
 
@@ -80,7 +95,8 @@ class SignInSettings:
         env.refuse_misspelt()
         return cls(
             client_id=_needed(env, "MS_CLIENT_ID"),
-            client_secret=_needed(env, "MS_CLIENT_SECRET"),
+            client_secret=env.read("MS_CLIENT_SECRET", text(), ""),
+            certificate=env.read("MS_CLIENT_CERTIFICATE", _CERTIFICATE, None),
             tenant_id=_needed(env, "MS_TENANT_ID"),
             token_keys=token_keys(env),
             redirect_uri=env.read("MS_REDIRECT_URI", exact_url, DEFAULT_REDIRECT_URI),
@@ -88,6 +104,9 @@ class SignInSettings:
             redis_url=env.setting("redis_url", redis_url, DEFAULT_REDIS_URL),
             ca_file=env.read("MS_CA_FILE", existing_file, ""),
         )
+
+
+_CERTIFICATE: Reader[ClientCertificate | None] = Reader(read_certificate)
 
 
 def token_keys(env: Environment) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 SECRETS = frozenset(
     {
+        "MS_CLIENT_CERTIFICATE",
         "MS_CLIENT_SECRET",
         "MS_INTEGRATION_TOKEN",
         "ROLLOUT_API_TOKEN",

@@ -11,7 +11,7 @@ from controller.web.guard.connections import MOST_CONNECTIONS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))
-ADAPTERS_SECRETS = {"ROLLOUT_TOKEN_KEYS", "MS_CLIENT_SECRET"}
+ADAPTERS_SECRETS = {"ROLLOUT_TOKEN_KEYS", "MS_CLIENT_SECRET", "MS_CLIENT_CERTIFICATE"}
 
 
 def analyze(*arguments: str) -> "subprocess.CompletedProcess[str]":
