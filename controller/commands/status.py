@@ -31,6 +31,7 @@ from controller.store.flag_store import FlagStore, StoreError, newest_record
 from controller.store.lease import leader
 from controller.store.opening import open_store, redis_timeout_s
 from controller.store.oversight import Oversight
+from controller.whatif.remaining import NO_ESTIMATE, with_estimate
 
 Overview = dict[str, Any]
 """As GET /api/v1/features tells it."""
@@ -72,15 +73,12 @@ def status(config: Path | None, server: str | None, watch: bool, as_json: bool) 
 
 def _standings(store: FlagStore, settings: ControllerSettings) -> list[dict[str, Any]]:
     about = status_context(settings, time.time())
-    return [
-        feature_status(
-            settings.features[stored.feature],
-            stored,
-            newest_record(store, stored.feature),
-            about,
-        )
-        for stored in store.read(list(settings.features))
+    features = settings.features
+    stands = [
+        feature_status(features[stored.feature], stored, newest_record(store, stored.feature), about)
+        for stored in store.read(list(features))
     ]
+    return [with_estimate(stand, features[stand["feature"]], settings.window_s) for stand in stands]
 
 
 def _unwatched(store: FlagStore, oversight: Oversight, settings: ControllerSettings) -> list[dict[str, Any]]:
@@ -90,7 +88,7 @@ def _unwatched(store: FlagStore, oversight: Oversight, settings: ControllerSetti
         names = oversight.unwatched(settings.features)
     except StoreError:
         return []
-    return [unwatched_status(stored, about) for stored in store.read(names)]
+    return [unwatched_status(stored, about) | {"estimate": NO_ESTIMATE} for stored in store.read(names)]
 
 
 def _show(ask: Callable[[], Overview], *, watch: bool, as_json: bool) -> None:
@@ -125,7 +123,7 @@ def _lines(overview: Overview, now: float) -> list[str]:
         (
             stand["feature"],
             format_percent(stand["rollout_percent"]),
-            stand["headline"],
+            f"{stand['headline']}{_estimated(stand)}",
             stand["harm"]["text"],
             f"{stand['kind']} {stand['reason']}".strip() or "-",
             stand["detail"],
@@ -135,6 +133,11 @@ def _lines(overview: Overview, now: float) -> list[str]:
     needy = [line for stand in stands if _needs_a_person(stand) for line in _answers(stand, now)]
     leads = f"Led by {overview['leader']}." if overview["leader"] else "No controller leads."
     return [*table_lines(headers, rows, terminal_width()), *needy, "", leads]
+
+
+def _estimated(stand: Mapping[str, Any]) -> str:
+    text = stand["estimate"]["text"]
+    return f"; {text}" if text else ""
 
 
 _AT_REST = {Stage.RAMPING, Stage.COMPLETE, Stage.DISABLED, Stage.NOT_SET_UP}

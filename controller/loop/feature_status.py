@@ -106,6 +106,7 @@ def _of_decision(last: Mapping[str, Any]) -> dict[str, Any]:
 
 def _progress(state: State) -> dict[str, float]:
     """Return what has been counted at this step and over the ramp, and since when."""
+    measured_s = state.judged_to - state.counted_from
     return {
         "ramp_started_at": state.ramp_started_at,
         "step_started_at": state.step_started_at,
@@ -115,4 +116,5 @@ def _progress(state: State) -> dict[str, float]:
         "ramp_sends": state.ramp_sends,
         "ramp_errors": state.ramp_errors,
         "approved_percent": state.approved_percent,
+        "sends_per_s": state.step_sends / measured_s if measured_s > 0 else 0.0,
     }

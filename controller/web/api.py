@@ -36,6 +36,7 @@ from controller.web.idempotency import Call, Replies
 from controller.web.json_io import answer, read_object
 from controller.web.problems import ProblemError
 from controller.web.schemas import ACT, APPROVE, SET
+from controller.whatif.remaining import NO_ESTIMATE, with_estimate
 
 LARGEST_PAGE = 500
 _PAGE = 50
@@ -57,7 +58,9 @@ class Api:
             asyncio.to_thread(self._context.store.read, wanted), self._streams.last(wanted)
         )
         about = status_context(self._context.settings(), time.time())
-        return [feature_status(features[one.feature], one, last[one.feature], about) for one in stored]
+        stands = [feature_status(features[one.feature], one, last[one.feature], about) for one in stored]
+        window_s = self._context.settings().window_s
+        return [with_estimate(stand, features[stand["feature"]], window_s) for stand in stands]
 
     async def features(self, request: Request) -> Response:
         """Return every feature with where it is, and those that nobody watches."""
@@ -70,7 +73,7 @@ class Api:
         """Return where the features are that no tick of this daemon looks at, as the last tick found them."""
         stored = self._context.store.read(self._context.health.unwatched)
         about = status_context(self._context.settings(), time.time())
-        return [unwatched_status(one, about) for one in stored]
+        return [unwatched_status(one, about) | {"estimate": NO_ESTIMATE} for one in stored]
 
     async def feature(self, request: Request) -> Response:
         """Return one feature with where it is."""

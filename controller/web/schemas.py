@@ -83,6 +83,7 @@ PROGRESS = record_like(
             "ramp_sends",
             "ramp_errors",
             "approved_percent",
+            "sends_per_s",
         ],
         NUMBER,
     )
@@ -135,6 +136,12 @@ FEATURE = record_like(
         "on_breach": TEXT,
         "approval_steps": listed(PERCENT),
         "progress": ref("Progress"),
+        "estimate": record_like(
+            {
+                "remaining_s": {**maybe(NUMBER), "description": "to the end of the plan; null: not known"},
+                "text": {"type": "string", "description": "such as `about 2.3 h to 100 % at this traffic`"},
+            }
+        ),
     }
 )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil, inf, log
 
 from controller.decision.checks import OUTAGE_SENDS, OUTAGE_SHARE
-from controller.decision.judge import feature_tests
+from controller.decision.judge import FeatureTests, feature_tests
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature, SloState
 from controller.decision.sequential import SloTest, log_mean, sends_until_healthy
 
@@ -63,17 +63,26 @@ def forecast(feature: RolloutFeature, sends_per_s: float, window_s: float) -> Fo
     return Forecast(steps=steps, total_s=sum(lengths), without_first_s=sum(lengths[1:]))
 
 
-def _step(feature: RolloutFeature, percent: float, sends_per_s: float, window_s: float) -> StepForecast:
-    tests = feature_tests(feature, window_s)
-    needed = max(
+def step_lasts_s(feature: RolloutFeature, percent: float, sends_per_s: float, window_s: float) -> float:
+    """Estimate how long a healthy step lasts at its own traffic; infinite where health is never proven."""
+    needed, a_window = _sends_needed(feature_tests(feature, window_s), feature), sends_per_s * window_s
+    # The window during which the step is taken is left out, and a decision waits for a window's end.
+    measuring_s = (ceil(needed / a_window) + 1) * window_s if a_window > 0 and needed < inf else inf
+    return max(feature.bake_s_at(percent), measuring_s)
+
+
+def _sends_needed(tests: FeatureTests, feature: RolloutFeature) -> float:
+    return max(
         _needed(tests.error_rate, USUAL_SHARE * feature.slo_error_rate_threshold),
         _needed(tests.latency, USUAL_SHARE * SLOW_SHARE_LIMIT),
     )
-    a_window = sends_per_s * window_s
-    # The window during which the step is taken is left out, and a decision waits for a window's end.
-    measuring_s = (ceil(needed / a_window) + 1) * window_s if a_window > 0 else inf
+
+
+def _step(feature: RolloutFeature, percent: float, sends_per_s: float, window_s: float) -> StepForecast:
+    tests = feature_tests(feature, window_s)
+    needed = _sends_needed(tests, feature)
     bake_s = feature.bake_s_at(percent)
-    lasts_s = max(bake_s, measuring_s)
+    lasts_s = step_lasts_s(feature, percent, sends_per_s, window_s)
     stays = percent == feature.steps[-1]
     horizon_s = feature.longest_hold_s if stays else min(lasts_s, feature.longest_hold_s)
     limit = feature.slo_error_rate_threshold
