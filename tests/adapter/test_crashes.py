@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import redis
 from kit.examples import amount
-from kit.sending import Sender, open_flags, open_sender, until
+from kit.sending import Sender, open_flags, open_sender
 from kit.servers import RedisServer
+from kit.waiting import patience, until
 
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
@@ -41,7 +42,7 @@ asyncio.run(work())
 
 async def settled(sender: Sender, **given: str) -> tuple[str, bool]:
     """Return the code of a call, and whether it gave an earlier result, once no other call is under way."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(30 * patience()):
         while True:
             outcome = await sender.outcome(**given)
             if outcome.code != "MS_SEND_PENDING":

@@ -7,8 +7,9 @@ from email.utils import formatdate
 import pytest
 import redis
 from cryptography.fernet import Fernet
-from kit.sending import Sender, open_flags, open_sender, until
+from kit.sending import Sender, open_flags, open_sender
 from kit.servers import RedisServer
+from kit.waiting import until
 
 from adapter import AuthError, MicrosoftTokenManager, NotLinkedError, SendUnknownError
 from adapter.sandbox.faults import Faults

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import redis
-from kit.sending import ANN, Sender, open_flags, open_sender, until
+from kit.sending import ANN, Sender, open_flags, open_sender
 from kit.servers import RedisServer
+from kit.waiting import until
 from prometheus_client import CollectorRegistry
 
 from adapter import ActionDisabledError, ActionGatedError, EmailAddress, Runtime, Settings, outlook_send

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 import redis
 from kit.redis_cluster import RedisCluster
-from kit.sending import ANN, Sender, open_flags, open_sender, until
+from kit.sending import ANN, Sender, open_flags, open_sender
 from kit.servers import Proxy, RedisServer
+from kit.waiting import until
 
 from adapter import SendUnknownError, StructuredError
 from adapter.sandbox.faults import Faults

@@ -5,8 +5,9 @@ import hashlib
 
 import pytest
 import redis
-from kit.sending import Sender, open_flags, open_sender, until
+from kit.sending import Sender, open_flags, open_sender
 from kit.servers import Proxy, RedisServer
+from kit.waiting import until
 
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 import redis
-from kit.sending import Sender, open_flags, open_sender, until
+from kit.sending import Sender, open_flags, open_sender
 from kit.servers import RedisServer
+from kit.waiting import until
 from starlette.applications import Starlette
 
 from adapter.sandbox.faults import Faults

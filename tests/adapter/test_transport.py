@@ -11,7 +11,7 @@ from typing import Any
 import httpcore
 import pytest
 import trustme
-from kit.sending import until
+from kit.waiting import until
 
 from adapter.providers.body import Body
 from adapter.providers.provider import Request

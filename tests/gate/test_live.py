@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 from kit.servers import RedisServer
-from kit.waiting import wait_until
+from kit.waiting import patience, wait_until
 
 from adapter.gate.live import RolloutGate
 from adapter.gate.rule import GateReason
@@ -260,5 +260,5 @@ def test_gates_that_follow_different_features_do_not_share(redis_server: RedisSe
 
 async def test_gates_of_one_process_may_be_closed_and_opened_again(redis_server: RedisServer) -> None:
     for _ in range(3):
-        async with asyncio.timeout(5), RolloutGate.connect(redis_server.url) as gate:
+        async with asyncio.timeout(5 * patience()), RolloutGate.connect(redis_server.url) as gate:
             assert gate.age_s < 3

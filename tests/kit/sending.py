@@ -1,7 +1,6 @@
 """A Sender for tests: a real runtime on a real Redis, a local Graph, and metrics that can be compared."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,13 +23,6 @@ def open_flags(client: redis.Redis, feature: str = "microsoft", **changed: str) 
     """Write the four flags so that everybody is in."""
     prefix = key_prefix(client)
     client.mset({prefix + flag_key(feature, flag): text for flag, text in (OPEN_FLAGS | changed).items()})
-
-
-async def until(holds: Callable[[], object], within_s: float = 10.0) -> None:
-    """Return as soon as `holds()` is true; raises TimeoutError when it is not in time."""
-    async with asyncio.timeout(within_s):
-        while not holds():  # noqa: ASYNC110 (what is waited for lies in another thread or process)
-            await asyncio.sleep(0.01)
 
 
 @dataclass

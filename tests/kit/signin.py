@@ -1,6 +1,5 @@
 """What the tests of signing in share: a browser, and the search for secrets where none may be."""
 
-import asyncio
 import contextlib
 import re
 import socket
@@ -112,13 +111,6 @@ def form_of(page: str) -> tuple[str, dict[str, str]]:
 async def link_user(browser: Browser, manager: MicrosoftTokenManager, user_id: str) -> None:
     answer = await browser.sign_in(await Handshake(manager).link_for(user_id))
     assert answer.status_code == 200, answer.text
-
-
-async def until(holds: Callable[[], object], within_s: float = 10.0) -> None:
-    """Let the loop run until `holds()` is true; raises TimeoutError when it is not in time."""
-    async with asyncio.timeout(within_s):
-        while not holds():  # noqa: ASYNC110 (what is waited for lies in another process)
-            await asyncio.sleep(0.005)
 
 
 class Monitor:

@@ -1,5 +1,6 @@
 """Waiting for something to become true, within a bound, instead of sleeping and hoping."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -28,3 +29,10 @@ def wait_until(holds: Callable[[], object], within_s: float = 5.0, what: str = "
         if waited_s > within_s and waited_s > within_s * patience():
             raise AssertionError(f"{what} did not come true within {within_s:g} s")
         time.sleep(0.005)
+
+
+async def until(holds: Callable[[], object], within_s: float = 10.0) -> None:
+    """Let the loop run until `holds()` is true; raises TimeoutError when it is not in time."""
+    async with asyncio.timeout(within_s * patience()):
+        while not holds():  # noqa: ASYNC110 (what is waited for lies in another thread or process)
+            await asyncio.sleep(0.005)

@@ -207,7 +207,7 @@ def test_the_demo_ends_with_100_percent_and_leaves_nothing(tmp_path: Path) -> No
         env={"PATH": "/usr/bin:/bin:/usr/sbin", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=230,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

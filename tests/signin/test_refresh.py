@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import redis
 from kit.servers import Proxy, RedisServer
-from kit.signin import Browser, link_user, until
+from kit.signin import Browser, link_user
+from kit.waiting import until
 from prometheus_client import CollectorRegistry
 
 from adapter.sandbox.issuer import CLAIMS_CHALLENGE, IssuerFault

@@ -10,7 +10,8 @@ import pytest
 import structlog
 from kit.secret_search import Notes
 from kit.servers import RedisServer
-from kit.signin import Monitor, leaks, until
+from kit.signin import Monitor, leaks
+from kit.waiting import until
 from redis import Redis
 
 SECRET = "a-secret-that-must-be-found"
