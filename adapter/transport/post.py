@@ -41,15 +41,11 @@ class Attempt:
 class _Stream(httpx.AsyncByteStream):
     """The request body; it notes when it is first asked for, because headers alone send no mail."""
 
-    def __init__(self, body: Body, attempt: Attempt, ends_at: float) -> None:
+    def __init__(self, body: Body, attempt: Attempt) -> None:
         self._body = body
         self._attempt = attempt
-        self._ends_at = ends_at
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body; raises TimeoutError where the process was stopped until its time was over."""
-        if asyncio.get_running_loop().time() >= self._ends_at:
-            raise TimeoutError
         self._attempt.body_began = True
         for block in self._body:
             yield block
@@ -81,15 +77,14 @@ class Transport:
         try:
             async with asyncio.timeout_at(ends_at):
                 response = await self._client.send(
-                    self._build(request, headers, left_s, _Stream(request.body, attempt, ends_at)),
-                    stream=True,
+                    self._build(request, headers, left_s, attempt), stream=True
                 )
         except _ERRORS as error:
             raise _outcome(attempt, error) from error
         return Reply(response.status_code, dict(response.headers.items()), await _read(response, ends_at))
 
     def _build(
-        self, request: Request, headers: Mapping[str, str], left_s: float, body: _Stream
+        self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
     ) -> httpx.Request:
         """Write the request whole: httpx would parse the address and merge headers for each again."""
         url = self._urls.get(request.path)
@@ -101,7 +96,7 @@ class Transport:
             "POST",
             url,
             headers={**self._headers, **request.headers, **headers, **length},
-            stream=body,
+            stream=_Stream(request.body, attempt),
             extensions={"timeout": {"connect": connect_s, "read": left_s, "write": left_s}},
         )
 

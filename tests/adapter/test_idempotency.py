@@ -15,8 +15,8 @@ from kit.waiting import until
 from adapter import SendUnknownError, StructuredError
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
-from adapter.sending.idempotency import redis_key
-from controller.shared.redis_pool import key_prefix, open_redis
+from adapter.sending.idempotency import IdempotencyKeys, KeyClaim, KeyOutcome, Wanted, redis_key
+from controller.shared.redis_pool import key_prefix, open_async_redis, open_redis
 
 
 @pytest.fixture(params=["redis_server", "redis_cluster"])
@@ -250,6 +250,22 @@ async def test_a_send_that_is_given_up_after_the_mail_was_taken_is_kept_as_sent(
             again = await sender.outcome(idempotency_key="k")
     assert again.result
     assert (again.result.replayed, graph.posts) == (True, 2)
+
+
+async def test_the_end_of_a_send_is_written_even_where_its_caller_gives_up_meanwhile(sender: Sender) -> None:
+    url = sender.runtime.settings.redis_url
+    sent = await sender.send()
+    claim = await sender.runtime.keys.claim("key", "print", "owner", Wanted.CLAIM, pending_s=9)
+    assert isinstance(claim, KeyClaim)
+    unconnected = open_async_redis(url, 5)
+    ending = asyncio.create_task(IdempotencyKeys(unconnected, 60).finish(claim, KeyOutcome.SENT, sent))
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.gather(ending, return_exceptions=True)
+    assert ending.cancelled()
+    with open_redis(url, 5) as client:
+        await until(lambda: client.hget(f"{key_prefix(client)}key", "state") == "sent")
+    await unconnected.aclose()
 
 
 async def test_without_redis_at_the_end_a_sent_mail_stays_pending_and_is_not_sent_again(

@@ -3,7 +3,8 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,30 @@ async def test_no_answer_in_time_is_unknown(graph: Sandbox) -> None:
         await transport.post(REQUEST, TOKEN, 0.5, attempt)
     await transport.aclose()
     assert attempt.body_began
+
+
+async def test_a_process_that_was_stopped_until_its_time_was_over_sends_nothing(graph: Sandbox) -> None:
+    transport = Transport(graph.url)
+    await transport.post(REQUEST, TOKEN, 5.0, Attempt())
+    attempt = Attempt()
+    with pytest.raises(NotSentError):
+        await transport.post(Request("/me/sendMail", Stopping(), Body.of(BODY)), TOKEN, 0.1, attempt)
+    await transport.aclose()
+    assert (attempt.body_began, graph.posts) == (False, 1)
+
+
+class Stopping(Mapping[str, str]):
+    """Headers that take longer to read than the send may take, as when the process is stopped meanwhile."""
+
+    def __getitem__(self, name: str) -> str:
+        raise KeyError(name)
+
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[str]:
+        time.sleep(0.2)
+        return iter(())
 
 
 async def test_more_sends_at_once_than_there_are_connections_all_arrive(graph: Sandbox) -> None:
