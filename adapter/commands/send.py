@@ -30,6 +30,8 @@ SHOWN_CHARACTERS = 120
 
 PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
 
+_MOST_BYTES = 150 * 1024 * 1024
+"""What Graph takes of one file, in parts."""
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -41,11 +43,20 @@ def _image(text: str) -> InlineImage:
     content_id, found, name = text.partition("=")
     if not found or not Path(name).is_file():
         raise click.BadParameter(f"{text!r}: write CID=FILE, with a file that exists")
-    return InlineImage(Path(name).name, _type_of(Path(name)), Path(name).read_bytes(), content_id)
+    return InlineImage(Path(name).name, _type_of(Path(name)), _bytes_of(Path(name)), content_id)
 
 
 def _files(_: click.Context, __: click.Parameter, values: Sequence[Path]) -> list[Attachment]:
-    return [Attachment(path.name, _type_of(path), path.read_bytes()) for path in values]
+    return [Attachment(path.name, _type_of(path), _bytes_of(path)) for path in values]
+
+
+def _bytes_of(path: Path) -> bytes:
+    """Read a file, or refuse it before it fills the memory."""
+    with path.open("rb") as file:
+        body = file.read(_MOST_BYTES + 1)
+    if len(body) > _MOST_BYTES:
+        raise click.BadParameter(f"{path} is larger than {_MOST_BYTES:,} bytes, the most that can be sent")
+    return body
 
 
 def _type_of(path: Path) -> str:

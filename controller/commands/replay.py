@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -28,6 +29,7 @@ from controller.whatif.recorded import Recorded, RecordedError
 from controller.whatif.trace import TraceError, read_trace
 
 ACTOR = "replay"
+_LONGEST_LINE = 65_536
 Decided = Iterable[tuple[Snapshot, Decision]]
 
 
@@ -100,15 +102,20 @@ def replay(
 def _from_file(path: Path) -> Sequence[Tick]:
     try:
         if str(path) == "-":
-            return list(read_trace(sys.stdin))
+            return list(read_trace(_lines_of(sys.stdin)))
         with path.open(encoding="utf-8") as lines:
-            return list(read_trace(lines))
+            return list(read_trace(_lines_of(lines)))
     except UnicodeDecodeError:
         fail(f"{path}: is not UTF-8 text; a trace is JSON lines", USAGE)
     except TraceError as error:
         fail(f"{path}: {error}", USAGE)
     except OSError as error:
         fail(f"{path}: cannot be read ({error.strerror}); check the path given", USAGE)
+
+
+def _lines_of(file: TextIO) -> Iterator[str]:
+    """Yield the lines of a file; a line without an end is cut, so that memory is bounded."""
+    return iter(lambda: file.readline(_LONGEST_LINE), "")
 
 
 def _from_prometheus(

@@ -10,6 +10,7 @@ from typing import Any
 
 from controller.shared.value_readers import Reader
 
+_MOST_BYTES = 16 * 1024 * 1024
 _AT = re.compile(r"(?P<why>.*) \(at line (?P<line>\d+), column \d+\)\Z", re.DOTALL)
 _LONGEST_SHOWN = 80
 
@@ -76,9 +77,12 @@ class ConfigFile:
 def read_config_file(path: Path) -> ConfigFile:
     """Read a TOML file; raises ConfigError where it cannot be read, with the line."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path given") from error
+    if len(content) > _MOST_BYTES:
+        raise ConfigError(f"{path}: is larger than {_MOST_BYTES} bytes, so it is no configuration")
     text = _decoded(path, content)
     try:
         return ConfigFile(path, text, tomllib.loads(text))

@@ -80,6 +80,10 @@ class Api:
         name = self._context.feature(request.path_params["name"]).name
         return answer(request, (await self.standings([name]))[0])
 
+    async def unwatched(self) -> list[dict[str, Any]]:
+        """Return where the features are that no tick of this daemon looks at."""
+        return await asyncio.to_thread(self._unwatched)
+
     async def decisions(self, request: Request) -> Response:
         """Return a page of decisions, newest first."""
         name = self._context.feature(request.path_params["name"]).name

@@ -12,6 +12,8 @@ from kit.serving import TOKEN, Served
 from pages.states import STATES, sixty_features, state
 from playwright.sync_api import Browser, Page, expect
 
+from controller.contract import Flags
+
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1180, "height": 900}
 
@@ -149,3 +151,19 @@ def test_sixty_features_come_worst_first_folded_and_can_be_searched(browser: Bro
             assert serious(page) == []
             assert page.evaluate(_SMALL_TARGETS) == []
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_a_feature_in_no_configuration_comes_first_with_the_line_that_stops_it(
+    browser: Browser, folder: Path
+) -> None:
+    with state("complete", folder) as served:
+        flags = Flags(enabled=True, internal_only=False, rollout_percent=40.0, paused=False)
+        served.store.create_missing("forgotten", flags)
+        served.ticks.unwatched = ("forgotten",)
+        for size in (DESK, PHONE):
+            with opened(browser, served, size) as page:
+                row = page.locator(".overview li").first
+                expect(row).to_contain_text("Unwatched at 40 %: in no configuration, so nobody pauses it")
+                expect(row).to_contain_text("rollout pause forgotten")
+                assert serious(page) == []
+                assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]

@@ -174,6 +174,8 @@ COMMAND_LINES = (
     line("send --user ann --to bob@corp.example --attach nowhere.pdf", "nowhere.pdf"),
     line("send --user ann --to bob@corp.example --inline x", "CID=FILE"),
     line("send --user ann --to bob@corp.example --action gmial.send", "outlook.send"),
+    line("send --user ann --to bob@corp.example --attach /dev/zero", "larger than"),
+    line("send --user ann --to bob@corp.example --inline a=/dev/zero", "CID=FILE"),
     line("send --message nowhere.json", "nowhere.json"),
     line("config check extra", "unexpected extra argument"),
     line("config chekc", "check"),
@@ -190,6 +192,8 @@ COMMAND_LINES = (
     line("init --prometheus-url here", "http://"),
     line("run --config nowhere.toml", "cannot be read"),
     line("run --one", "--once"),
+    line("config check --config /dev/zero", "larger than"),
+    line("replay microsoft --trace /dev/zero", "line 1: not JSON"),
     line("serve --listen 8003", "HOST:PORT"),
     line("serve --listen 127.0.0.1:99999", "HOST:PORT"),
 )

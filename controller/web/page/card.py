@@ -104,10 +104,12 @@ def _headline(shown: Card) -> str:
     stand = shown.stand
     percent, _, of_whom = percent_in(stand).partition(" %")
     last = f'<p class="last">Last decided {time_tag(stand["at"])}</p>' if stand["at"] else ""
+    estimate = (stand.get("estimate") or {}).get("text", "")
+    says = f"{stand['headline']}, {estimate}" if estimate else stand["headline"]
     return (
         f'<p class="percent" aria-hidden="true">{e(percent)}<span>%</span>'
         f"{f'<small>{e(of_whom.strip())}</small>' if of_whom else ''}</p>"
-        f'<div><p class="says">{e(stand["headline"])}</p>{_answers(shown)}{last}</div>'
+        f'<div><p class="says">{e(says)}</p>{_answers(shown)}{last}</div>'
     )
 
 

@@ -52,9 +52,12 @@ def chips(health: Mapping[str, Any]) -> str:
         _chip("ticks", health["tick_fresh"], "on time", "late"),
         _chip("Redis", health["redis"], "answers", "does not answer"),
         _chip("Prometheus", health["prometheus"], "answers", "does not answer"),
+        *([] if health["config_agrees"] else [("stop", "configuration differs from the leader's")]),
+        *([("stop", "new configuration refused")] if health["config_error"] else []),
     ]
     listed = "".join(f'<li class="chip {tone}">{e(text)}</li>' for tone, text in shown)
-    why = f'<p class="why">{e(health["detail"])}</p>' if health["detail"] else ""
+    told = health["detail"] or health["config_error"]
+    why = f'<p class="why">{e(told)}</p>' if told else ""
     return f'<ul class="chips" aria-label="Health">{listed}</ul>{why}'
 
 

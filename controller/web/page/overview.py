@@ -22,8 +22,8 @@ _QUIET = {Stage.COMPLETE, Stage.DISABLED, Stage.NOT_SET_UP}
 
 
 def overview(standings: Sequence[Mapping[str, Any]], now: float) -> str:
-    """Return the list, when there are several features; `now` is unix seconds."""
-    if len(standings) < 2:
+    """Return the list, when there are several features or one that nobody watches; `now` is unix seconds."""
+    if len(standings) < 2 and all(stand["stage"] != Stage.UNWATCHED for stand in standings):
         return ""
     ordered = sorted(standings, key=_urgency)
     many = len(standings) >= FOLDED_FROM
@@ -61,7 +61,15 @@ def _row(stand: Mapping[str, Any], now: float) -> str:
         f'<span class="at">{e(percent_in(stand).replace(" of internal mail", " internal"))}</span>'
         f'<span class="says">{e(_says(stand))}</span><span class="age">{age}</span>'
     )
-    return f'<li data-find="{name} {e(word)}"><a href="/features/{name}">{inner}</a></li>'
+    if stand["stage"] == Stage.UNWATCHED:
+        return f'<li data-find="{name} {e(word)}"><div class="row">{inner}{_steps(stand)}</div></li>'
+    return f'<li data-find="{name} {e(word)}"><a class="row" href="/features/{name}">{inner}</a></li>'
+
+
+def _steps(stand: Mapping[str, Any]) -> str:
+    """Return what to type: a feature in no configuration has no page of its own."""
+    lines = (f"{e(one['text'])}: <code>{e(one['command'])}</code>" for one in stand["next_steps"])
+    return f'<span class="steps">{"<br>".join(lines)}</span>'
 
 
 def _says(stand: Mapping[str, Any]) -> str:

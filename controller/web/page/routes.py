@@ -99,13 +99,13 @@ class StatusPage:
         """Return title, overview and cards; raises ProblemError for an unknown feature, StoreError."""
         if name:
             self._context.feature(name)
-        standings = await self._api.standings()
+        standings, unwatched = await asyncio.gather(self._api.standings(), self._api.unwatched())
         shown = [stand for stand in standings if name in {"", stand["feature"]}]
         title = title_of(shown)
         if len(shown) > MOST_CARDS:
             shown = []
         cards = await asyncio.gather(*(self._card(stand, watched) for stand in sorted(shown, key=_awake)))
-        return title, overview(standings, time.time()), cards
+        return title, overview([*standings, *unwatched], time.time()), cards
 
     async def _card(self, stand: dict[str, Any], watched: bool) -> str:
         name = stand["feature"]
