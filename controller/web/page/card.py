@@ -104,7 +104,7 @@ def _headline(shown: Card) -> str:
     stand = shown.stand
     percent, _, of_whom = percent_in(stand).partition(" %")
     last = f'<p class="last">Last decided {time_tag(stand["at"])}</p>' if stand["at"] else ""
-    estimate = (stand.get("estimate") or {}).get("text", "")
+    estimate = stand["estimate"]["text"]
     says = f"{stand['headline']}, {estimate}" if estimate else stand["headline"]
     return (
         f'<p class="percent" aria-hidden="true">{e(percent)}<span>%</span>'
