@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kit.examples import examples
 
 from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, OutgoingMessage, SendIds
@@ -250,6 +251,7 @@ def written(tree: Leaf | Node, marks: list[str], boundaries: list[str]) -> str:
     return "\n".join(lines) + f"\n\n{content}"
 
 
+@examples(20_000)
 @given(trees)
 def test_every_leaf_of_a_random_mail_is_found_again_or_the_mail_is_refused(tree: Leaf | Node) -> None:
     marks: list[str] = []
