@@ -11,9 +11,9 @@ from controller.commands.common import config_option, settings_from
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.codec import decode
-from controller.decision.model import REASONS, Finding, Kind, Reason, State
+from controller.decision.model import Finding, Kind, Reason, State
 from controller.decision.record import state_from_dict, verify
-from controller.decision.words import count_text, duration_text, finding_text
+from controller.decision.telling.sentences import REASONS, count_text, duration_text, finding_text
 from controller.journal.sinks import read_file
 from controller.shared.console import (
     DONE,

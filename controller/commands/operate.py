@@ -19,7 +19,7 @@ from controller.config.settings import ControllerSettings, load_settings, shown
 from controller.contract import parse_percent
 from controller.decision.model import Kind
 from controller.decision.record import snapshot_from
-from controller.decision.words import audience_text
+from controller.decision.telling.sentences import audience_text
 from controller.features import RolloutFeature
 from controller.journal.sinks import FileJournal, Journals
 from controller.loop.consequences import consequence

@@ -11,7 +11,7 @@ from controller.commands.common import config_option, feature_argument, feature_
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.model import RolloutFeature
-from controller.decision.words import duration_text, share_text
+from controller.decision.telling.sentences import duration_text, share_text
 from controller.shared.console import (
     NO,
     UNREACHABLE,

@@ -17,7 +17,7 @@ from controller.decision.decide import decide
 from controller.decision.model import Decision, Kind, RolloutFeature, Snapshot
 from controller.decision.policies import POLICIES
 from controller.decision.record import record_of
-from controller.decision.words import count_text, duration_text
+from controller.decision.telling.sentences import count_text, duration_text
 from controller.features import config_hash
 from controller.loop.freezes import open_freeze
 from controller.shared.console import UNREACHABLE, USAGE, examples, fail, json_option, print_table, say

@@ -12,7 +12,7 @@ from controller.commands.common import config_option, settings_from
 from controller.commands.remote import daemon_at, server_option
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
-from controller.decision.headline import WORST_FIRST, Stage
+from controller.decision.telling.headline import WORST_FIRST, Stage
 from controller.loop.consequences import instant_text, since_text
 from controller.loop.feature_status import feature_status, status_context, unwatched_status
 from controller.shared.console import (

@@ -24,7 +24,7 @@ from controller.decision.ramp import (
     step_above,
     step_below,
 )
-from controller.decision.words import in_words
+from controller.decision.telling.sentences import in_words
 
 
 def decide(snapshot: Snapshot) -> Decision:

@@ -29,7 +29,7 @@ class Kind(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it was done. The list is closed; `REASONS` has the sentence for each."""
+    """Why it was done. The list is closed; `telling.sentences.REASONS` has the sentence for each."""
 
     DISABLED = "disabled"
     PAUSED = "paused"
@@ -56,33 +56,6 @@ class Reason(StrEnum):
     NOT_LEADER = "not_leader"
     MANUAL = "manual"
 
-
-REASONS: dict[Reason, str] = {
-    Reason.DISABLED: "The feature is not enabled, so nobody is in it.",
-    Reason.PAUSED: "The feature is paused; only a person resumes it.",
-    Reason.STOPPED: "A person set it to 0 %; `resume` begins the ramp again.",
-    Reason.COMPLETE: "The end of the plan is reached; the tests keep monitoring.",
-    Reason.FIRST_STEP: "Nobody is in yet and nothing can be measured at 0 %, so the first step is taken.",
-    Reason.HEALTHY: "Every SLO is proven met at this step and the bake time is over.",
-    Reason.BAKING: "The SLOs are proven met, but the step's bake time is not over.",
-    Reason.GATHERING_EVIDENCE: "Not enough sends yet to prove every SLO met.",
-    Reason.NO_TRAFFIC: "No send was seen, and silence proves nothing.",
-    Reason.METRICS_UNREACHABLE: "Prometheus did not give a usable answer in time.",
-    Reason.METRICS_STALE: "The newest sample is too old to stand for now.",
-    Reason.METRICS_INCOMPLETE: "A rule, a sender or a series that the decision needs is missing.",
-    Reason.GATE_NOT_CONVERGED: "Not every sender obeys the newest flags yet.",
-    Reason.FROZEN: "A freeze window is open.",
-    Reason.AWAITING_APPROVAL: "The next step needs a person's approval.",
-    Reason.ALERT_FIRING: "An alert of this feature is pending or firing.",
-    Reason.SLO_ERROR_RATE: "The error rate is proven above its limit.",
-    Reason.SLO_LATENCY: "The share of slow sends is proven above its limit.",
-    Reason.OUTAGE: "At least half of the sends of one tick failed.",
-    Reason.HARM_BUDGET: "More sends failed at this step than its harm budget allows.",
-    Reason.FLAGS_UNREADABLE: "A flag holds a text that cannot be understood, so it is read as closed.",
-    Reason.CONFLICT: "The flags were not as they were left: changed while deciding, or gone back in time.",
-    Reason.NOT_LEADER: "The right to act was lost: another controller holds it, or the tick took too long.",
-    Reason.MANUAL: "A person did it.",
-}
 
 METRICS_PROBLEMS = frozenset({Reason.METRICS_UNREACHABLE, Reason.METRICS_STALE, Reason.METRICS_INCOMPLETE})
 
@@ -165,6 +138,7 @@ class RolloutFeature:
     longest_ramp_s: float = 86_400.0
     """Length over which the late-change test keeps its share of alpha."""
     links: Links = Links()
+    """Where a person on call looks next: `runbook`, `dashboard` and `release`, each a URL."""
 
     def bake_s_at(self, percent: float) -> float:
         """Return the bake time of the step at `percent`; between two steps, that of the one below."""

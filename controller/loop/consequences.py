@@ -6,7 +6,7 @@ from typing import Any
 
 from controller.contract import format_percent
 from controller.decision.model import Kind
-from controller.decision.words import audience_text, duration_text
+from controller.decision.telling.sentences import audience_text, duration_text
 
 
 def consequence(kind: Kind, stand: Mapping[str, Any], now: float, percent: float | None = None) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from controller.config.command_line import command_line
 from controller.config.settings import ControllerSettings
 from controller.decision.codec import encode
-from controller.decision.headline import Stage, headline, stage_of
 from controller.decision.model import RolloutFeature, State
 from controller.decision.ramp import is_open, step_above
-from controller.decision.words import audience_text
+from controller.decision.telling.headline import Stage, headline, stage_of
+from controller.decision.telling.sentences import audience_text
 from controller.loop.harm import harm
 from controller.loop.next_steps import CommandLine, next_steps
 from controller.store.flag_store import Stored, read_state

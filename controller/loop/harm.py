@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from controller.contract import Flags
 from controller.decision.ramp import is_open
-from controller.decision.words import count_text, duration_text, share_text
+from controller.decision.telling.sentences import count_text, duration_text, share_text
 
 _WHAT = {"error_rate": ("sends", "errors", "failed"), "latency": ("timed", "slow", "were too slow")}
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from controller.contract import Flags, format_percent
-from controller.decision.headline import Stage
 from controller.decision.model import Reason, RolloutFeature
 from controller.decision.ramp import step_below
+from controller.decision.telling.headline import Stage
 
 CommandLine = Callable[..., str]
 """Writes a `rollout` command, from its words, so that it meets the Redis in use."""

@@ -2,7 +2,8 @@
 
 from pages import decisions
 
-from controller.decision.model import REASONS, Kind, Reason
+from controller.decision.model import Kind, Reason
+from controller.decision.telling.sentences import REASONS
 
 
 def test_the_drawn_parts_of_the_page_are_as_the_code_has_them() -> None:

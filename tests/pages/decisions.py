@@ -17,7 +17,7 @@ from controller.contract import Flags, format_percent
 from controller.decision.byhand import BY_HAND, by_hand, external_change
 from controller.decision.checks import CHECKS, OUTAGE_SENDS, OUTAGE_SHARE
 from controller.decision.decide import decide, rejected_write
-from controller.decision.model import REASONS, Cause, Decision, Kind, Reason, Snapshot
+from controller.decision.model import Cause, Decision, Kind, Reason, Snapshot
 from controller.decision.record import NOT_WRITTEN
 from controller.decision.sequential import (
     BREACH_BOTTOM,
@@ -29,7 +29,7 @@ from controller.decision.sequential import (
     STEPS_SHARE,
     slo_test,
 )
-from controller.decision.words import duration_text
+from controller.decision.telling.sentences import REASONS, duration_text
 from controller.whatif.forecast import forecast
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "decisions.md"

@@ -8,7 +8,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from itertools import pairwise
 from pathlib import Path
@@ -32,7 +32,8 @@ from controller.config.settings import SECRETS, ControllerSettings
 from controller.contract import METRIC_LABELS
 from controller.daemon.metrics import DaemonMetrics
 from controller.decision import model
-from controller.decision.model import REASONS, Kind
+from controller.decision.model import Kind
+from controller.decision.telling.sentences import REASONS
 from controller.features import ROLLOUT_FEATURES
 from controller.loop.tick import Report
 from controller.shared.api_tokens import Tokens
@@ -78,7 +79,7 @@ def _meanings(module: Any, name: str) -> dict[str, str]:
 
 def _default(field: Any) -> str:
     value = field.default if field.default is not MISSING else None
-    if value in (None, "", ()):
+    if value in (None, "", ()) or is_dataclass(value):
         return ""
     if isinstance(value, tuple):
         return f"`{[_plain(one) for one in value]}`".replace("'", "")

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller.contract import format_percent
-from controller.decision.headline import Stage
 from controller.decision.ramp import step_below
+from controller.decision.telling.headline import Stage
 from controller.web.page.words import cause_of, e, part_tag, percent_in, percent_text, who_text, why_text
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.decision.headline import WORST_FIRST, Stage
+from controller.decision.telling.headline import WORST_FIRST, Stage
 from controller.web.page.words import (
     ago_tag,
     cause_of,

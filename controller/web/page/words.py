@@ -8,8 +8,8 @@ from typing import Any
 
 from controller.contract import format_percent
 from controller.decision.causes import CONTROLLER, OUTSIDE
-from controller.decision.headline import Stage
-from controller.decision.words import count_text, duration_text, share_text
+from controller.decision.telling.headline import Stage
+from controller.decision.telling.sentences import count_text, duration_text, share_text
 from controller.shared.plain_text import escape_controls
 
 __all__ = [

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from controller.contract import Flags, format_percent
 from controller.decision.model import METRICS_PROBLEMS, Kind, Reason, RolloutFeature
-from controller.decision.words import audience_text, paused_text
+from controller.decision.telling.sentences import audience_text, paused_text
 
 
 class Stage(StrEnum):
