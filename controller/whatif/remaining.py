@@ -5,9 +5,9 @@ from math import inf, isfinite
 from typing import Any
 
 from controller.contract import format_percent
-from controller.decision.headline import Stage
 from controller.decision.model import RolloutFeature
-from controller.decision.words import duration_text
+from controller.decision.telling.headline import Stage
+from controller.decision.telling.sentences import duration_text
 from controller.whatif.forecast import step_lasts_s
 
 NO_ESTIMATE: dict[str, Any] = {"remaining_s": None, "text": ""}
