@@ -145,7 +145,7 @@ def _measuring(scale: Scale, scope: Scope) -> tuple[Alert, ...]:
             severity="warning",
             summary="Prometheus missed an evaluation of the evidence",
             says="About {{ $value | humanize }} evaluations were missed in the last "
-            f"{in_words(scale.stretched_s(300))}; the controller counts at most ten of these windows afterwards",
+            f"{in_words(scale.stretched_s(300))}; the controller counts up to ten of them afterwards",
             runbook="evidence-missed",
             about="Prometheus was too slow for the evidence; seen where Prometheus scrapes itself.",
         ),
