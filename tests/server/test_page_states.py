@@ -88,6 +88,7 @@ def test_every_state_answers_on_the_first_screen_and_is_usable_by_finger_and_at_
         ("metrics-away", ("Held at 10 % of internal mail", "Not known", "rollout doctor")),
         ("complete-internally", ("Complete: 100 % of internal mail; other mail is not in", "rollout open")),
         ("complete", ("Complete: 100 % of the users are in",)),
+        ("ramping", ("Ramping at 25 % of internal mail, about", "to 100 % at this traffic")),
     ],
 )
 def test_what_stopped_it_who_since_when_and_what_to_do_are_answered_first(
