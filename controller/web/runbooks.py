@@ -1,14 +1,22 @@
 """The runbooks of every alert, so that a link in a notice leads to one wherever the daemon is reached."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from controller.config.command_line import rollout_line
+from controller.decision.byhand import BY_HAND
 from controller.rules.artifacts.runbooks import runbook_texts
 from controller.rules.text import RUNBOOKS
 from controller.shared.openapi import TEXT, Operation, ResponseSpec
 from controller.shared.shipped import shipped
 from controller.web.context import ServerContext
 from controller.web.problems import ProblemError
+
+_ASKS_REDIS = ("status", "history", "explain", "decide", "plan", "doctor", *BY_HAND)
+_COMMAND = re.compile(rf"^( *)rollout ((?:{'|'.join(_ASKS_REDIS)})\b.*)$", re.MULTILINE)
+"""A line of a shell that asks or changes Redis."""
 
 
 class Runbooks:
@@ -23,7 +31,12 @@ class Runbooks:
         text = self._rendered().get(name) or self._shipped(name)
         if not text:
             raise ProblemError(404, f"there is no runbook {name}; README.md lists them all")
-        return PlainTextResponse(text)
+        return PlainTextResponse(self._for_this_redis(text))
+
+    def _for_this_redis(self, text: str) -> str:
+        """Write each command so that it meets the Redis that this daemon uses."""
+        settings = self._context.settings()
+        return _COMMAND.sub(lambda found: f"{found[1]}{rollout_line(settings, found[2])}", text)
 
     def _rendered(self) -> dict[str, str]:
         return runbook_texts(list(self._context.features.values()))

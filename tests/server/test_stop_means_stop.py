@@ -250,3 +250,10 @@ def test_the_daemon_says_at_a_terminal_what_runs_and_where_its_page_is(redis_ser
         run.wait(20)
     os.close(main)
     assert b"rollout-controller " in shown
+
+
+def test_a_runbook_that_the_daemon_serves_has_the_line_for_the_redis_that_it_uses(served: Served) -> None:
+    text = served.http.get("/runbooks/rollout-paused.md").text
+    line = f'ROLLOUT_REDIS_URL={served.settings.redis_url} rollout resume FEATURE --reason "cause, and'
+    assert f"\n{line}" in text
+    assert "\nrollout " not in text
