@@ -44,6 +44,7 @@ fast: setup-test ## the tests of check alone
 unit: setup-test ## the tests of test alone: most wait for servers, so there are more workers than processors
 	$(BIN)/pytest -q -n 4 $(ARGS)
 
+coverage: export COVERAGE_FILE = $(CURDIR)/.coverage/data
 coverage: setup-test ## branch coverage of both packages, in a quarter of an hour
 	@rm -rf .coverage && mkdir .coverage
 	HYPOTHESIS_PROFILE=check $(BIN)/coverage run -m pytest -q -n 4 -m "not long" $(ARGS)
