@@ -48,7 +48,7 @@ def test_the_whole_story_is_on_the_page_while_it_happens_and_a_person_pauses_fro
 def pauses_from_the_page(world: World, page: Page) -> None:
     """Pause where everybody is in: refused without a token and with a wrong one, done with the right one."""
     pause = page.get_by_role("button", name="Pause")
-    page.get_by_label("Reason").fill("customers call")
+    page.locator(".acts").get_by_label("Reason").fill("customers call")
     pause.click()
     expect(page.locator(".outcome")).to_contain_text("Type your token")
     page.get_by_label("Token").fill("guessed")
