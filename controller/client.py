@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Self, cast
 from urllib.parse import quote
 
@@ -9,6 +10,7 @@ import httpx
 
 from controller.config.settings import shown
 from controller.decision.model import Kind
+from controller.decision.record_shape import is_record
 
 PATIENCE_S = 10.0
 
@@ -52,11 +54,11 @@ class Client:
         path: str | None = f"{_path(name)}/decisions?limit=500&changes={str(changes).lower()}"
         while path:
             page = self._ask("GET", path)
-            for record in page["decisions"]:
+            for record in _records(page.get("decisions")):
                 if record["at"] < since:
                     return
                 yield record
-            path = page["next"]
+            path = _next_page(page.get("next"))
 
     def decision(self, name: str, decision_id: str) -> dict[str, Any]:
         """Return one decision's record; raises ClientError."""
@@ -66,7 +68,8 @@ class Client:
         """Do what a person asks for and give its record; the daemon takes the actor from the token."""
         body = {"reason": reason} | ({} if percent is None else {"percent": percent})
         headers = {"Idempotency-Key": uuid.uuid4().hex}
-        return self._ask("POST", f"{_path(name)}/{kind}", json=body, headers=headers)
+        [record] = _records([self._ask("POST", f"{_path(name)}/{kind}", json=body, headers=headers)])
+        return record
 
     def ready(self) -> dict[str, Any]:
         """Return what /readyz tells, ready or not."""
@@ -92,9 +95,26 @@ def _object(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         told = None
     if not isinstance(told, dict):
-        status = answer.status_code
-        raise ClientError(status, f"HTTP {status}, and not from this API; check the URL")
+        raise _not_ours(answer.status_code)
     return told
+
+
+def _records(found: Any) -> list[dict[str, Any]]:
+    """Read the records of an answer; raises ClientError where it holds something else."""
+    if not isinstance(found, list) or not all(map(is_record, found)):
+        raise _not_ours(HTTPStatus.OK)
+    return [record | {name: record.get(name, "") for name in ("detail", "note")} for record in found]
+
+
+def _next_page(found: Any) -> str | None:
+    """Read where the next page is; only a path, because the token goes there too."""
+    if found is not None and not (isinstance(found, str) and found.startswith("/api/")):
+        raise _not_ours(HTTPStatus.OK)
+    return found
+
+
+def _not_ours(status: int) -> ClientError:
+    return ClientError(status, f"HTTP {status:d}, and not from this API; check the URL")
 
 
 def _path(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from controller.commands.common import http_url
+from controller.config.settings import shown
 from controller.shared.console import NO, UNREACHABLE, USAGE, fail
 from controller.shared.environment import Environment
 
@@ -34,6 +35,8 @@ def daemon_at(server: str) -> "Iterator[Client]":
     try:
         with Client(server, Environment().secret("ROLLOUT_API_TOKEN")) as client:
             yield client
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        fail(f"{shown(server)} answers otherwise than this API ({type(error).__name__}); check --server", NO)
     except ClientError as error:
         if error.status == 0:
             fail(f"{error}; check --server or ROLLOUT_SERVER", UNREACHABLE)

@@ -23,6 +23,7 @@ from click.testing import CliRunner
 from fuzz.mutations import IMPOSSIBLE, TEXTS, Mutator
 from kit.examples import amount
 from kit.servers import RedisServer
+from kit.serving import TOKEN, serving
 from kit.waiting import wait_until
 from structlog.testing import capture_logs
 from worlds.strange import BROKEN, STRANGE, World
@@ -206,6 +207,23 @@ def test_a_strange_command_line_ends_with_an_exit_code_and_one_line(
             assert done.exit_code in {0, 1, 2, 3}
             assert "Traceback" not in done.output
             assert "\x1b" not in done.output
+
+
+def test_a_strange_trace_is_replayed_or_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    for seed in range(SEED, SEED + COMMANDS):
+        mutator = Mutator(seed)
+        lines = [{"t": 30.0 * n, "sends": 900, "errors": 290 * (n > 20), "slow": 3} for n in range(30)]
+        told = [json.dumps(line).encode() for line in lines]
+        for at in mutator.sample(range(len(told)), 2):
+            told[at] = mutator.text_of(lines[at]).encode() if seed % 2 else mutator.bytes_of(told[at])
+        path.write_bytes(b"\n".join(told))
+        words = ["replay", "microsoft", "--trace", str(path), *(["--json"] if seed % 3 else [])]
+        with number(seed, told):
+            done = CliRunner().invoke(cli.rollout, words)
+            assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+            assert done.exit_code in {0, 1, 2}
+            assert done.exit_code == 0 or done.stderr.count("\n") == 1
 
 
 def test_no_content_of_redis_stops_the_watch_or_a_pause(tmp_path: Path) -> None:
@@ -422,3 +440,26 @@ def test_no_answer_of_prometheus_ends_a_command_in_a_traceback(
                     assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
                     assert done.exit_code in {0, 1, 3}, done.output
                     assert "Traceback" not in done.output
+
+
+ASKS_A_DAEMON = (
+    ("status",),
+    ("status", "--json"),
+    ("history", "microsoft"),
+    ("history", "microsoft", "--changes", "--json"),
+    ("pause", "microsoft", "--reason", "x"),
+)
+
+
+def test_no_answer_of_a_daemon_ends_a_command_in_a_traceback(redis_server: RedisServer) -> None:
+    env = {"ROLLOUT_REDIS_URL": redis_server.url, "ROLLOUT_API_TOKEN": TOKEN}
+    with serving(redis_server.url) as served, lying(served.url) as liar:
+        served.person(Kind.ENABLE)
+        liar.mutator = Mutator(SEED)
+        while liar.told < ANSWERS:
+            for words in ASKS_A_DAEMON:
+                with number(liar.told, words):
+                    done = CliRunner().invoke(cli.rollout, [*words, "--server", liar.url], env=env)
+                    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+                    assert done.exit_code in {0, 1, 2, 3}
+                    assert TOKEN not in done.output
