@@ -12,6 +12,10 @@ from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutF
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
 _SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})
 _OUTCOME = ("kind", "reason", "to", "detail", "more_sends", "more_s", "findings", "approved_percent")
+FORM = 2
+"""Of the records that are written now. Those of the first form name none: what they decided is computed again
+and compared, but not their words, nor what an approval counts for, which have changed since."""
+_FIRST_OUTCOME = ("kind", "reason", "to", "more_sends", "more_s", "findings")
 
 
 def record_of(
@@ -37,6 +41,7 @@ def record_of(
     before = snapshot.state.flags if decision.kind is Kind.EXTERNAL_CHANGE else snapshot.flags
     return {
         "id": decision_id,
+        "form": FORM,
         "at": snapshot.now,
         "feature": snapshot.feature.name,
         "kind": decision.kind.value,
@@ -183,7 +188,7 @@ def _differences(record: Mapping[str, Any]) -> Iterator[str]:
     }
     return (
         f"{name}: recorded {record[name]!r}, recomputed {recomputed[name]!r}"
-        for name in _OUTCOME
+        for name in (_OUTCOME if record.get("form") == FORM else _FIRST_OUTCOME)
         if record[name] != recomputed[name]
     )
 
