@@ -22,7 +22,8 @@ LABELS = {"provider": "microsoft", "action": "outlook.send"}
 def open_flags(client: redis.Redis, feature: str = "microsoft", **changed: str) -> None:
     """Write the four flags so that everybody is in."""
     prefix = key_prefix(client)
-    client.mset({prefix + flag_key(feature, flag): text for flag, text in (OPEN_FLAGS | changed).items()})
+    for flag, text in (OPEN_FLAGS | changed).items():
+        client.set(prefix + flag_key(feature, flag), text)
 
 
 @dataclass
