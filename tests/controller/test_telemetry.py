@@ -65,13 +65,25 @@ def test_evidence_that_is_not_there_has_no_age() -> None:
     assert math.isnan(exported.value("rollout_evidence_age_seconds", feature="microsoft") or 0.0)
 
 
-@pytest.mark.parametrize(("kind", "held_s"), [("hold", 60.0), ("step_up", 0.0)])
-def test_a_hold_is_as_long_as_since_the_last_thing_that_was_done(kind: str, held_s: float) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason", "held_s"),
+    [
+        ("hold", "baking", 60.0),
+        ("hold", "metrics_stale", 60.0),
+        ("step_up", "healthy", 0.0),
+        ("hold", "complete", 0.0),
+        ("hold", "disabled", 0.0),
+        ("hold", "stopped", 0.0),
+    ],
+)
+def test_a_hold_is_as_long_as_since_the_last_thing_that_was_done_and_a_rollout_at_rest_is_not_held(
+    kind: str, reason: str, held_s: float
+) -> None:
     exported = Exported("microsoft")
     record = {
         "feature": "microsoft",
         "kind": kind,
-        "reason": "baking",
+        "reason": reason,
         "at": 160.0,
         "state_before": {"held_since": 100.0},
     }

@@ -91,7 +91,14 @@ async def test_a_forged_link_and_another_sealed_value_are_no_links(
 
 @pytest.mark.parametrize(
     "query",
-    ["", "code=abc", "state=0123456789", "code=a&state=0123456789&state=9876543210", "state=short&code=abc"],
+    [
+        "",
+        "&".join(f"p{n}=x" for n in range(51)),
+        "code=abc",
+        "state=0123456789",
+        "code=a&state=0123456789&state=9876543210",
+        "state=short&code=abc",
+    ],
 )
 async def test_a_callback_that_is_not_complete_is_refused(browser: Browser, query: str) -> None:
     answer = await browser.get(f"{CALLBACK}?{query}")
