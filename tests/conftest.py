@@ -1,5 +1,6 @@
 """Fixtures that many tests share: a real redis-server, and a proxy before it."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,16 @@ load_profile()
 
 # In a shell's background interrupts are ignored, and every process that a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def environment_as_it_was() -> Iterator[None]:
+    """Undo what a command that ran in this process put into the environment, where the adapter reads it."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

@@ -208,7 +208,7 @@ def test_it_is_said_once_and_shown_and_passes_by_itself(place: Place, name: str)
     fault.begin(place)
     place.tick(TICKS)
     assert not place.up(fault.dependency)
-    assert place.metric("rollout_neighbour_errors_total", dependency=fault.dependency) == TICKS
+    assert place.metric("rollout_neighbour_errors_total", neighbour=fault.dependency) == TICKS
     fault.end(place)
     assert place.texts() == before
     for _ in range(3):
