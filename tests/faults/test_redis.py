@@ -149,7 +149,7 @@ def test_a_changed_password_is_told_without_naming_it(rig: Rig, redis_proxy: Pro
     rig.client.config_set("requirepass", "s3cret-of-ours")
     redis_proxy.cut()
     report = rig.tick(controller)
-    assert "Authentication" in report.error
+    assert "wants a password" in report.error
     assert "s3cret" not in report.error
     rig.client.config_set("requirepass", "")
     assert not rig.tick(controller).error
