@@ -45,6 +45,8 @@ def test_help_loads_click_and_nothing_else_that_is_slow() -> None:
 def at_redis(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROLLOUT_REDIS_URL", redis_server.url)
     monkeypatch.delenv("ROLLOUT_CONFIG", raising=False)
+    with redis_server.client() as client:
+        client.set("rollout:epoch", 1)  # a controller has led here
 
 
 def test_status_loads_redis_and_nothing_else_that_is_slow(at_redis: None) -> None:
