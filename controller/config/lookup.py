@@ -10,6 +10,7 @@ _NAMED = "ROLLOUT_CONFIG"
 
 def look_for_config(environ: MutableMapping[str, str] = os.environ) -> None:
     """Put the first file that is there into ROLLOUT_CONFIG, which both packages read; a file named stays."""
+    _FOUND.clear()
     found = next((path for path in LOOKED_FOR if path.is_file()), None)
     if found and not environ.get(_NAMED):
         environ[_NAMED] = str(found)

@@ -40,7 +40,9 @@ def write_files(wrong: WrongInput, folder: Path) -> None:
 
 
 def refused(code: object, stderr: str, wrong: WrongInput) -> None:
-    """Check the one line and the exit code."""
+    """Check the one line and the exit code. A configuration that was found is named in a line before."""
+    found, newline, rest = stderr.partition("\n")
+    stderr = rest if found.startswith("rollout: configuration ") and newline else stderr
     assert (code, stderr.count("\n")) == (wrong.code, 1), stderr
     assert stderr.startswith("rollout: ")
     assert wrong.says in stderr
