@@ -58,6 +58,11 @@ def applied_key(feature: str) -> str:
     return f"rollout:applied:{feature}"
 
 
+def live_key(feature: str) -> str:
+    """Name the hash in which each sender process keeps what it has counted, by `HOST:PID:START`."""
+    return f"rollout:live:{feature}"
+
+
 def reply_key(digest: str) -> str:
     """Name what was answered to an API call that carried an Idempotency-Key."""
     return f"rollout:reply:{digest}"

@@ -43,10 +43,12 @@ class RolloutGate:
     A child process needs a gate of its own, made after the fork: the reader stays with the parent.
     """
 
-    def __init__(self, reader: FlagReader, features: Iterable[str]) -> None:
+    def __init__(self, reader: FlagReader, latency_limits_s: Mapping[str, float]) -> None:
+        """Take the reader, and the features with the time above which a send of theirs is slow."""
         self._reader = reader
         self._reading = False
-        self.features = tuple(features)
+        self._limits_s = dict(latency_limits_s)
+        self.features = tuple(latency_limits_s)
 
     @classmethod
     def connect(
@@ -65,7 +67,8 @@ class RolloutGate:
         served = configured_features() if features is None else features
         domains = configured_domains() if internal_domains is None else internal_domains
         salts = {name: feature.bucket_salt for name, feature in served.items()}
-        return cls(shared_reader(redis_url, salts, InternalDomains.parse(domains)), salts)
+        limits_s = {name: feature.latency_limit_s for name, feature in served.items()}
+        return cls(shared_reader(redis_url, salts, InternalDomains.parse(domains)), limits_s)
 
     @classmethod
     def start(
@@ -128,6 +131,17 @@ class RolloutGate:
     async def allow(self, feature: str, user_id: str) -> bool:
         """Whether this user is in now."""
         return self.check(feature, user_id).open
+
+    def count(self, feature: str, ok: bool, seconds: float, mailbox: str = "") -> None:
+        """Count a send that was let in, so that the controller knows of it within a second or two.
+
+        `ok` is false for a failure that speaks against the feature; `mailbox` (or account, customer) is whom
+        it hit: many hit at once is an outage, one is not. Waits for nothing and raises nothing; a feature
+        that this gate does not serve is not counted.
+        """
+        limit_s = self._limits_s.get(feature)
+        if limit_s is not None:
+            self._reader.counts.add(feature, ok=bool(ok), slow=seconds > limit_s, mailbox=mailbox)
 
     def explain(self, feature: str, user_id: str, recipients: Iterable[Recipient] = ()) -> Explanation:
         """Answer for one send, with the numbers and the flags; raises KeyError for an unknown feature."""

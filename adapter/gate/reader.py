@@ -5,7 +5,7 @@ RESYNC_S whatever happens, because messages get lost with their connection. Afte
 new connections: a late reply on an old one would pass for a new reading.
 
 It is a thread and not a task, so that a blocked event loop cannot stop it. All gates of a process that
-follow the same flags share one.
+follow the same flags share one. What the process counts leaves with a reading of the flags.
 """
 
 import logging
@@ -13,12 +13,13 @@ import os
 import threading
 from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
+from adapter.gate.counts import REFUSED_S, LiveCounts, counts_of_process
 from adapter.gate.domains import InternalDomains
 from adapter.gate.snapshot import keys, renewed, unread
-from controller.contract import FLAGS_CHANNEL
+from controller.contract import FLAGS_CHANNEL, live_key
 from controller.shared.redis_refusal import refusal
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ log.addHandler(logging.NullHandler())
 class FlagReader:
     """Keeps `snapshot`; whoever uses it looks at its age."""
 
-    def __init__(self, client: "redis.Redis", salts: Mapping[str, str], internal: InternalDomains) -> None:
+    def __init__(
+        self, client: "redis.Redis", salts: Mapping[str, str], internal: InternalDomains, counts: LiveCounts
+    ) -> None:
         if not salts:
             raise ValueError("no feature is configured; give at least one")
         from controller.shared.redis_pool import key_prefix  # noqa: PLC0415 (slow to import; who has a client has it)
@@ -58,7 +61,10 @@ class FlagReader:
         self._client = client
         self._salts = salts
         self._internal = internal
-        self._keys = [key_prefix(client) + key for key in keys(salts)]
+        self._prefix = key_prefix(client)
+        self._keys = [self._prefix + key for key in keys(salts)]
+        self.counts = counts
+        self._counts_refused = False
         self.snapshot = unread(salts, internal)
         self.trouble = ""
         """Why the flags cannot be read now; empty while they can."""
@@ -116,21 +122,50 @@ class FlagReader:
                     heard_at = now
                 elif now - heard_at > SILENT_AFTER_S:
                     raise TimeoutError("the subscription answers no ping")
-                if hinted or now >= read_at + RESYNC_S:
+                resync = now >= read_at + RESYNC_S
+                if hinted or resync or self.counts.due(now):
                     read_at = now
                     self._read()
-                    if not hinted:
-                        hints.ping()
+                if resync and not hinted:
+                    hints.ping()
+            if self.counts.due(float("inf")):
+                self._read()
 
     def _read(self) -> None:
         """Read all flags in one request; raises what redis-py raises."""
         asked_at = monotonic()
-        texts = [_text(value) for value in self._client.mget(self._keys)]
+        values = self._read_and_publish() if self.counts.due(asked_at) else self._client.mget(self._keys)
+        texts = [_text(value) for value in values]
         self.snapshot = renewed(self.snapshot, asked_at, texts, self._salts, self._internal)
         if self._lost_at is not None:
             log.info("the flags are read again after %.1f s", monotonic() - self._lost_at)
             self._lost_at, self.trouble = None, ""
         self._tried.set()
+
+    def _read_and_publish(self) -> "list[bytes | None]":
+        """Read the flags, and write in the same round trip what changed in the counts."""
+        taken = self.counts.take(monotonic())
+        try:
+            with self._client.pipeline(transaction=False) as together:
+                together.mget(self._keys)
+                for feature, text in taken.items():
+                    together.hset(self._prefix + live_key(feature), self.counts.field, text)
+                flags, *answers = together.execute(raise_on_error=False)
+        except Exception:
+            self.counts.put_back(taken)
+            raise
+        self._note_refusal(taken, next((one for one in answers if isinstance(one, Exception)), None))
+        if isinstance(flags, Exception):
+            raise flags
+        return cast("list[bytes | None]", flags)
+
+    def _note_refusal(self, taken: Mapping[str, str], error: Exception | None) -> None:
+        """Try refused counts again later, and log the first refusal; the flags are read all the same."""
+        if error is not None:
+            self.counts.put_back(taken, REFUSED_S)
+            if not self._counts_refused:
+                log.warning("the live counts cannot be published: %s", error)
+        self._counts_refused = error is not None
 
     def _lose(self, error: Exception) -> None:
         """Note why the flags cannot be read; only the first of several errors in a row is logged."""
@@ -156,7 +191,11 @@ def shared_reader(url: str, salts: Mapping[str, str], internal: InternalDomains)
     """Return this process's reader of these flags, or make it; raises ValueError for an unusable URL."""
     key = (os.getpid(), url, tuple(salts.items()), internal)
     with _sharing:
-        return _shared.get(key) or _shared.setdefault(key, FlagReader(_client(url), salts, internal))
+        return _shared.get(key) or _shared.setdefault(key, _reader(url, salts, internal))
+
+
+def _reader(url: str, salts: Mapping[str, str], internal: InternalDomains) -> FlagReader:
+    return FlagReader(_client(url), salts, internal, counts_of_process(url))
 
 
 def _listen(hints: "PubSub", timeout_s: float) -> tuple[bool, bool]:

@@ -184,12 +184,16 @@ class Sending:
             raise
         except BaseException as raised:
             error = self._named(raised, ids)
-            meters.failed(time.perf_counter() - started, counts=error.counts_against_slo)
+            seconds = time.perf_counter() - started
+            meters.failed(seconds, counts=error.counts_against_slo)
+            self._count_live(seconds, ok=not error.counts_against_slo)
             if isinstance(raised, asyncio.CancelledError):
                 self._count(error)
                 raise
             raise error from (None if error is raised else raised)
-        meters.succeeded(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        meters.succeeded(seconds)
+        self._count_live(seconds, ok=True)
         self._sent = SendResult(
             request_id=accepted.request_id,
             client_request_id=ids.client_request_id,
@@ -197,6 +201,9 @@ class Sending:
             form=request.form,
         )
         return self._sent
+
+    def _count_live(self, seconds: float, *, ok: bool) -> None:
+        self.runtime.gate.count(self._feature, ok, seconds, self._mailbox)
 
     def _delivery(self, ids: SendIds) -> Delivery:
         return Delivery(

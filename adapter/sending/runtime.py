@@ -42,6 +42,9 @@ class AsksGate(Protocol):
     def check(self, feature: str, user_id: str, recipients: tuple[str, ...] = ()) -> GateAnswer:
         """Return whether a user's send may go ahead now, and why."""
 
+    def count(self, feature: str, ok: bool, seconds: float, mailbox: str = "") -> None:
+        """Count a send that was let in, for the controller."""
+
     def revision(self, feature: str) -> int:
         """Return the flags' revision that is obeyed now."""
 

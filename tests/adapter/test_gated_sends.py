@@ -1,6 +1,7 @@
 """A send that the rollout does not let in: which error, which counts, and never a POST."""
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from adapter import ActionDisabledError, ActionGatedError, EmailAddress, Runtime
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.mailer import NoticeMailer
-from controller.contract import flag_key
+from controller.contract import flag_key, live_key
 
 DISABLED, GATED = ActionDisabledError, ActionGatedError
 OUTSIDER = EmailAddress("x@evil-corp.example")
@@ -203,3 +204,27 @@ async def test_the_use_of_the_integration_token_is_said_in_the_log(
         pass
     assert "MS_INTEGRATION_TOKEN" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+async def test_executions_alone_are_counted_live_and_failures_by_the_mailbox_that_sends(
+    sender: Sender, graph: Sandbox, redis_client: redis.Redis
+) -> None:
+    """Refused mails are no executions; a recipient that the provider refuses is no failure of the feature."""
+    await sender.outcome(subject="a\r\nb")
+    await sender.outcome()
+    graph.faults = Faults(status=400, error_code="ErrorInvalidRecipients")
+    await sender.outcome()
+    graph.faults = Faults(status=503)
+    for user_id in ("u1", "u2"):
+        await sender.outcome(user_id=user_id)
+    await sender.outcome(user_id="u3", sender="shared@corp.example")
+    await sender.outcome(user_id="u4", sender="shared@corp.example")
+    await until(lambda: _live(redis_client).get("sends") == 6)
+    latest = _live(redis_client)
+    assert (latest["errors"], latest["slow"]) == (4, 0)
+    assert 3 <= latest["failed_mailboxes"] <= 4, "a mailbox counts again where a second begins between"
+
+
+def _live(client: redis.Redis) -> dict[str, Any]:
+    values: list[Any] = client.hvals(live_key("microsoft"))
+    return json.loads(values[0]) if values else {}

@@ -64,7 +64,7 @@ def test_a_gate_answers_at_every_time_what_its_snapshot_does(
     snapshot = renewed(unread(SALTS, ours), 100.0, [*NOTHING, *texts, "7"], SALTS, ours)
     reader: Any = SimpleNamespace(snapshot=snapshot)
     with patch("adapter.gate.live.monotonic", return_value=100.0 + age_s):
-        answer = RolloutGate(reader, SALTS).check(feature, user, recipients)
+        answer = RolloutGate(reader, dict.fromkeys(SALTS, 0.5)).check(feature, user, recipients)
     assert answer == snapshot.answer(feature, user, recipients, 100.0 + age_s)
     assert type(answer) is GateAnswer
 

@@ -1,0 +1,99 @@
+"""LiveCounts: what this process has sent, by feature, so that the controller knows it within a second.
+
+Counting waits for nothing and asks nobody. What changed since the last publication is taken by the thread
+that reads the flags anyway, at most once a second, and counts that could not be written stay to be written.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+PUBLISH_S = 1.0
+"""Between two publications."""
+
+REFUSED_S = 60.0
+"""Before the next attempt where Redis refuses to take them."""
+
+MOST_MAILBOXES = 1000
+"""So many failed mailboxes of one second are told apart."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The counts of one feature since the process began."""
+
+    sends: int = 0
+    errors: int = 0
+    slow: int = 0
+    failed_mailboxes: int = 0
+    """Each publication adds the number of mailboxes that failed since the one before."""
+    failing: set[int] = field(default_factory=set)
+    """Hashes of the mailboxes that failed since the last publication."""
+
+    def text(self, at: float) -> str:
+        """Write the counts as JSON."""
+        return (
+            f'{{"at": {at:.3f}, "sends": {self.sends}, "errors": {self.errors}, "slow": {self.slow}, '
+            f'"failed_mailboxes": {self.failed_mailboxes}}}'
+        )
+
+
+class LiveCounts:
+    """The counts of one process; any thread may count."""
+
+    def __init__(self) -> None:
+        self.field = f"{os.uname().nodename}:{os.getpid()}:{int(time.time() * 1000)}"
+        """Names this process, and no other that has its number after it."""
+        self._lock = threading.Lock()
+        self._tallies: dict[str, _Tally] = {}
+        self._changed: set[str] = set()
+        self._due_at = float("-inf")
+
+    def add(self, feature: str, *, ok: bool, slow: bool, mailbox: str) -> None:
+        """Count one send."""
+        with self._lock:
+            tally = self._tallies.get(feature)
+            if tally is None:
+                tally = self._tallies[feature] = _Tally()
+            tally.sends += 1
+            tally.slow += slow
+            if not ok:
+                tally.errors += 1
+                if len(tally.failing) < MOST_MAILBOXES:
+                    tally.failing.add(hash(str(mailbox)))
+            self._changed.add(feature)
+
+    def due(self, now: float) -> bool:
+        """Whether there is something to publish, and it is time to; `now` is on the monotonic clock."""
+        return bool(self._changed) and now >= self._due_at
+
+    def take(self, now: float) -> dict[str, str]:
+        """Return what is to be published now, by feature; the next publication is due in a second."""
+        with self._lock:
+            self._due_at = now + PUBLISH_S
+            taken, self._changed = self._changed, set()
+            return {feature: self._taken(self._tallies[feature]) for feature in taken}
+
+    def put_back(self, features: Iterable[str], wait_s: float = 0.0) -> None:
+        """Publish these again, after `wait_s` at the earliest."""
+        with self._lock:
+            self._changed.update(features)
+            self._due_at += wait_s
+
+    @staticmethod
+    def _taken(tally: _Tally) -> str:
+        tally.failed_mailboxes += len(tally.failing)
+        tally.failing.clear()
+        return tally.text(time.time())
+
+
+_of_process: dict[tuple[int, str], LiveCounts] = {}
+_making = threading.Lock()
+
+
+def counts_of_process(url: str) -> LiveCounts:
+    """Return the counts that this process publishes in one Redis: the same ones for all its gates."""
+    with _making:
+        return _of_process.setdefault((os.getpid(), url), LiveCounts())
