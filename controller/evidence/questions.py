@@ -158,7 +158,8 @@ def spellings(edge_s: float) -> tuple[str, ...]:
 
 def as_recorded(entry: Entry) -> Entry:
     """Return an entry of `counted_again` as if a rule had recorded it."""
-    labels = {**entry["metric"], "__name__": entry["metric"][_SERIES]}
+    labels = dict(entry["metric"])
+    labels["__name__"] = labels.pop(_SERIES)
     return {"metric": labels, "values": entry["values"]}
 
 

@@ -261,16 +261,17 @@ def _doubtful(
     stamps: Sequence[float],
     lengths: Lengths,
 ) -> tuple[Reason, str] | None:
-    """Say what is doubtful in the windows that are judged now, and in the newest."""
+    """Say what is doubtful in the windows that are judged now, and in the newest while it stands for now."""
     if not measured.doubts:
         return None
     feature, newest = question.feature, stamps[-1] if stamps else 0.0
+    present = max(newest, measured.now - lengths.oldest_sample_s)
     pair = (feature.provider, feature.action)
     words = doubts_in_words(
         (
             doubt
             for at, doubts in measured.doubts.items()
-            if at >= newest or at in judged
+            if at >= present or at in judged
             for doubt in doubts
             if doubt.concerns(pair, feature.latency_limit_s)
         ),
