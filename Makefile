@@ -6,7 +6,7 @@ COMPILE := $(BIN)/python -m uv pip compile -q --universal --python-version 3.11 
 UPGRADE ?= --upgrade
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-test demo check test soak coverage other-python lint fast unit format pictures bench \
+.PHONY: help setup setup-test demo check test install-test soak coverage other-python lint fast unit format pictures bench \
   bench-decisions audit lock clean
 .DEFAULT_GOAL := help
 
@@ -39,15 +39,18 @@ format: setup-test ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 
 fast: setup-test ## the tests of check alone
-	HYPOTHESIS_PROFILE=check $(BIN)/pytest -q -n 2 -m "not servers and not long" $(ARGS)
+	HYPOTHESIS_PROFILE=check $(BIN)/pytest -q -n 2 -m "not servers and not long and not install" $(ARGS)
 
 unit: setup-test ## the tests of test alone: most wait for servers, so there are more workers than processors
 	$(BIN)/pytest -q -n 4 $(ARGS)
 
+install-test: setup-test ## install it as users do, from the registries: wheel, hosts, image, bare Debian; takes minutes
+	$(BIN)/pytest -q -m install tests/install $(ARGS)
+
 coverage: export COVERAGE_FILE = $(CURDIR)/.coverage/data
 coverage: setup-test ## branch coverage of both packages, in a quarter of an hour
 	@rm -rf .coverage && mkdir .coverage
-	HYPOTHESIS_PROFILE=check $(BIN)/coverage run -m pytest -q -n 4 -m "not long" $(ARGS)
+	HYPOTHESIS_PROFILE=check $(BIN)/coverage run -m pytest -q -n 4 -m "not long and not install" $(ARGS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 other-python: setup-test ## the tests of check on another Python, where one is installed

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from adapter.message import Attachment, EmailAddress, InlineImage, SendResult
     from adapter.sending.access_tokens import StaticTokens, TokenSource
     from adapter.sending.actions import outlook_send
+    from adapter.sending.blocking import run
+    from adapter.sending.metrics_server import serve_metrics
     from adapter.sending.runtime import Runtime
     from adapter.settings import Settings, SettingsError
     from adapter.signin.tokens import MicrosoftTokenManager
@@ -54,6 +56,8 @@ __all__ = [
     "StructuredError",
     "TokenSource",
     "outlook_send",
+    "run",
+    "serve_metrics",
 ]
 
 _HOME = {
@@ -81,6 +85,8 @@ _HOME = {
     "StructuredError": "adapter.errors",
     "TokenSource": "adapter.sending.access_tokens",
     "outlook_send": "adapter.sending.actions",
+    "run": "adapter.sending.blocking",
+    "serve_metrics": "adapter.sending.metrics_server",
 }
 
 

@@ -4,6 +4,7 @@ Whose fault it is decides what counts: every source but `caller` moves `action_e
 so that a bad recipient can never pause a rollout.
 """
 
+import copyreg
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -110,6 +111,10 @@ class StructuredError(Exception):
 
         Only then may another way send it; otherwise call again with the key, or ask a person.
         """
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let another process, such as a task queue's, have the error as it is."""
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         facts = [

@@ -4,6 +4,7 @@ A child that is created by its first increment hides that increment: Prometheus 
 and the first failures of a rollout would be lost.
 """
 
+import itertools
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from prometheus_client import (
 from adapter.errors import FAILURES, REFUSALS, Code
 from adapter.gate.rule import GateReason
 from adapter.providers.provider import Provider
+from adapter.providers.registry import PROVIDERS
+from adapter.signin.metrics import SignInMetrics
 from controller import contract
 from controller.features import RolloutFeature
 
@@ -95,8 +98,15 @@ class SendMetrics:
         self._percent = _gauge(contract.ROLLOUT_GATE_PERCENT, "Percentage obeyed.", registry)
         self._meters: dict[tuple[str, str], ActionMeters] = {}
         self._gate_children: dict[tuple[str, str], Counter] = {}
-        for name in features:
-            self._make_gate_children(name)
+        self._features = tuple(features)
+        self._make_gate_children()
+
+    def begin_at_zero(self) -> None:
+        """Forget what was counted: a forked process has its parent's counts, and did not send those mails."""
+        for metric in (self._exec, self._errors, self._codes, self._gate, self._latency):
+            metric.clear()
+        self._meters.clear()
+        self._make_gate_children()
 
     def meters(self, action: str, provider: Provider) -> ActionMeters:
         """Return the children of an action, all made at the first call."""
@@ -138,10 +148,22 @@ class SendMetrics:
             self._revision.labels(name).set_function(lambda name=name: gate.revision(name))  # type: ignore[misc]
             self._percent.labels(name).set_function(lambda name=name: gate.percent(name))  # type: ignore[misc]
 
-    def _make_gate_children(self, feature: str) -> None:
-        for reason in (*GateReason, PROVIDER_DISABLED):
+    def _make_gate_children(self) -> None:
+        for feature, reason in itertools.product(self._features, (*GateReason, PROVIDER_DISABLED)):
             outcome = OPEN if reason is GateReason.IN_ROLLOUT else CLOSED
             self._gate_children[feature, str(reason)] = self._gate.labels(feature, outcome, str(reason))
+
+
+def complete_metrics(
+    features: Mapping[str, RolloutFeature], gate: WatchedGate, registry: CollectorRegistry
+) -> SendMetrics:
+    """Make all metrics of a sender that follows this gate, so that not even the first failure is lost."""
+    telemetry = SendMetrics.of(features, registry)
+    telemetry.watch(gate, features)
+    SignInMetrics.of(registry)
+    for action, provider in PROVIDERS.items():
+        telemetry.meters(action, provider)
+    return telemetry
 
 
 _made: WeakKeyDictionary[CollectorRegistry, SendMetrics] = WeakKeyDictionary()

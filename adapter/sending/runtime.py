@@ -21,14 +21,13 @@ from adapter.errors import AuthError
 from adapter.gate.live import RolloutGate
 from adapter.gate.rule import GateAnswer
 from adapter.providers.provider import Provider
-from adapter.providers.registry import PROVIDERS
 from adapter.sending.access_tokens import StaticTokens, TokenSource
 from adapter.sending.idempotency import IdempotencyKeys
 from adapter.sending.mailboxes import Mailboxes
-from adapter.sending.metrics import SendMetrics
+from adapter.sending.metrics import SendMetrics, complete_metrics
+from adapter.sending.metrics_server import serve_metrics_after_fork
 from adapter.sending.redis_client import MAX_CONNECTIONS, QUEUE_S, TIMEOUT_S
 from adapter.settings import Settings
-from adapter.signin.metrics import SignInMetrics
 from adapter.transport.post import Transport
 from controller.features import RolloutFeature, load_features
 from controller.shared.redis_pool import open_async_redis
@@ -120,10 +119,9 @@ class Runtime:
             if gate is None:
                 own = RolloutGate.connect(settings.redis_url, features, settings.internal_domains)
                 gate = await stack.enter_async_context(own)
-            runtime = cls(settings, features, gate, SendMetrics.of(features, registry), dict(tokens or {}))
-            runtime.telemetry.watch(gate, features)
-            SignInMetrics.of(registry)
-            runtime._make_meters()
+            serve_metrics_after_fork()
+            telemetry = complete_metrics(features, gate, registry)
+            runtime = cls(settings, features, gate, telemetry, dict(tokens or {}))
             runtime._take_integration_token()
             await runtime._make_token_sources()
             stack.push_async_callback(runtime._close_connections)
@@ -162,11 +160,6 @@ class Runtime:
             source = self.tokens[provider.name] = TOKEN_SOURCES[provider.name]()
             self._own_tokens.append(source)
         return self.tokens[provider.name]
-
-    def _make_meters(self) -> None:
-        """Make the metrics of all actions on offer, so that not even the first failure is lost."""
-        for action, provider in PROVIDERS.items():
-            self.telemetry.meters(action, provider)
 
     def _take_integration_token(self) -> None:
         if self.settings.integration_token and "microsoft" not in self.tokens:

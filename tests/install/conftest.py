@@ -1,0 +1,36 @@
+"""What somebody installs from the registries: the wheel of this tree, and hosts for it."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOSTS = ("celery[redis]", "django", "fastapi", "gunicorn")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("install")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(folder)], cwd=ROOT, check=True)
+    [built] = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel and the hosts into an environment of their own; return the folder of its commands."""
+    folder = tmp_path_factory.mktemp("hosts")
+    venv.create(folder, with_pip=False)
+    command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", str(folder / "bin" / "python")]
+    subprocess.run([*command, str(wheel), *HOSTS], cwd=folder, check=True)
+    return folder / "bin"
