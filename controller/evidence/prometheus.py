@@ -125,17 +125,17 @@ class PrometheusSource:
             "lacking": self._lacking(measured, questions) if Doubt.EDGE in kinds else {},
         }
 
-    def _twins(self, measured: PrometheusReading) -> tuple[tuple[str, str], ...]:
+    def _twins(self, measured: PrometheusReading) -> dict[tuple[str, str], bool]:
         starts = {name: one.started for name, one in measured.targets.items() if one.up and one.started}
         pairs = [pair for pair in suspects(starts) if (*pair, starts[pair[0]]) not in self._told_apart]
         if not pairs:
-            return ()
+            return {}
         instances = {measured.targets[name].labels.get("instance", "") for pair in pairs for name in pair}
         counters = read_counters(self._query(self._asked.counters(instances)), measured.names)
         slack_s = evidence_delay_s(self._lengths.scrape_s)
         verdicts = {(one, other): are_one(counters[one], counters[other], slack_s) for one, other in pairs}
         self._told_apart |= {(*pair, starts[pair[0]]) for pair, one in verdicts.items() if one is False}
-        return tuple(pair for pair, one in verdicts.items() if one)
+        return {pair: bool(one) for pair, one in verdicts.items() if one is not False}
 
     def _intervals_s(self, measured: PrometheusReading) -> dict[str, float]:
         seen = {

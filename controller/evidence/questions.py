@@ -77,7 +77,7 @@ or ALERTS{self.scope.recorded(_ACTIVE)}
         return f"up{self.scope.senders()}[{math.ceil(length_s)}s]"
 
     def counters(self, instances: Iterable[str]) -> str:
-        """Ask for the counters of some targets over the last scrapes."""
+        """Ask for the counters of some targets, and for their starts, over the last scrapes."""
         length_ms = math.ceil(max(_TWINS_SEEN_IN * self._lengths.scrape_s, self._lengths.window_s) * 1000)
         return f"{self.scope.senders(_COUNTERS, one_of('instance', instances))}[{length_ms}ms]"
 
@@ -141,7 +141,7 @@ _ACTIVE = 'alertstate=~"pending|firing"'
 _EVERY = 'le="+Inf"'
 _COUNTERS = (
     f'__name__=~"{ACTION_EXEC_TOTAL}|{ACTION_LATENCY_SECONDS}_sum|action_.*_created|process_cpu_seconds_total'
-    '|python_gc_.*_total"'
+    '|process_start_time_seconds|python_gc_.*_total"'
 )
 _SAME_PHASE = 0.1
 

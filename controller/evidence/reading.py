@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from controller.evidence.doubts import DoubtSeen, Labels, target_names
 from controller.evidence.twins import copies
@@ -37,8 +38,8 @@ class PrometheusReading:
     """By their names for people."""
     doubts: Mapping[float, Sequence[DoubtSeen]] = field(default_factory=dict)
     """By the end of the window."""
-    twins: Sequence[tuple[str, str]] = ()
-    """Targets that are one process."""
+    twins: Mapping[tuple[str, str], bool] = field(default_factory=dict)
+    """Targets that are one process; false where their counters have not shown it yet."""
     intervals_s: Mapping[str, float] = field(default_factory=dict)
     """Scrape intervals as seen, of targets that are scraped too seldom."""
     lacking: Mapping[Pair, Sequence[str]] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class PrometheusReading:
         if self.down:
             return f"senders do not answer: {', '.join(self.down)}"
         if self.twins:
-            one, other = self.twins[0]
-            return f"{one} and {other} are one process, so its sends count twice: scrape it once"
+            (one, other), proven = max(self.twins.items(), key=itemgetter(1))
+            verb = "are" if proven else "may be"
+            return f"{one} and {other} {verb} one process, so its sends count twice: scrape it once"
         return ""

@@ -5,17 +5,19 @@ or disproves it is the counters: those of one process rise from scrape to scrape
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 _SAME_START_S = 2e-5
 """VictoriaMetrics changes the last digits of a long number."""
 FEWEST_SAMPLES = 3
+STARTED = ("__name__", "process_start_time_seconds")
+"""The series whose value says which process a scrape met."""
 
 Samples = Sequence[tuple[float, float]]
 """(time, value) of one counter at one target."""
 Counters = Mapping[tuple[tuple[str, str], ...], Samples]
-"""All counters of one target, by their name and the labels that are not the target's."""
+"""All counters of one target and its start, by their name and the labels that are not the target's."""
 
 
 def suspects(starts: Mapping[str, float]) -> tuple[tuple[str, str], ...]:
@@ -35,17 +37,31 @@ def _port(name: str) -> str:
 def are_one(one: Counters, other: Counters, slack_s: float) -> bool | None:
     """Whether two targets show one process; None while nothing that they count tells.
 
-    A value may be up to `slack_s` younger than its time: a scrape is stamped when it begins.
+    A value may be up to `slack_s` younger than its time: a scrape is stamped when it begins. A counter that
+    only one of them shows tells nothing: it may have begun between their scrapes.
     """
-    if one.keys() != other.keys():
-        return False
+    ones, others = _of_the_newest_process(one), _of_the_newest_process(other)
     moved = False
-    for key, samples in one.items():
-        if not (_fits(samples, other[key], slack_s) and _fits(other[key], samples, slack_s)):
+    for key in ones.keys() & others.keys():
+        samples, among = ones[key], others[key]
+        if not (_fits(samples, among, slack_s) and _fits(among, samples, slack_s)):
             return False
-        enough = min(len(samples), len(other[key])) >= FEWEST_SAMPLES
+        enough = min(len(samples), len(among)) >= FEWEST_SAMPLES
         moved = moved or (enough and samples[-1][1] > samples[0][1])
     return True if moved else None
+
+
+def _of_the_newest_process(counters: Counters) -> Counters:
+    """Leave out what a process counted that answered before at the same address."""
+    starts = next((samples for key, samples in counters.items() if STARTED in key), ())
+    if not starts:
+        return counters
+    times = {at for at, started in starts if abs(started - starts[-1][1]) < _SAME_START_S}
+    return {
+        key: [(at, value) for at, value in samples if at in times]
+        for key, samples in counters.items()
+        if STARTED not in key
+    }
 
 
 def _fits(samples: Samples, among: Samples, slack_s: float) -> bool:
@@ -55,7 +71,7 @@ def _fits(samples: Samples, among: Samples, slack_s: float) -> bool:
     )
 
 
-def copies(pairs: Sequence[tuple[str, str]]) -> int:
+def copies(pairs: Iterable[tuple[str, str]]) -> int:
     """Return how often the most often found process is counted; 1 where none is found twice."""
     groups: dict[str, set[str]] = {}
     for one, other in pairs:

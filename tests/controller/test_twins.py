@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.evidence.twins import Samples, are_one, copies, suspects
+from controller.evidence.twins import STARTED, Counters, Samples, are_one, copies, suspects
 
 KEY = (("__name__", "action_exec_total"),)
+OTHER = (("__name__", "action_exec_total"), ("status", "error"))
 
 
 def rising(first: float, per_s: float, phase: float = 0.0) -> Samples:
@@ -23,9 +24,18 @@ def test_two_processes_are_told_apart_by_what_they_count(other: Samples) -> None
     assert are_one({KEY: rising(7, 1)}, {KEY: other}, 1.0) is False
 
 
-def test_other_counters_are_another_process_and_silence_tells_nothing() -> None:
-    assert are_one({KEY: rising(7, 1)}, {}, 1.0) is False
+def test_silence_tells_nothing_nor_does_a_counter_that_one_target_does_not_show_yet() -> None:
+    assert are_one({KEY: rising(7, 1)}, {}, 1.0) is None
+    assert are_one({KEY: rising(7, 1), OTHER: rising(0, 1)}, {KEY: rising(7, 1, 3)}, 1.0)
     assert are_one({KEY: rising(7, 0)}, {KEY: rising(7, 0, 3)}, 1.0) is None
+
+
+def test_what_the_process_before_counted_tells_no_two_apart() -> None:
+    before = [(float(at), 720_000.0) for at in (-20, -10)]
+    started = [(float(at), 5.0) for at in (-20, -10)] + [(at, 99.0) for at, _ in rising(7, 1)]
+    restarted: Counters = {KEY: [*before, *rising(7, 1)], (STARTED,): started}
+    alone: Counters = {KEY: rising(7, 1, 3), (STARTED,): [(at, 99.0) for at, _ in rising(7, 1, 3)]}
+    assert are_one(restarted, alone, 1.0)
 
 
 def test_only_the_same_start_at_the_same_port_is_suspicious() -> None:

@@ -218,6 +218,8 @@ def test_a_new_label_of_a_running_process_counts_its_life_never(world: World) ->
 
 
 def test_one_process_under_two_names_is_found_and_named(world: World) -> None:
+    world.address.senders = [Sender(age_s=3600.0)]
+    wait_until(world.sound, SOON_S, "evidence without a doubt")
     world.find({"env": "prod"}, {"env": "prod", "host": "localhost"})
     wait_until(world.holds("are one process, so its sends count twice"), SOON_S, "the hold")
     seen, _ = counted(world)
