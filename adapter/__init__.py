@@ -1,4 +1,4 @@
-"""rollout-controller's senders: `outlook_send`, what it takes and gives, and the gate.
+"""rollout-controller's senders: `outlook_send` and `gmail_send`, what they take and give, and the gate.
 
 Each name is imported when it is first asked for: whoever only asks the gate does not load the HTTP client,
 and whoever brings tokens does not load msal.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adapter.gate.rule import GateAnswer, GateReason
     from adapter.message import Attachment, EmailAddress, InlineImage, SendResult
     from adapter.sending.access_tokens import StaticTokens, TokenSource
-    from adapter.sending.actions import outlook_send
+    from adapter.sending.actions import gmail_send, outlook_send
     from adapter.sending.blocking import run
     from adapter.sending.metrics_server import serve_metrics
     from adapter.sending.runtime import Runtime
@@ -55,6 +55,7 @@ __all__ = [
     "StaticTokens",
     "StructuredError",
     "TokenSource",
+    "gmail_send",
     "outlook_send",
     "run",
     "serve_metrics",
@@ -84,6 +85,7 @@ _HOME = {
     "StaticTokens": "adapter.sending.access_tokens",
     "StructuredError": "adapter.errors",
     "TokenSource": "adapter.sending.access_tokens",
+    "gmail_send": "adapter.sending.actions",
     "outlook_send": "adapter.sending.actions",
     "run": "adapter.sending.blocking",
     "serve_metrics": "adapter.sending.metrics_server",

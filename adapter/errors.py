@@ -5,7 +5,8 @@ so that a bad recipient can never pause a rollout.
 """
 
 import copyreg
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -36,7 +37,6 @@ def code_table(*codes: Code) -> dict[str, Code]:
 
 DISABLED = "ACTION_DISABLED"
 GATED = "ACTION_GATED"
-NOT_LINKED = "MS_AUTH_INTERACTION_REQUIRED"
 
 REFUSALS: dict[str, Code] = code_table(
     Code(DISABLED, Source.ADAPTER, 403, "The provider or the feature is off, or is internal-only."),
@@ -57,9 +57,17 @@ REFUSALS: dict[str, Code] = code_table(
     Code("IDEMPOTENCY_UNAVAILABLE", Source.ADAPTER, 503, "The key cannot be kept now, so nothing was sent."),
     Code("MAILBOX_BUSY", Source.CALLER, 429, "Too many sends at once for this mailbox; none was made."),
     Code("MS_SEND_PENDING", Source.CALLER, 409, "A send with this idempotency key is under way."),
-    Code(NOT_LINKED, Source.CALLER, 409, "The user never linked a mailbox: there is nobody to send for."),
 )
 """Refused before anything is sent, whatever the provider: not executions."""
+
+NOT_LINKED = "The user never linked a mailbox: there is nobody to send for."
+
+
+def not_linked_codes(codes: Iterable[Code]) -> list[Code]:
+    """Return the refusals of a user who never signed in: a provider's codes that ask for the person."""
+    asking = (code for code in codes if code.source is Source.AUTH and code.http == 409)
+    return [replace(code, source=Source.CALLER, sentence=NOT_LINKED) for code in asking]
+
 
 MAY_HAVE_BEEN_SENT = frozenset({"IDEMPOTENCY_KEY_REUSED", "IDEMPOTENCY_UNAVAILABLE", "MS_SEND_PENDING"})
 """Refusals of a call that sent nothing, while another call with its key may have."""

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from adapter.errors import MessageRefusedError
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -107,11 +109,14 @@ class SendResult:
     """The provider's own name for the request; its support asks for it."""
     client_request_id: str
     internet_message_id: str
-    """The Message-ID that we asked for; Graph gives none back."""
+    """The Message-ID that we asked for; Graph gives none back, and Gmail mostly writes its own."""
     form: Form = Form.JSON
     """`json` with both bodies given means: only the HTML was sent, the MIME form did not fit."""
     replayed: bool = False
     """Nothing was sent now: an earlier call with this idempotency key had sent it."""
+    provider_message_id: str = ""
+    """The provider's own id of the message, and of its thread; Gmail gives both, Graph none."""
+    thread_id: str = ""
 
     @property
     def success(self) -> bool:
@@ -121,7 +126,7 @@ class SendResult:
     @property
     def message_id(self) -> str:
         """The provider's id of the message; on Graph the internet message id that we asked for."""
-        return self.internet_message_id
+        return self.provider_message_id or self.internet_message_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +137,16 @@ class Limits:
     """To, cc and bcc together. Exchange allows 500 by default; fewer is our policy."""
     max_attachments: int = 20
     """Attachments and inline images together. Exchange allows 250; fewer is our policy."""
-    max_body_bytes: int = 4 * MEBIBYTE
-    """Of the whole HTTP request body, base64 and JSON included."""
+    max_body_bytes: int = 0
+    """Of the whole HTTP request body, base64 and JSON included; 0 leaves it at the provider's own cap."""
+
+    def check_size(self, size: int, cap: int) -> None:
+        """Raise MessageRefusedError for a body over the limit, which is `cap` unless one is given."""
+        limit = self.max_body_bytes or cap
+        if size > limit:
+            raise MessageRefusedError(
+                "ATTACHMENT_TOO_LARGE",
+                f"the whole request has {size} bytes and the cap is {limit}; "
+                "files grow by a third on the way",
+                field="attachments",
+            )

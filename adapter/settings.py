@@ -1,6 +1,6 @@
 """The adapter's settings: read once from the environment, each bad value refused with its name and reason."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from adapter.message import Limits
@@ -18,6 +18,9 @@ from controller.shared.value_readers import (
     split,
 )
 
+PREFIXES = {"microsoft": "MS", "google": "GOOGLE"}
+"""What the variables of a provider that is signed in to begin with."""
+
 SettingsError = ConfigError
 """A setting cannot be used; the text names it and says what to write."""
 
@@ -31,9 +34,10 @@ class Settings:
     config_file: str = ""
     """ROLLOUT_CONFIG: the features; without it the built-in ones."""
     base_urls: Mapping[str, str] = field(default_factory=dict)
-    """By provider: MS_GRAPH_URL (the version included), for others PROVIDER_<NAME>_URL."""
-    ca_file: str = ""
-    """MS_CA_FILE: trusted for Graph and the sign-in server instead of the usual certificates."""
+    """By provider: MS_GRAPH_URL (the version included), GOOGLE_API_URL, for others PROVIDER_<NAME>_URL."""
+    ca_files: Mapping[str, str] = field(default_factory=dict)
+    """By provider: MS_CA_FILE, GOOGLE_CA_FILE: trusted for the provider and its sign-in server instead of the
+    usual certificates."""
     providers_enabled: frozenset[str] = frozenset()
     """PROVIDER_<NAME>_ENABLED=true, for each; off unless said."""
     internal_domains: tuple[str, ...] = ()
@@ -52,8 +56,9 @@ class Settings:
     """ROLLOUT_IDEMPOTENCY_TTL_S: how long a key is remembered."""
     allow_local_domains: bool = False
     """ROLLOUT_ALLOW_LOCAL_DOMAINS: take addresses at dotless, .local and .test domains too."""
-    integration_token: str = field(default="", repr=False)
-    """MS_INTEGRATION_TOKEN, taken only while INTEGRATION_TESTS_ENABLED=true."""
+    integration_tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """By provider: MS_INTEGRATION_TOKEN, GOOGLE_INTEGRATION_TOKEN, taken only while
+    INTEGRATION_TESTS_ENABLED=true."""
     api_token: str = field(default="", repr=False)
     """ROLLOUT_API_TOKEN, else `[controller]` of ROLLOUT_CONFIG: tokens for the routes that send and sign in;
     closed without one."""
@@ -70,7 +75,7 @@ class Settings:
             redis_url=env.setting("redis_url", redis_url, default.redis_url),
             config_file=env.text("ROLLOUT_CONFIG"),
             base_urls=_base_urls(env),
-            ca_file=env.read("MS_CA_FILE", existing_file, ""),
+            ca_files=_by_provider(lambda prefix: env.read(f"{prefix}_CA_FILE", existing_file, "")),
             providers_enabled=_providers(env),
             internal_domains=tuple(split(env.text("INTERNAL_DOMAINS"))),
             send_deadline_s=env.read(
@@ -86,7 +91,9 @@ class Settings:
                 "ROLLOUT_IDEMPOTENCY_TTL_S", count(60, 31_536_000), default.idempotency_ttl_s
             ),
             allow_local_domains=env.read("ROLLOUT_ALLOW_LOCAL_DOMAINS", flag, default=False),
-            integration_token=env.secret("MS_INTEGRATION_TOKEN") if integration else "",
+            integration_tokens=_by_provider(lambda prefix: env.secret(f"{prefix}_INTEGRATION_TOKEN"))
+            if integration
+            else {},
             api_token=env.setting("api_token", checked_text(Tokens.parse), ""),
             limits=Limits(
                 max_recipients=env.read("ROLLOUT_MAX_RECIPIENTS", count(1, 1000), limits.max_recipients),
@@ -103,12 +110,18 @@ def _providers(env: Environment) -> frozenset[str]:
     return frozenset(name[9:-8].lower() for name in names if env.read(name, flag, default=False))
 
 
+def _by_provider(read: Callable[[str], str]) -> dict[str, str]:
+    """Return what is read by each prefix, where it is set."""
+    found = {provider: read(prefix) for provider, prefix in PREFIXES.items()}
+    return {provider: text for provider, text in found.items() if text}
+
+
 def _base_urls(env: Environment) -> dict[str, str]:
     names = {
         name: name[9:-4].lower()
         for name in env.values
         if name.startswith("PROVIDER_") and name.endswith("_URL")
     }
-    names["MS_GRAPH_URL"] = "microsoft"
+    names |= {"MS_GRAPH_URL": "microsoft", "GOOGLE_API_URL": "google"}
     urls = {provider: env.read(name, http_url, "") for name, provider in names.items()}
     return {provider: url for provider, url in urls.items() if url}

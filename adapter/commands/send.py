@@ -191,7 +191,7 @@ def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -
 def _show(request: Request, action: Action, settings: Settings, as_json: bool) -> None:
     base_url = settings.base_urls.get(action.provider.name, action.provider.base_url)
     url = base_url.rstrip("/") + request.path
-    written = bytes(request.body).decode()
+    written = bytes(request.upload.body if request.upload else request.body).decode()
     body = _shortened(json.loads(written)) if request.form is Form.JSON else _cut(written)
     if as_json:
         headers = dict(request.headers)
@@ -236,6 +236,6 @@ def _advice(error: StructuredError) -> str:
 def _exit_code(action: Action, error: StructuredError) -> int:
     if error.code in {action.provider.unreachable_code, "IDEMPOTENCY_UNAVAILABLE"} or error.reason == "stale":
         return UNREACHABLE
-    if isinstance(error, AuthError) and error.code == "MS_AUTH_CLIENT_CONFIG":
+    if isinstance(error, AuthError) and error.code.endswith("_AUTH_CLIENT_CONFIG"):
         return USAGE
     return USAGE if isinstance(error, MessageRefusedError) and error.code == "INVALID_REQUEST" else NO

@@ -26,6 +26,10 @@ class Body:
         """Return a body that is in memory as a whole."""
         return cls(len(whole), lambda: iter((whole,)))
 
+    def from_byte(self, start: int) -> "Body":
+        """Return what follows a number of bytes; those are made again and dropped."""
+        return Body(self.size - start, lambda: without_first(start, self.make())) if start else self
+
     def __len__(self) -> int:
         return self.size
 
@@ -82,3 +86,12 @@ def spliced(skeleton: bytes, places: Iterable[tuple[bytes, Iterator[bytes]]]) ->
         yield from blocks
         start = found + len(mark)
     yield whole[start:]
+
+
+def without_first(count: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield pieces without so many bytes at their begin."""
+    for piece in pieces:
+        dropped = min(count, len(piece))
+        count -= dropped
+        if dropped < len(piece):
+            yield piece[dropped:]

@@ -9,8 +9,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from adapter.errors import Code, MessageRefusedError
-from adapter.message import Attachment, EmailAddress, Form, InlineImage, Limits, OutgoingMessage, SendIds
+from adapter.errors import Code
+from adapter.message import (
+    MEBIBYTE,
+    Attachment,
+    EmailAddress,
+    Form,
+    InlineImage,
+    Limits,
+    OutgoingMessage,
+    SendIds,
+)
 from adapter.providers import outlook_codes, outlook_errors
 from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
 from adapter.providers.mime import MimeOutput, build_mime
@@ -18,6 +27,8 @@ from adapter.providers.mime_reader import read_mime
 from adapter.providers.outlook_options import check_forms, graph_options, needs_json, needs_mime, send_path
 from adapter.providers.provider import Accepted, Refused, Reply, Request
 
+MAX_BODY_BYTES = 4 * MEBIBYTE
+"""Of the whole HTTP request body, base64 and JSON included."""
 FILE_ATTACHMENT = "#microsoft.graph.fileAttachment"
 
 
@@ -30,6 +41,7 @@ class Outlook:
     unknown_code = outlook_codes.UNKNOWN
     unreachable_code = outlook_codes.UNREACHABLE
     auth_code = "MS_AUTH_UNAVAILABLE"
+    max_body_bytes = MAX_BODY_BYTES
 
     def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
         """Write the request; raises MessageRefusedError where its body is over the cap.
@@ -41,12 +53,12 @@ class Outlook:
         both = message.body_html is not None and message.body_text is not None
         if needs_mime(message) or (both and not needs_json(message)):
             request = mime_request(message, ids)
-            if len(request.body) <= limits.max_body_bytes:
+            if len(request.body) <= (limits.max_body_bytes or MAX_BODY_BYTES):
                 return request
             if needs_mime(message):
-                _check_size(len(request.body), limits)
+                limits.check_size(len(request.body), MAX_BODY_BYTES)
         request = json_request(message, ids)
-        _check_size(len(request.body), limits)
+        limits.check_size(len(request.body), MAX_BODY_BYTES)
         return request
 
     def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
@@ -74,16 +86,6 @@ def mime_request(message: OutgoingMessage, ids: SendIds) -> Request:
     mime = build_mime(message, ids)
     body = Body(base64_length(mime.size), lambda: joined(base64_of_pieces(mime.pieces())))
     return Request(send_path(message), _headers(ids, "text/plain"), body, Form.MIME)
-
-
-def _check_size(size: int, limits: Limits) -> None:
-    if size > limits.max_body_bytes:
-        raise MessageRefusedError(
-            "ATTACHMENT_TOO_LARGE",
-            f"the whole request has {size} bytes and the cap is {limits.max_body_bytes}; "
-            "files grow by a third on the way",
-            field="attachments",
-        )
 
 
 def _with_files(skeleton: bytes, marks: Sequence[str], files: Sequence[Attachment | InlineImage]) -> Body:

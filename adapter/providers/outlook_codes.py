@@ -1,12 +1,7 @@
-"""The codes of a send through Graph, and the closed list of answers that say for certain: not sent.
-
-An answer that is not on the list says nothing about the mail. Graph has been seen to answer an error and to
-deliver, and its front ends answer for it, so only what refuses a request before it is carried out is listed.
-"""
-
-from dataclasses import dataclass
+"""The codes of a send through Graph, and its closed list of answers that say for certain: not sent."""
 
 from adapter.errors import REFUSALS, Code, Source, code_table
+from adapter.providers.closed_list import ClosedList, NotSent
 from adapter.providers.provider import RetryAction
 
 UNKNOWN = "MS_SEND_UNKNOWN"
@@ -53,22 +48,6 @@ MS_CODES: dict[str, Code] = code_table(
 )
 """Every code that a send through Graph can end with."""
 
-
-@dataclass(frozen=True, slots=True)
-class NotSent:
-    """A line of the closed list: which answers, what they become, and why the mail was not sent."""
-
-    code: str
-    then: RetryAction
-    names: str
-    """Graph's codes and plan.md's names for them; each counts with one of STATUSES alone."""
-    because: str
-    status: int | None = None
-    """The status that means the same whatever code comes with it, even none."""
-
-
-STATUSES = frozenset({400, 401, 403, 404, 413, 429})
-"""The statuses that refuse a request. With any other one no code counts."""
 
 NOT_SENT: tuple[NotSent, ...] = (
     NotSent(
@@ -185,11 +164,10 @@ MAY_BE_SENT = frozenset(
 )
 """Codes that take a refusal back: a draft that is gone may have been sent; the others come after a start."""
 
-BY_NAME = {name.lower(): line for line in NOT_SENT for name in line.names.split()}
-BY_STATUS = {line.status: line for line in NOT_SENT if line.status}
+CLOSED_LIST = ClosedList(UNKNOWN, NOT_SENT, MAY_BE_SENT)
 
 ALIASES: dict[str, str] = {
-    **{name: line.code for name, line in BY_NAME.items()},
+    **{name: line.code for name, line in CLOSED_LIST.by_name.items()},
     **{
         name.lower(): THROTTLED
         for name in (

@@ -11,16 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from adapter.errors import Code, Source, StructuredError
-from adapter.providers.outlook_codes import (
-    ALIASES,
-    APP_ONLY,
-    BY_NAME,
-    BY_STATUS,
-    MAY_BE_SENT,
-    MS_CODES,
-    STATUSES,
-    UNKNOWN,
-)
+from adapter.providers.outlook_codes import ALIASES, APP_ONLY, CLOSED_LIST, MS_CODES
 from adapter.providers.provider import Refused, Reply, RetryAction
 from adapter.providers.retry_after import retry_after_s
 
@@ -74,13 +65,11 @@ def _sentence(known: Code | None, status: int | None) -> str:
 
 
 def _meaning(status: int, named: Sequence[Named]) -> tuple[str, RetryAction]:
-    if status not in STATUSES or any(name.lower() in MAY_BE_SENT for name, _ in named):
-        return UNKNOWN, RetryAction.UNKNOWN
-    if any(map(_without_user, named)):
+    names = [name for name, _ in named]
+    line = CLOSED_LIST.line(status, map(str.lower, names))
+    if line and any(map(_without_user, named)):
         return APP_ONLY, RetryAction.FAIL
-    lines = [BY_NAME[name.lower()] for name, _ in named if name.lower() in BY_NAME]
-    line = lines[0] if lines else BY_STATUS.get(status)
-    return (line.code, line.then) if line else (UNKNOWN, RetryAction.UNKNOWN)
+    return CLOSED_LIST.meaning(status, names)
 
 
 def _without_user(named: Named) -> bool:

@@ -14,14 +14,47 @@ from adapter.message import Form, Limits, OutgoingMessage, SendIds
 from adapter.providers.body import Body
 
 
+class MaySend(StrEnum):
+    """From when on a request may have sent the mail, whatever comes of it."""
+
+    AT_FIRST_BYTE = "at_first_byte"
+    AT_LAST_BYTE = "at_last_byte"
+    """The provider acts only on a body that is whole."""
+    NEVER = "never"
+
+
+class Upload(Protocol):
+    """A mail that is uploaded in a session, which goes on where a connection broke."""
+
+    @property
+    def body(self) -> Body:
+        """The mail."""
+
+    def opened(self, reply: "Reply") -> str | None:
+        """Return the path of the session that a reply opened; None where it opened none."""
+
+    def rest(self, path: str, start: int) -> "Request":
+        """Return the request that carries the mail from a byte on."""
+
+    def question(self, path: str) -> "Request":
+        """Return the request that asks how far the mail came."""
+
+    def received(self, reply: "Reply") -> int | None:
+        """Return how many bytes the server has; None where the reply is about the mail as a whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST, without its token; the path is below the provider's base URL."""
+    """One request, without its token; the path is below the provider's base URL."""
 
     path: str
     headers: Mapping[str, str]
     body: Body = field(repr=False)
     form: Form = Form.JSON
+    method: str = "POST"
+    may_send: MaySend = MaySend.AT_FIRST_BYTE
+    upload: Upload | None = None
+    """What follows where this request only opens a session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +84,9 @@ class Accepted:
     """The provider took the mail."""
 
     request_id: str = ""
+    message_id: str = ""
+    """The provider's own id of the message, and of its thread; empty where it gives none."""
+    thread_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +129,10 @@ class Provider(Protocol):
     @property
     def auth_code(self) -> str:
         """The code for a token source that gave no code of its own."""
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The provider's own cap on a request's body, where the settings give none."""
 
     def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
         """Write the request; raises MessageRefusedError where it would be larger than the cap."""

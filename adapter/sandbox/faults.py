@@ -16,12 +16,15 @@ class Faults:
     status: int = 0
     """Every send is answered with this one."""
     error_code: str = ""
-    """Graph's code in the error; the usual one of the status without it."""
+    """Graph's code or Google's reason in the error; the usual one of the status without it."""
     error_message: str = ""
     throttle: bool = False
     """Every send is answered with 429."""
     retry_after: str | float | None = None
-    """Retry-After of errors and, if `status` is 202, of that too; a number of seconds or any text."""
+    """Retry-After of errors and, if `status` is 202, of that too; a number of seconds or any text.
+
+    Gmail has no such header: there a number of seconds is a time in the text.
+    """
     latency_s: float = 0.0
     latency_share: float = 1.0
     """So many sends wait `latency_s` before they are answered."""
@@ -33,6 +36,8 @@ class Faults:
     """The connection is reset `before` the body is read, `in` it, or `after` it."""
     delivered_share: float = 0.0
     """So many of the sends that end in an error, a hang or a reset after the body are delivered."""
+    bounce_share: float = 0.0
+    """So many of the sends that are taken bounce later, as Gmail's do where a daily limit is passed."""
     claims: str = ""
     """A claims challenge beside 401."""
     times: int = 0
@@ -99,6 +104,7 @@ class Dice:
             body=faults.body,
             reset=faults.reset,
             delivered_share=float(self._hits(faults.delivered_share)),
+            bounce_share=float(self._hits(faults.bounce_share)),
             claims=faults.claims,
             per_mailbox=faults.per_mailbox,
         )

@@ -181,7 +181,11 @@ def _base64(text: str | bytes, code: str) -> bytes:
 
 
 def _read_mime(body: bytes) -> Mail:
-    raw = _base64(body, "ErrorMimeContentInvalidBase64String")
+    return read_rfc822(_base64(body, "ErrorMimeContentInvalidBase64String"))
+
+
+def read_rfc822(raw: bytes) -> Mail:
+    """Understand a mail in RFC 5322; raises BrokenRule."""
     message = BytesParser(policy=email.policy.SMTP).parsebytes(raw)
     addresses = [
         address.addr_spec

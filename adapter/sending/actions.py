@@ -81,3 +81,4 @@ ACTIONS = {name: Action(name, provider) for name, provider in PROVIDERS.items()}
 """Every action by its name."""
 
 outlook_send = ACTIONS["outlook.send"].send
+gmail_send = ACTIONS["gmail.send"].send

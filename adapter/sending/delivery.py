@@ -6,10 +6,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from adapter.errors import (
     NOT_LINKED,
-    REFUSALS,
     ActionDeniedError,
     AuthError,
     NotLinkedError,
@@ -20,6 +20,7 @@ from adapter.errors import (
 from adapter.message import SendIds
 from adapter.providers.provider import Accepted, Provider, Refused, Reply, Request, RetryAction
 from adapter.sending.access_tokens import TokenSource
+from adapter.sending.upload import UploadSession
 from adapter.transport.post import Attempt, NotSentError, OutcomeUnknownError, Transport
 
 FIRST_WAIT_S = 0.5
@@ -90,22 +91,53 @@ class Delivery:
         return await self.deadline.sleep(wait_s(refused.retry_after_s, number))
 
     async def _post(self, request: Request, token: str) -> tuple[Accepted | Refused, int | None]:
-        """Post if the gate is open; whatever it said before, there was time for somebody to press pause."""
-        denied = self.gate()
-        if denied:
-            raise denied
+        """Send the request, and the whole of its upload where it opens one."""
         try:
-            reply = await self.transport.post(
-                request, {"Authorization": f"Bearer {token}"}, self.deadline.left_s(), self.attempt
-            )
+            reply = await self._exchange(request, token)
         except NotSentError as error:
             return Refused(self.provider.unreachable_code, RetryAction.WAIT, str(error)), None
         except OutcomeUnknownError as error:
             return Refused(self.provider.unknown_code, RetryAction.UNKNOWN, str(error)), None
         outcome = self._interpreted(reply)
-        if isinstance(outcome, Refused) and outcome.then is not RetryAction.UNKNOWN:
+        if isinstance(outcome, Refused) and outcome.then is RetryAction.UNKNOWN:
+            return self._unless_sure(outcome, reply.status), reply.status
+        if isinstance(outcome, Refused):
             self.attempt.body_began = False  # it was refused for certain, so giving up now leaves no doubt
         return outcome, reply.status
+
+    def _unless_sure(self, unknown: Refused, status: int) -> Refused:
+        """Take the doubt away where the mail had not left: its session did not open, or ended early."""
+        if self.attempt.body_began:
+            return unknown
+        detail = f"the upload was answered with {status} before the mail had left"
+        return replace(unknown, code=self.provider.unreachable_code, then=RetryAction.WAIT, detail=detail)
+
+    async def _exchange(self, request: Request, token: str) -> Reply:
+        """Return the reply that is about the mail. Raises NotSentError, OutcomeUnknownError, or as the gate
+        says.
+        """
+        self._allowed()
+        exchange = partial(self._request, token)
+        reply = await exchange(request)
+        path = request.upload.opened(reply) if request.upload else None
+        if request.upload is None or path is None:
+            return reply
+        return await UploadSession(
+            request.upload, path, self.attempt, self._allowed, exchange, self._again
+        ).finish()
+
+    async def _request(self, token: str, request: Request) -> Reply:
+        headers = {"Authorization": f"Bearer {token}"}
+        return await self.transport.post(request, headers, self.deadline.left_s(), self.attempt)
+
+    def _allowed(self) -> None:
+        """Ask the gate; whatever it said before, there was time for somebody to press pause."""
+        denied = self.gate()
+        if denied:
+            raise denied
+
+    async def _again(self, number: int) -> bool:
+        return number < self.max_posts and await self.deadline.sleep(wait_s(None, number))
 
     def _interpreted(self, reply: Reply) -> Accepted | Refused:
         outcome = self.provider.interpret(reply, time.time())
@@ -132,7 +164,7 @@ class Delivery:
     def _without_token(self, error: Exception) -> AuthError:
         code = str(getattr(error, "code", None) or self.provider.auth_code)
         if getattr(error, "source", None) == Source.CALLER:
-            return self._auth_error(NotLinkedError, code, REFUSALS[NOT_LINKED].sentence, Source.CALLER)
+            return self._auth_error(NotLinkedError, code, NOT_LINKED, Source.CALLER)
         return self._auth_error(AuthError, code, _words(error, code, self.provider), Source.AUTH)
 
     def _auth_error(self, kind: type[AuthError], code: str, message: str, source: Source) -> AuthError:

@@ -217,6 +217,8 @@ def format_result(result: SendResult) -> str:
             "client_request_id": result.client_request_id,
             "internet_message_id": result.internet_message_id,
             "form": result.form.value,
+            "provider_message_id": result.provider_message_id,
+            "thread_id": result.thread_id,
         }
     )
 
@@ -231,6 +233,8 @@ def parse_result(text: str) -> SendResult:
             internet_message_id=values["internet_message_id"],
             form=Form(values["form"]),
             replayed=True,
+            provider_message_id=values.get("provider_message_id", ""),
+            thread_id=values.get("thread_id", ""),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise unavailable(error) from error

@@ -20,7 +20,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from adapter.errors import FAILURES, REFUSALS, Code
+from adapter.errors import FAILURES, REFUSALS, Code, not_linked_codes
 from adapter.gate.rule import GateReason
 from adapter.providers.provider import Provider
 from adapter.providers.registry import PROVIDERS
@@ -172,7 +172,8 @@ _lock = threading.Lock()
 
 def known_codes(provider: Provider) -> Iterable[Code]:
     """Return every code that a send through this provider can end with."""
-    return (*REFUSALS.values(), *FAILURES.values(), *provider.codes.values())
+    own = provider.codes.values()
+    return (*REFUSALS.values(), *not_linked_codes(own), *FAILURES.values(), *own)
 
 
 def _counter(name: str, words: str, registry: CollectorRegistry) -> Counter:

@@ -199,6 +199,8 @@ class Sending:
             client_request_id=ids.client_request_id,
             internet_message_id=ids.internet_message_id,
             form=request.form,
+            provider_message_id=accepted.message_id,
+            thread_id=accepted.thread_id,
         )
         return self._sent
 

@@ -27,7 +27,7 @@ from adapter.sending.mailboxes import Mailboxes
 from adapter.sending.metrics import SendMetrics, complete_metrics
 from adapter.sending.metrics_server import serve_metrics_after_fork
 from adapter.sending.redis_client import MAX_CONNECTIONS, QUEUE_S, TIMEOUT_S
-from adapter.settings import Settings
+from adapter.settings import PREFIXES, Settings
 from adapter.transport.post import Transport
 from controller.features import RolloutFeature, load_features
 from controller.shared.redis_pool import open_async_redis
@@ -122,7 +122,7 @@ class Runtime:
             serve_metrics_after_fork()
             telemetry = complete_metrics(features, gate, registry)
             runtime = cls(settings, features, gate, telemetry, dict(tokens or {}))
-            runtime._take_integration_token()
+            runtime._take_integration_tokens()
             await runtime._make_token_sources()
             stack.push_async_callback(runtime._close_connections)
             runtime._closers = stack.pop_all()
@@ -141,7 +141,7 @@ class Runtime:
         if provider.name not in self._transports:
             self._transports[provider.name] = Transport(
                 self.settings.base_urls.get(provider.name, provider.base_url),
-                ca_file=self.settings.ca_file,
+                ca_file=self.settings.ca_files.get(provider.name, ""),
                 connect_timeout_s=self.settings.connect_timeout_s,
             )
         return self._transports[provider.name]
@@ -161,10 +161,12 @@ class Runtime:
             self._own_tokens.append(source)
         return self.tokens[provider.name]
 
-    def _take_integration_token(self) -> None:
-        if self.settings.integration_token and "microsoft" not in self.tokens:
-            self.tokens["microsoft"] = StaticTokens(self.settings.integration_token)
-            log.warning("every mail is sent with MS_INTEGRATION_TOKEN because INTEGRATION_TESTS_ENABLED=true")
+    def _take_integration_tokens(self) -> None:
+        for provider, token in self.settings.integration_tokens.items():
+            if provider not in self.tokens:
+                self.tokens[provider] = StaticTokens(token)
+                name = f"{PREFIXES[provider]}_INTEGRATION_TOKEN"
+                log.warning("every mail is sent with %s because INTEGRATION_TESTS_ENABLED=true", name)
 
     async def _make_token_sources(self) -> None:
         """Make them before the first send, which would wait for msal to load; failures are left to it."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from adapter.errors import NOT_LINKED, AuthError, Code, Source, code_table
+from adapter.errors import AuthError, Code, Source, code_table
 
 EXPIRED = "MS_AUTH_EXPIRED"
 INTERACTION_REQUIRED = "MS_AUTH_INTERACTION_REQUIRED"
@@ -203,7 +203,7 @@ def client_config(why: str, *, act: str = "") -> SignInError:
 def not_linked() -> SignInError:
     """Return the error of a user who never signed in: the caller's, because no provider has failed."""
     return SignInError(
-        NOT_LINKED,
+        INTERACTION_REQUIRED,
         f"No mailbox is linked for this user. {ACTIONS[INTERACTION_REQUIRED]}",
         source=Source.CALLER,
     )

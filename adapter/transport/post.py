@@ -1,4 +1,4 @@
-"""One post and its reply, and the one thing that only it can know: whether the mail may have left."""
+"""One request and its reply, and the one thing that only it can know: whether the mail may have left."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,13 @@ import httpcore
 import httpx
 
 from adapter.providers.body import Body
-from adapter.providers.provider import Reply, Request
+from adapter.providers.provider import MaySend, Reply, Request
 from adapter.transport.connections import Connections
 
 MAX_REPLY_BYTES = 64 * 1024
 """Error bodies are small; more than this is not read."""
+MOST_KNOWN_URLS = 100
+"""Those of upload sessions and of shared mailboxes are ever new ones."""
 READ_BODY_S = 5.0
 """For the rest of a reply whose status is known."""
 _ERRORS = (TimeoutError, OSError, httpx.HTTPError)
@@ -39,15 +41,22 @@ class Attempt:
 
 
 class _Stream(httpx.AsyncByteStream):
-    """The request body; it notes when it is first asked for, because headers alone send no mail."""
+    """The request body; it notes when it is first asked for, because headers alone send no mail.
 
-    def __init__(self, body: Body, attempt: Attempt) -> None:
+    Where only a whole body sends, it notes when the last of it is handed on.
+    """
+
+    def __init__(self, body: Body, may_send: MaySend, attempt: Attempt) -> None:
         self._body = body
+        self._may_send = may_send
         self._attempt = attempt
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        self._attempt.body_began = True
+        self._attempt.body_began |= self._may_send is MaySend.AT_FIRST_BYTE
+        left = len(self._body)
         for block in self._body:
+            left -= len(block)
+            self._attempt.body_began |= self._may_send is MaySend.AT_LAST_BYTE and left <= 0
             yield block
 
 
@@ -87,16 +96,16 @@ class Transport:
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
     ) -> httpx.Request:
         """Write the request whole: httpx would parse the address and merge headers for each again."""
-        url = self._urls.get(request.path)
-        if url is None:
-            url = self._urls[request.path] = httpx.URL(self._base_url + request.path)
+        url = self._urls.get(request.path) or httpx.URL(self._base_url + request.path)
+        if len(self._urls) < MOST_KNOWN_URLS:
+            self._urls[request.path] = url
         length = {"Content-Length": str(len(request.body))}
         connect_s = min(self._connect_timeout_s, left_s)
         return httpx.Request(
-            "POST",
+            request.method,
             url,
             headers={**self._headers, **request.headers, **headers, **length},
-            stream=_Stream(request.body, attempt),
+            stream=_Stream(request.body, request.may_send, attempt),
             extensions={"timeout": {"connect": connect_s, "read": left_s, "write": left_s}},
         )
 

@@ -61,10 +61,14 @@ SEND = record(
     "user_id",
 )
 """A send as `payload.parse_send` reads it."""
+_ALWAYS_SENT = ("status", "request_id", "client_request_id", "internet_message_id", "replayed")
 SENT = record(
     {
         "status": {"const": "sent"},
-        **dict.fromkeys(("request_id", "client_request_id", "internet_message_id"), TEXT),
+        **dict.fromkeys(_ALWAYS_SENT[1:4], TEXT),
         "replayed": {"type": "boolean"},
-    }
+        **dict.fromkeys(("message_id", "thread_id"), TEXT),
+    },
+    *_ALWAYS_SENT,
 )
+"""`message_id` and `thread_id` are the provider's own, where it gives them."""

@@ -73,7 +73,7 @@ async def _send(action: Action, runtime: Runtime | None, check: CheckCaller, req
         return _refused(caller)
     runtime = runtime or await default_runtime()
     try:
-        arguments = _with_key(request, await _arguments(request, runtime.settings))
+        arguments = _with_key(request, await _arguments(request, action, runtime.settings))
         if refusal := caller.refused_for(arguments["user_id"]):
             return _refused(refusal)
         result = await action.send(**arguments, runtime=runtime)
@@ -88,9 +88,10 @@ def _refused(refusal: Denied) -> Response:
     return SafeJson(_error(code, refusal.detail, "caller"), refusal.status, headers)
 
 
-async def _arguments(request: Request, settings: Settings) -> dict[str, Any]:
+async def _arguments(request: Request, action: Action, settings: Settings) -> dict[str, Any]:
     """Read the body within a bound, and parse it aside: megabytes of JSON would hold up every other send."""
-    most = settings.limits.max_body_bytes * 4 // 3 + ROOM_FOR_JSON
+    cap = settings.limits.max_body_bytes or action.provider.max_body_bytes
+    most = cap * 4 // 3 + ROOM_FOR_JSON
     body = bytearray()
     try:
         async for part in request.stream():
@@ -137,7 +138,14 @@ def _sent(result: SendResult) -> dict[str, Any]:
         "client_request_id": result.client_request_id,
         "internet_message_id": result.internet_message_id,
         "replayed": result.replayed,
+        **_provider_ids(result),
     }
+
+
+def _provider_ids(result: SendResult) -> dict[str, str]:
+    """Return the ids that the provider gave the message; none where it gives none."""
+    ids = {"message_id": result.provider_message_id, "thread_id": result.thread_id}
+    return {name: value for name, value in ids.items() if value}
 
 
 def _failed(action: Action, error: StructuredError) -> Response:

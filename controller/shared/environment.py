@@ -16,6 +16,7 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
 SECRETS = frozenset(
     {
+        "GOOGLE_INTEGRATION_TOKEN",
         "MS_CLIENT_CERTIFICATE",
         "MS_CLIENT_SECRET",
         "MS_INTEGRATION_TOKEN",
@@ -29,6 +30,8 @@ SECRETS = frozenset(
 """May come from a file, which NAME_FILE names or systemd passes as a credential, and are never shown."""
 
 VARIABLES = SECRETS | {
+    "GOOGLE_API_URL",
+    "GOOGLE_CA_FILE",
     "INTEGRATION_TESTS_ENABLED",
     "INTERNAL_DOMAINS",
     "MS_AUTHORITY",

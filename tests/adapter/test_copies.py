@@ -11,7 +11,7 @@ from kit.sending import Sender, open_flags, open_sender
 from kit.servers import RedisServer
 
 from adapter.errors import SendUnknownError, StructuredError
-from adapter.providers.outlook_codes import BY_STATUS, MS_CODES
+from adapter.providers.outlook_codes import CLOSED_LIST, MS_CODES
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 
@@ -23,7 +23,8 @@ GATE_OPEN = "rollout_gate_total{feature=microsoft,outcome=open,reason=in_rollout
 def expected_code(status: int) -> str:
     if status == 202:
         return ""
-    return BY_STATUS[status].code if status in BY_STATUS else UNKNOWN
+    sure = CLOSED_LIST.by_status
+    return sure[status].code if status in sure else UNKNOWN
 
 
 def expected_metrics(code: str) -> dict[str, float]:
@@ -65,7 +66,7 @@ async def test_every_status_gives_at_most_one_copy(sender: Sender) -> None:
     expected: Counter[str] = Counter()
     for status in STATUSES:
         code = expected_code(status)
-        for share in (0.0,) if status in BY_STATUS else (0.0, 1.0):
+        for share in (0.0,) if status in CLOSED_LIST.by_status else (0.0, 1.0):
             faults = Faults(status=status, error_code="New", delivered_share=share, retry_after=0)
             first, second, copies = await two_calls(sender, faults, f"{status} {share}")
             assert (first, second) == (code, code)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.providers.outlook_codes import MAY_BE_SENT, NOT_SENT, STATUSES
+from adapter.providers.closed_list import STATUSES
+from adapter.providers.outlook_codes import MAY_BE_SENT, NOT_SENT
 from adapter.providers.outlook_errors import claims_challenge, interpret_refusal, map_graph_error
 from adapter.providers.provider import Reply, RetryAction
 from adapter.providers.retry_after import LONGEST_S, retry_after_s

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
-from kit.sending import ANN, open_flags
+from kit.sending import ANN, GOOGLE, MICROSOFT, Service, open_flags, open_sender
 from kit.servers import RedisServer
 from prometheus_client import CollectorRegistry
 from worlds.example_provider import Example
@@ -15,6 +16,7 @@ from adapter import ActionDisabledError, ActionGatedError, Runtime, SendUnknownE
 from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError, Source
 from adapter.message import Attachment, Limits, OutgoingMessage, SendIds
+from adapter.providers.gmail import Gmail
 from adapter.providers.outlook import Outlook
 from adapter.providers.provider import Accepted, Provider, Refused, Reply, RetryAction
 from adapter.providers.registry import PROVIDERS
@@ -25,7 +27,7 @@ from adapter.sending.actions import Action
 IDS = SendIds("id-1", "<m@x>")
 MAIL = OutgoingMessage(to=(ANN,), subject="Hi", body_html="<p>Hi</p>")
 every_provider = pytest.mark.parametrize(
-    "provider", [Outlook(), Example()], ids=lambda provider: provider.name
+    "provider", [Outlook(), Gmail(), Example()], ids=lambda provider: provider.name
 )
 
 
@@ -106,6 +108,74 @@ def test_a_body_over_the_cap_is_refused(provider: Provider) -> None:
     big = OutgoingMessage(to=(ANN,), body_text="Hi", attachments=(Attachment("a", "a/b", b"x" * 5000),))
     with pytest.raises(MessageRefusedError):
         provider.prepare(big, IDS, Limits(max_body_bytes=5000))
+
+
+every_service = pytest.mark.parametrize("service", [MICROSOFT, GOOGLE], ids=lambda service: service.provider)
+BROKEN = [
+    Faults(status=500),
+    Faults(status=502, body="html"),
+    Faults(status=503),
+    Faults(status=504, body="empty"),
+    Faults(status=400, body="half"),
+    Faults(status=409),
+    Faults(status=307),
+    Faults(reset="before"),
+    Faults(reset="in"),
+    Faults(reset="after"),
+]
+
+
+@every_service
+async def test_every_provider_takes_a_mail_once_and_replays_its_result(
+    service: Service, redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    open_flags(redis_client, service.provider)
+    async with service.sandbox() as mail, open_sender(redis_server.url, mail, service=service) as sender:
+        first, second = [await sender.send(idempotency_key="k") for _ in range(2)]
+        assert (mail.posts, second.replayed) == (1, True)
+        assert replace(second, replayed=False) == first
+        assert mail.messages[0].mail.recipients == (ANN.address,)
+        mail.faults = Faults(status=401, times=1)
+        outcome = await sender.outcome()
+    assert (outcome.code, outcome.posts) == ("", 2)
+    assert outcome.moved == {
+        service.gate_open: 1.0,
+        "action_exec_total{status=ok}": 1.0,
+        "action_latency_seconds_count{status=ok}": 1.0,
+    }
+
+
+@every_service
+async def test_what_no_provider_can_say_is_unknown_posted_once_and_never_sent_again(
+    service: Service, redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    """Delivered all the same or not, by a status, a front end or a cut connection."""
+    open_flags(redis_client, service.provider)
+    async with service.sandbox() as mail, open_sender(redis_server.url, mail, service=service) as sender:
+        for number, faults in enumerate(BROKEN):
+            mail.faults = replace(faults, delivered_share=1.0)
+            mail.copies.clear()
+            first = await sender.outcome(idempotency_key=str(number))
+            mail.faults = Faults()
+            second = await sender.outcome(idempotency_key=str(number))
+            assert isinstance(first.error, SendUnknownError), faults
+            assert not first.error.not_sent
+            assert (first.posts, second.posts, second.code) == (1, 0, first.code), faults
+            assert first.moved["action_error_total{}"] == 1.0
+            assert sum(mail.copies.values()) <= 1
+
+
+@every_service
+async def test_every_code_of_a_provider_has_its_counter_before_it_is_needed(
+    service: Service, redis_server: RedisServer, redis_client: redis.Redis
+) -> None:
+    open_flags(redis_client, service.provider)
+    async with service.sandbox() as mail, open_sender(redis_server.url, mail, service=service) as sender:
+        counters = sender.metrics()
+    for code in PROVIDERS[service.action].codes.values():
+        assert f"structured_error_total{{code={code.name},source={code.source}}}" in counters
+    unlinked = PROVIDERS[service.action].auth_code.replace("UNAVAILABLE", "INTERACTION_REQUIRED")
+    assert f"structured_error_total{{code={unlinked},source=caller}}" in counters
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ def test_everything_has_a_default_and_the_provider_is_off() -> None:
     settings = Settings.from_environment({})
     assert settings.providers_enabled == frozenset()
     assert (settings.send_deadline_s, settings.sends_per_mailbox) == (30.0, 4)
-    assert settings.limits.max_body_bytes == 4 * 1024 * 1024
+    assert settings.limits.max_body_bytes == 0
 
 
 def test_the_environment_is_read() -> None:
@@ -66,9 +66,9 @@ def test_a_secret_may_lie_in_a_file_or_in_systemds_credentials(tmp_path: Path) -
 
 def test_the_integration_token_counts_only_while_it_is_allowed() -> None:
     token = {"MS_INTEGRATION_TOKEN": "t"}
-    assert Settings.from_environment(token).integration_token == ""
+    assert Settings.from_environment(token).integration_tokens == {}
     allowed = token | {"INTEGRATION_TESTS_ENABLED": "true"}
-    assert Settings.from_environment(allowed).integration_token == "t"
+    assert Settings.from_environment(allowed).integration_tokens == {"microsoft": "t"}
 
 
 def test_settings_do_not_print_their_secrets() -> None:

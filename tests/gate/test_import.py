@@ -31,5 +31,5 @@ def test_every_name_that_is_offered_is_there(name: str) -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'gmail_send'"):
-        _ = adapter.gmail_send
+    with pytest.raises(AttributeError, match="no attribute 'exchange_send'"):
+        _ = adapter.exchange_send

@@ -3,7 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from adapter.errors import FAILURES, REFUSALS, Code
+from adapter.errors import FAILURES, REFUSALS, Code, not_linked_codes
+from adapter.providers.closed_list import NotSent
+from adapter.providers.gmail_codes import GOOGLE_CODES
+from adapter.providers.gmail_codes import NOT_SENT as GMAIL_NOT_SENT
 from adapter.providers.outlook_codes import MS_CODES, NOT_SENT
 from adapter.providers.provider import RetryAction
 
@@ -19,11 +22,13 @@ FOLLOWS = {
 
 def drawn(text: str) -> str:
     """Return the page with its tables as the code has them now."""
-    tried = [code for code in {**MS_CODES, **FAILURES}.values() if code not in REFUSALS.values()]
+    own = {**MS_CODES, **GOOGLE_CODES}
+    tried = [code for code in {**own, **FAILURES}.values() if code not in REFUSALS.values()]
     for name, table in (
-        ("refusals", _codes(REFUSALS.values())),
+        ("refusals", _codes([*REFUSALS.values(), *not_linked_codes(own.values())])),
         ("failures", _codes(tried)),
-        ("graph", _graph()),
+        ("graph", _closed_list("Graph's code", NOT_SENT)),
+        ("gmail", _closed_list("Gmail's reason", GMAIL_NOT_SENT)),
     ):
         before, _, rest = text.partition(f"<!-- {name}: begin -->\n")
         _, ended, after = rest.partition(f"<!-- {name}: end -->")
@@ -38,13 +43,13 @@ def _codes(codes: Iterable[Code]) -> str:
     return "\n".join(["| code | source | our HTTP | |", "|---|---|---:|---|", *rows])
 
 
-def _graph() -> str:
+def _closed_list(word: str, lines: Iterable[NotSent]) -> str:
     rows = [
         f"| {_quoted(line.names)} | {line.status or ''} | `{line.code}` | {FOLLOWS[line.then]} "
         f"| {line.because} |"
-        for line in NOT_SENT
+        for line in lines
     ]
-    heads = "| Graph's code | or status | becomes | then | why the mail was not sent |"
+    heads = f"| {word} | or status | becomes | then | why the mail was not sent |"
     return "\n".join([heads, "|---|---|---|---|---|", *rows])
 
 

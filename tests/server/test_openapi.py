@@ -56,6 +56,7 @@ def test_sending_and_signing_in_stand_in_the_document_too() -> None:
     told = document(operations_of(adapter_routes(Tokens.parse("ann").caller)))
     assert [str(error) for error in OpenAPIV31SpecValidator(told).iter_errors()] == []
     assert sorted(told["paths"]) == [
+        "/actions/gmail.send",
         "/actions/outlook.send",
         *(f"/oauth/microsoft/{name}" for name in ("authorize", "callback", "refresh", "revoke")),
     ]

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from adapter.errors import Code, MessageRefusedError, Source, code_table
+from adapter.errors import Code, Source, code_table
 from adapter.message import Limits, OutgoingMessage, SendIds
 from adapter.providers.body import Body
 from adapter.providers.provider import Accepted, Refused, Reply, Request, RetryAction
@@ -17,6 +17,7 @@ class Example:
     unknown_code = "EXAMPLE_UNKNOWN"
     unreachable_code = "EXAMPLE_UNREACHABLE"
     auth_code = "EXAMPLE_AUTH"
+    max_body_bytes = 1_000_000
     codes: Mapping[str, Code] = code_table(
         Code(unknown_code, Source.PROVIDER, 504, "Nobody can say."),
         Code(unreachable_code, Source.PROVIDER, 502, "Nobody was there."),
@@ -32,8 +33,7 @@ class Example:
             "internetMessageId": ids.internet_message_id,
         }
         body = json.dumps({"message": fields}).encode() + b" " * sum(len(f.content) for f in message.files)
-        if len(body) > limits.max_body_bytes:
-            raise MessageRefusedError("ATTACHMENT_TOO_LARGE", "too large", "attachments")
+        limits.check_size(len(body), self.max_body_bytes)
         return Request("/me/sendMail", {"Content-Type": "application/json"}, Body.of(body))
 
     def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
