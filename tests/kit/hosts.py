@@ -125,7 +125,8 @@ class Host:
     def pause(self) -> float:
         """Pause over the API, and return after how many seconds from its answer both gates obeyed."""
         seen: list[float] = []
-        watching = [threading.Thread(target=self._watch, args=(port, seen)) for port in self._ports()]
+        before = {port: (metrics_of(port) or {})[ROLLOUT_GATE_REVISION] for port in self._ports()}
+        watching = [threading.Thread(target=self._watch, args=(*one, seen)) for one in before.items()]
         for one in watching:
             one.start()
         request = urllib.request.Request(
@@ -144,9 +145,8 @@ class Host:
     def _ports(self) -> tuple[int, int]:
         return self.first, self.first + 1
 
-    def _watch(self, port: int, seen: list[float]) -> None:
-        """Note when the gate behind a port obeys another revision."""
-        before = (metrics_of(port) or {})[ROLLOUT_GATE_REVISION]
+    def _watch(self, port: int, before: float, seen: list[float]) -> None:
+        """Note when the gate behind a port obeys a newer revision."""
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             if (metrics_of(port) or {}).get(ROLLOUT_GATE_REVISION, before) > before:
