@@ -7,8 +7,15 @@ import click
 
 from controller.commands.common import settings_from
 from controller.commands.doctor import examine
+from controller.commands.rules import rendered_rules
+from controller.commands.scale import DEFAULT_FOLDER
+from controller.config.settings import ControllerSettings
 from controller.features import ROLLOUT_FEATURES
+from controller.rules.artifacts.prometheus_config import prometheus_config
+from controller.rules.scale import Scale
+from controller.rules.text import yaml_text
 from controller.shared.console import USAGE, examples, fail, print_table, say
+from controller.shared.value_readers import read_address
 
 TEMPLATE = """\
 # rollout-controller: what is rolled out, and how. `rollout config check` reads it as the daemon does.
@@ -53,15 +60,26 @@ slo_latency_p95_ms = 500             # the limit: 95 % of the sends are at most 
 
 _NEXT = """
 Next:
-  rollout rules render --out rules    # load these into Prometheus
-  rollout doctor --config {path}      # until nothing is left to do
-  rollout decide --config {path}      # what would be decided now; writes nothing
-  rollout run --config {path}         # the daemon; enable the feature when you are ready
+  prometheus --config.file={prometheus}  # or let your Prometheus take over its rule_files and scrape_configs
+  rollout doctor --config {path}  # until nothing is left to do
+  rollout decide --config {path}  # what would be decided now; writes nothing
+  rollout run --config {path}  # the daemon; enable the feature when you are ready
+After a change of {path}:
+  rollout rules render --config {path} --out {rules}
 """
 
 
+def _addresses(_: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            read_address(text)
+        except ValueError as error:
+            fail(f"{option.opts[0]} {text}: {error}", USAGE)
+    return texts
+
+
 @click.command(
-    epilog=examples("rollout init", "rollout init rollout.toml --redis-url redis://10.0.0.5:6379/0")
+    epilog=examples("rollout init", "rollout init --redis-url redis://10.0.0.5:6379/0 --sender 10.0.0.6:8004")
 )
 @click.argument("path", type=click.Path(path_type=Path, dir_okay=False), default="rollout.toml")
 @click.option(
@@ -69,25 +87,59 @@ Next:
 )
 @click.option("--redis-url", default="redis://127.0.0.1:6379/0", show_default=True)
 @click.option("--prometheus-url", default="http://127.0.0.1:9090", show_default=True)
-@click.option("--force", is_flag=True, help="Write over a file that is there; it is kept beside as .bak.")
-def init(path: Path, feature: str, redis_url: str, prometheus_url: str, force: bool) -> None:
-    """Write a commented configuration, check it, and say what is still to do."""
+@click.option(
+    "--sender",
+    "senders",
+    multiple=True,
+    metavar="HOST:PORT",
+    callback=_addresses,
+    help="A process that sends, for Prometheus to scrape; once for each.  [default: the daemon itself]",
+)
+@click.option("--force", is_flag=True, help="Write over files that are there; each is kept beside as .bak.")
+def init(
+    path: Path, feature: str, redis_url: str, prometheus_url: str, senders: tuple[str, ...], force: bool
+) -> None:
+    """Write a commented configuration, its rules and what Prometheus scrapes; check it, say what is next."""
     if path.exists() and not force:
         fail(f"{path} is there already; name another file, or say --force", USAGE)
-    text = written(feature, redis_url, prometheus_url)
+    _write(path, written(feature, redis_url, prometheus_url))
+    settings = settings_from(path)
+    say(f"Wrote {path}.")
+    for companion, text in _companions(path.parent, settings, senders).items():
+        if companion.exists() and companion.read_bytes() != text.encode() and not force:
+            say(f"Kept {companion}, which is there already and differs; --force writes over it.")
+        else:
+            _write(companion, text)
+            say(f"Wrote {companion}.")
+    _tell_next(path, settings)
+
+
+def _tell_next(path: Path, settings: ControllerSettings) -> None:
+    findings = [(one.verdict.value, one.subject, one.seen, one.do) for one in examine(settings)]
+    print_table(("", "what", "seen", "do"), findings)
+    folder = path.parent
+    say(_NEXT.format(path=path, prometheus=folder / "prometheus.yml", rules=folder / DEFAULT_FOLDER).rstrip())
+
+
+def _companions(folder: Path, settings: ControllerSettings, senders: tuple[str, ...]) -> dict[Path, str]:
+    """Return what stands beside the configuration: the rules, and where Prometheus finds its targets."""
+    scale = Scale.of(settings.window_s, settings.interval_s, settings.scrape_s)
+    daemon = settings.listen.replace("0.0.0.0", "127.0.0.1")  # noqa: S104 (to be scraped, not to listen)
+    scraped = prometheus_config(settings.scope, scale, senders or (daemon,), daemon)
+    files = {folder / DEFAULT_FOLDER / one.name: yaml_text(one) for one in rendered_rules(settings, scale)}
+    return {folder / "prometheus.yml": scraped} | files
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file; what was there and differs is kept beside it."""
     try:
-        if path.exists():
+        if path.parent.name == DEFAULT_FOLDER.name:
+            path.parent.mkdir(exist_ok=True)
+        if path.exists() and path.read_bytes() != text.encode():
             shutil.copy2(path, f"{path}.bak")
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         fail(f"{path} cannot be written ({error.strerror})", USAGE)
-    settings = settings_from(path)
-    say(f"Wrote {path}.")
-    findings = examine(settings)
-    print_table(
-        ("", "what", "seen", "do"), [(one.verdict.value, one.subject, one.seen, one.do) for one in findings]
-    )
-    say(_NEXT.format(path=path).rstrip())
 
 
 def written(feature: str, redis_url: str, prometheus_url: str) -> str:

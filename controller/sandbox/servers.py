@@ -1,7 +1,6 @@
 """The servers that the demo and a live validation run: Redis and Prometheus, on loopback."""
 
 import importlib.util
-import json
 import shutil
 import socket
 import sys
@@ -9,23 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.contract import SENDER_JOB
+from controller.rules.artifacts.prometheus_config import prometheus_config
 from controller.rules.model import RuleFile
-from controller.rules.scale import Scale, duration
+from controller.rules.scale import Scale
+from controller.rules.scope import DEFAULT_SCOPE
 from controller.rules.text import yaml_text
 from controller.sandbox.processes import Processes, answers, free_port
 
-_SCRAPES = """\
-global:
-  scrape_interval: {scrape}
-  scrape_timeout: {scrape}
-scrape_configs:
-  - job_name: {job}
-    static_configs: [{{targets: {senders}}}]
-  - job_name: rollout-controller
-    static_configs: [{{targets: ["127.0.0.1:{controller}"]}}]
-"""
-_RULES = 'rule_files: ["rules/*.yml"]\n'
 _ALERTING = """\
 alerting:
   alertmanagers:
@@ -88,7 +77,7 @@ def start_prometheus(
     write_rules(processes.folder, files)
     config = processes.folder / "prometheus.yml"
     alerting = _ALERTING.format(alertmanager=ports.alertmanager) if ports.alertmanager else ""
-    config.write_text(scrape_config(scale, ports) + _RULES + alerting, encoding="utf-8")
+    config.write_text(scrape_config(scale, ports) + alerting, encoding="utf-8")
     process = processes.start(
         "prometheus",
         port,
@@ -115,9 +104,5 @@ def write_rules(folder: Path, files: Iterable[RuleFile]) -> None:
 
 def scrape_config(scale: Scale, ports: Ports) -> str:
     """Return a Prometheus configuration that scrapes these ports."""
-    return _SCRAPES.format(
-        scrape=duration(scale.scrape_s),
-        job=SENDER_JOB,
-        senders=json.dumps([f"127.0.0.1:{port}" for port in ports.senders]),
-        controller=ports.controller,
-    )
+    senders = [f"127.0.0.1:{port}" for port in ports.senders]
+    return prometheus_config(DEFAULT_SCOPE, scale, senders, f"127.0.0.1:{ports.controller}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -195,6 +196,31 @@ def test_init_writes_the_file_looks_around_and_overwrites_nothing(tmp_path: Path
     assert rollout("init", str(path), "--force").returncode == 0
     assert path.with_name("rollout.toml.bak").exists()
     assert TEMPLATE.startswith("#")
+
+
+def test_init_writes_into_one_folder_what_prometheus_needs_and_leaves_alone_what_is_there(
+    tmp_path: Path,
+) -> None:
+    path, rules, scraped = tmp_path / "rollout.toml", tmp_path / "rules", tmp_path / "prometheus.yml"
+    rules.mkdir()
+    (rules / "prometheus-alerts-microsoft.yml").write_text("groups: []\n")
+    done = rollout("init", str(path), "--sender", "10.0.0.6:8004", "--sender", "mail-2:8004")
+    assert done.returncode == 0
+    assert f"Kept {rules}/prometheus-alerts-microsoft.yml" in done.stdout
+    jobs = yaml.safe_load(scraped.read_text())["scrape_configs"]
+    targets = [job["static_configs"][0]["targets"] for job in jobs]
+    assert targets == [["10.0.0.6:8004", "mail-2:8004"], ["127.0.0.1:8003"]]
+    assert (rules / "prometheus-alerts-microsoft.yml").read_text() == "groups: []\n"
+    last = done.stdout.splitlines()[-1].split()
+    assert rollout(*last[1:]).returncode == 0
+    assert rollout("rules", "check", "--rules", str(rules), "--config", str(path)).returncode == 0
+    assert subprocess.run(["promtool", "check", "config", str(scraped)], check=False).returncode == 0
+
+
+def test_a_sender_that_init_cannot_read_as_an_address_is_refused(tmp_path: Path) -> None:
+    done = rollout("init", str(tmp_path / "rollout.toml"), "--sender", "http://mail/")
+    assert (done.returncode, "HOST:PORT" in done.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
