@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from adapter.sending.metrics_server import serve_metrics
     from adapter.sending.runtime import Runtime
     from adapter.settings import Settings, SettingsError
-    from adapter.signin.tokens import MicrosoftTokenManager
+    from adapter.signin.google.manager import GoogleTokenManager
+    from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
 __all__ = [
     "ActionDeniedError",
@@ -40,6 +41,7 @@ __all__ = [
     "EmailAddress",
     "GateAnswer",
     "GateReason",
+    "GoogleTokenManager",
     "InlineImage",
     "MessageRefusedError",
     "MicrosoftTokenManager",
@@ -68,11 +70,12 @@ _HOME = {
     "Attachment": "adapter.message",
     "AuthError": "adapter.errors",
     "EmailAddress": "adapter.message",
+    "GoogleTokenManager": "adapter.signin.google.manager",
     "GateAnswer": "adapter.gate.rule",
     "GateReason": "adapter.gate.rule",
     "InlineImage": "adapter.message",
     "MessageRefusedError": "adapter.errors",
-    "MicrosoftTokenManager": "adapter.signin.tokens",
+    "MicrosoftTokenManager": "adapter.signin.microsoft.manager",
     "NotLinkedError": "adapter.errors",
     "RolloutGate": "adapter.gate.live",
     "Runtime": "adapter.sending.runtime",

@@ -51,7 +51,7 @@ COMMANDS: dict[str, Row] = {
     "disable": Row(f"{_COMMANDS}.operate:disable", "Switch a feature off."),
     "approve": Row(f"{_COMMANDS}.operate:approve", "Approve the next step that waits for a person."),
     "gate": Row("adapter.commands.gate:gate", "Say whether a user's send would go ahead now."),
-    "auth": Row("adapter.commands.auth:auth", "Link users to their Microsoft mailboxes."),
+    "auth": Row("adapter.commands.auth:auth", "Link users to their mailboxes."),
     "send": Row("adapter.commands.send:send", "Send one mail, or show the request that would."),
     "replay": Row(f"{_COMMANDS}.replay:replay", "Decide once more over recorded counts."),
     "simulate": Row(f"{_COMMANDS}.simulate:simulate", "Try a feature's rollout on made-up traffic."),
@@ -123,7 +123,7 @@ def adapter_routes(caller: "CheckCaller | None" = None) -> "list[BaseRoute]":
     from adapter.web import service, signin_routes  # noqa: PLC0415 - only the daemon embeds the adapter
 
     Settings.from_environment()
-    return [*service.routes(caller=caller), *signin_routes.routes(caller=caller)]
+    return [*service.routes(caller=caller), *signin_routes.all_routes(caller=caller)]
 
 
 class LazyGroup(click.Group):

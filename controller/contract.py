@@ -87,6 +87,10 @@ MS_TOKEN_REFRESH_TOTAL = "ms_token_refresh_total"  # noqa: S105 - the name of a 
 """Refreshes of access tokens at Microsoft; `outcome` is `ok` or the error's code, as `unavailable`."""
 MS_TOKEN_LOCK_WAIT_SECONDS = "ms_token_lock_wait_seconds"  # noqa: S105 - the name of a metric
 MS_TOKEN_AGE_SECONDS = "ms_token_age_seconds"  # noqa: S105 - the name of a metric
+GOOGLE_TOKEN_REFRESH_TOTAL = "google_token_refresh_total"  # noqa: S105 - the name of a metric
+"""As above, at Google."""
+GOOGLE_TOKEN_LOCK_WAIT_SECONDS = "google_token_lock_wait_seconds"  # noqa: S105 - the name of a metric
+GOOGLE_TOKEN_AGE_SECONDS = "google_token_age_seconds"  # noqa: S105 - the name of a metric
 
 ROLLOUT_TICKS_TOTAL = "rollout_ticks_total"
 ROLLOUT_TICK_DURATION_SECONDS = "rollout_tick_duration_seconds"
@@ -125,6 +129,9 @@ METRIC_LABELS: dict[str, tuple[str, ...]] = {
     MS_TOKEN_REFRESH_TOTAL: ("outcome",),
     MS_TOKEN_LOCK_WAIT_SECONDS: (),
     MS_TOKEN_AGE_SECONDS: ("token",),
+    GOOGLE_TOKEN_REFRESH_TOTAL: ("outcome",),
+    GOOGLE_TOKEN_LOCK_WAIT_SECONDS: (),
+    GOOGLE_TOKEN_AGE_SECONDS: ("token",),
     ROLLOUT_TICKS_TOTAL: ("outcome",),
     ROLLOUT_TICK_DURATION_SECONDS: (),
     ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS: (),

@@ -13,11 +13,11 @@ from click.core import ParameterSource
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
 from adapter.settings import SettingsError
-from adapter.signin.errors import CLIENT_CONFIG, SignInError
+from adapter.signin.errors import Failure, SignInError
 from adapter.signin.handshake import Handshake
 from adapter.signin.settings import LINK_TTL_S
-from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.signin_described import PATH
+from adapter.signin.tokens import LinkStatus, Revocation, TokenManager
+from adapter.web.signin_routes import MANAGERS
 from controller.shared.console import (
     DONE,
     NO,
@@ -33,13 +33,21 @@ from controller.shared.environment import Environment
 from controller.shared.value_readers import address
 
 T = TypeVar("T")
+_MANAGERS = {manager.identity.provider: manager for manager in MANAGERS}
+provider_option = click.option(
+    "--provider",
+    type=click.Choice(list(_MANAGERS)),
+    default="microsoft",
+    show_default=True,
+    help="Whose accounts people sign in with.",
+)
 DEFAULT_LISTEN = "127.0.0.1:8003"
 _EVERYWHERE = {"0.0.0.0", "::", "[::]", ""}  # noqa: S104 (recognised, not bound)
 
 
-@click.group(epilog=examples("rollout auth link user-17", "rollout auth status user-17"))
+@click.group(epilog=examples("rollout auth link user-17", "rollout auth link user-17 --provider google"))
 def auth() -> None:
-    """Link users to their Microsoft mailboxes."""
+    """Link users to their mailboxes at Microsoft or Google."""
     log_to_stderr()
 
 
@@ -56,9 +64,10 @@ def auth() -> None:
 )
 @click.option("--account", default="", help="The one mailbox that may be linked, as ann@example.com.")
 @click.option("--replace", is_flag=True, help="Let another mailbox take the place of the one linked now.")
+@provider_option
 @config_option
 @json_option
-def link(user_id: str, listen: str | None, account: str, replace: bool, as_json: bool) -> None:
+def link(user_id: str, provider: str, listen: str | None, account: str, replace: bool, as_json: bool) -> None:
     """Print a link with which a person links a mailbox to USER_ID.
 
     The link is good once and for ten minutes. Whoever holds it can link a mailbox to that user: hand it to
@@ -67,10 +76,11 @@ def link(user_id: str, listen: str | None, account: str, replace: bool, as_json:
     configured = _base_url(listen or _configured_listen())
     source = click.get_current_context().get_parameter_source("listen")
     wanted = configured if source is ParameterSource.COMMANDLINE else ""
-    public, token = _run(lambda manager: _link(manager, user_id, account, replace))
-    url = f"{wanted or public or configured}{PATH}/authorize?{urlencode({'link': token})}"
+    public, token = _run(provider, lambda manager: _link(manager, user_id, account, replace))
+    path = f"{_MANAGERS[provider].identity.path}/authorize"
+    url = f"{wanted or public or configured}{path}?{urlencode({'link': token})}"
     if as_json:
-        print_json({"user_id": user_id, "url": url, "expires_in_s": LINK_TTL_S})
+        print_json({"user_id": user_id, "provider": provider, "url": url, "expires_in_s": LINK_TTL_S})
     else:
         say(url)
 
@@ -82,21 +92,23 @@ def link(user_id: str, listen: str | None, account: str, replace: bool, as_json:
     )
 )
 @click.argument("user_id")
+@provider_option
 @config_option
 @json_option
-def status(user_id: str, as_json: bool) -> None:
+def status(user_id: str, provider: str, as_json: bool) -> None:
     """Tell whether a mailbox is linked to USER_ID, and how long its tokens are kept."""
-    found = _run(lambda manager: manager.status(user_id))
+    found = _run(provider, lambda manager: manager.status(user_id))
     if as_json:
         print_json(asdict(found))
     elif found.linked:
-        say(f"{user_id}: linked to {found.account or 'a mailbox'} in tenant {found.tenant}")
+        say(f"{user_id}: linked to {found.account or 'a mailbox'}{_organisation(found)}")
         say(f"  permissions    {' '.join(found.scopes)}")
         say(f"  linked         {_ago(found.linked_at)}, refreshed {_ago(found.refreshed_at)}")
         say(f"  access token   cached for {_span(found.access_token_for_s)}")
         say(f"  refresh token  kept for {_span(found.kept_for_s)} unless used before")
     else:
-        say(f"{user_id}: not linked; 'rollout auth link {user_id}' prints a link to sign in with")
+        option = _MANAGERS[provider].identity.options
+        say(f"{user_id}: not linked; 'rollout auth link {user_id}{option}' prints a link to sign in with")
     raise SystemExit(DONE if found.linked else NO)
 
 
@@ -106,40 +118,52 @@ def status(user_id: str, as_json: bool) -> None:
     )
 )
 @click.argument("user_id")
+@provider_option
 @config_option
 @json_option
-def revoke(user_id: str, as_json: bool) -> None:
-    """Forget the tokens of USER_ID here.
+def revoke(user_id: str, provider: str, as_json: bool) -> None:
+    """Forget the tokens of USER_ID here, and revoke them at the provider.
 
-    Microsoft has no call that revokes them there: they end by themselves, or when an administrator revokes
-    the person's sessions.
+    Google revokes them. Microsoft has no call for it: there they end by themselves, or when an administrator
+    revokes the person's sessions.
     """
-    gone = _run(lambda manager: manager.revoke_tokens(user_id))
+    gone = _run(provider, lambda manager: manager.revoke_tokens(user_id))
     if as_json:
         print_json(asdict(gone))
     else:
-        done = "forgotten here" if gone.revoked else "nothing was kept here"
-        say(f"{user_id}: {done}; Microsoft's own copy lives on until it expires (server_revoked: false)")
+        say(f"{user_id}: {_forgotten(gone, provider)}")
 
 
-async def _link(manager: MicrosoftTokenManager, user_id: str, account: str, replace: bool) -> tuple[str, str]:
+async def _link(manager: TokenManager, user_id: str, account: str, replace: bool) -> tuple[str, str]:
     """Return the public address of the service, empty without one, and the text of a link."""
     redirect = urlsplit(manager.settings.redirect_uri)
     public = f"{redirect.scheme}://{redirect.netloc}" if redirect.scheme == "https" else ""
     return public, await Handshake(manager).link_for(user_id, account=account, replace=replace)
 
 
-def _run(ask: Callable[[MicrosoftTokenManager], Awaitable[T]]) -> T:
+def _organisation(found: LinkStatus) -> str:
+    return f" in tenant {found.tenant}" if found.tenant else ""
+
+
+def _forgotten(gone: Revocation, provider: str) -> str:
+    done = "forgotten here" if gone.revoked else "nothing was kept here"
+    title = _MANAGERS[provider].identity.title
+    if gone.server_revoked:
+        return f"{done}, and revoked at {title} (server_revoked: true)"
+    return f"{done}; {title}'s own copy lives on until it expires (server_revoked: false)"
+
+
+def _run(provider: str, ask: Callable[[TokenManager], Awaitable[T]]) -> T:
     """Ask a manager made from the environment; its errors end the command with one line."""
 
     async def asked() -> T:
-        async with MicrosoftTokenManager.from_env(ahead=False) as manager:
+        async with _MANAGERS[provider].from_env(ahead=False) as manager:
             return await ask(manager)
 
     try:
         return asyncio.run(asked())
     except SignInError as error:
-        fail(error.message, USAGE if error.code == CLIENT_CONFIG else UNREACHABLE)
+        fail(error.message, USAGE if error.failure is Failure.CLIENT_CONFIG else UNREACHABLE)
 
 
 def _configured_listen() -> str:

@@ -80,6 +80,8 @@ class AuthorizationCode:
     code_challenge: str
     nonce: str
     ends_at: float
+    offline: bool = True
+    """Whether a refresh token is wanted and may be given."""
 
 
 @dataclass(eq=False)
@@ -119,11 +121,13 @@ class Issuer:
         self.faults_left -= 1
         return self.fault
 
-    def code_for(self, account: str, redirect_uri: str, code_challenge: str, nonce: str) -> str:
+    def code_for(
+        self, account: str, redirect_uri: str, code_challenge: str, nonce: str, *, offline: bool = True
+    ) -> str:
         """Issue a code for an account that signed in."""
         code = self._issued(f"0.{secrets.token_urlsafe(48)}")
         self._codes[code] = AuthorizationCode(
-            account, redirect_uri, code_challenge, nonce, time.time() + CODE_TTL_S
+            account, redirect_uri, code_challenge, nonce, time.time() + CODE_TTL_S, offline
         )
         return code
 

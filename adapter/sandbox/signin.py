@@ -32,6 +32,8 @@ _PAGE_HEADERS = {"content-type": "text/html; charset=utf-8", "cache-control": "n
 class SandboxSignIn:
     """One tenant on loopback; `authority` is what MS_AUTHORITY takes, `ca_file` what MS_CA_FILE takes."""
 
+    consent_path = f"/{TENANT}/oauth2/v2.0/consent"
+
     def __init__(
         self,
         cert_dir: Path,
@@ -45,11 +47,14 @@ class SandboxSignIn:
         self.ca_file = certificates.ca_file
         self.auto_consent = auto_consent
         """Answer at once for DEFAULT_ACCOUNT instead of showing the page."""
-        self.issuer = Issuer(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, tenant=TENANT)
+        self.issuer = self._new_issuer()
         self.discoveries = 0
         """How often the discovery document was asked for."""
         self._name = name
         self._server = Server(self._answer, host=host, port=port, tls=certificates.server_context())
+
+    def _new_issuer(self) -> Issuer:
+        return Issuer(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, tenant=TENANT)
 
     @property
     def base(self) -> str:
@@ -85,7 +90,7 @@ class SandboxSignIn:
         asked = dict(parse_qsl(query if head.method == "GET" else sent))
         match head.method, path.removeprefix(f"/{TENANT}"):
             case "GET", "/v2.0/.well-known/openid-configuration":
-                answer = _json(200, self._discovery())
+                answer = json_reply(200, self._discovery())
             case "GET", "/oauth2/v2.0/authorize":
                 answer = self._authorize(asked)
             case "POST", "/oauth2/v2.0/consent":
@@ -96,9 +101,9 @@ class SandboxSignIn:
                 answer = self._set_fault(sent)
             case "GET", "/sandbox/stats":
                 stats = {"token_requests": dict(self.issuer.requests), "fault": self.issuer.fault}
-                answer = _json(200, stats)
+                answer = json_reply(200, stats)
             case _:
-                answer = _json(404, {"error": "not_found"})
+                answer = json_reply(404, {"error": "not_found"})
         return answer
 
     def _discovery(self) -> dict[str, Any]:
@@ -115,7 +120,7 @@ class SandboxSignIn:
         }
 
     def _authorize(self, asked: Mapping[str, str]) -> SandboxReply:
-        wrong = _mistake(asked)
+        wrong = self._mistake(asked)
         if wrong:
             return _page("Sign-in request refused", f"<p>{escape(wrong)}</p>", 400)
         if self.auto_consent:
@@ -127,7 +132,7 @@ class SandboxSignIn:
         scopes = "".join(f"<li>{escape(scope)}</li>" for scope in sorted(asked.get("scope", "").split()))
         return _page(
             "Sandbox sign-in",
-            f'<form method="post" action="/{TENANT}/oauth2/v2.0/consent">{kept}'
+            f'<form method="post" action="{self.consent_path}">{kept}'
             f'<p><label>Account <input name="account" value="{DEFAULT_ACCOUNT}"></label></p>'
             f"<p>The app asks for these permissions:</p><ul>{scopes}</ul>"
             '<button name="decision" value="accept">Accept</button> '
@@ -135,42 +140,49 @@ class SandboxSignIn:
         )
 
     def _consented(self, form: Mapping[str, str]) -> SandboxReply:
-        if _mistake(form):
+        if self._mistake(form):
             return _page("Sign-in request refused", "<p>The form is not complete.</p>", 400)
         if form.get("decision") == "accept":
             return self._redirected(form, form.get("account", DEFAULT_ACCOUNT))
+        return back(form, self._declined())
+
+    def _declined(self) -> dict[str, str]:
         refused = {"error": "access_denied", "error_subcode": "cancel"}
-        return _back(form, {**refused, "error_description": "AADSTS65004: User declined to consent."})
+        return {**refused, "error_description": "AADSTS65004: User declined to consent."}
+
+    def _mistake(self, asked: Mapping[str, str]) -> str:
+        """Say what is wrong with an authorization request, or nothing."""
+        return _mistake(asked)
 
     def _redirected(self, asked: Mapping[str, str], account: str) -> SandboxReply:
         code = self.issuer.code_for(
             account, asked["redirect_uri"], asked["code_challenge"], asked.get("nonce", "")
         )
-        return _back(asked, {"code": code})
+        return back(asked, {"code": code})
 
     async def _token(self, form: Mapping[str, str]) -> SandboxReply:
         self.issuer.requests[form.get("grant_type", "")] += 1
         fault = self.issuer.take_fault()
         await asyncio.sleep(SLOW_S if fault is IssuerFault.SLOW else self.issuer.latency_s)
         if fault is IssuerFault.THROTTLED:
-            answer = _json(429, {"error": "temporarily_unavailable"})
+            answer = json_reply(429, {"error": "temporarily_unavailable"})
             return SandboxReply(429, {**answer.headers, "retry-after": "3"}, answer.body)
         if fault is IssuerFault.SERVER_ERROR:
-            return _json(500, {"error": "server_error"})
+            return json_reply(500, {"error": "server_error"})
         if fault is IssuerFault.HTML:
             return _page("Our services aren't available right now", "<p>Working to restore them.</p>")
         try:
-            return _json(200, self.issuer.answer(form, fault))
+            return json_reply(200, self.issuer.answer(form, fault))
         except OAuthRefusal as refusal:
-            return _json(refusal.status, refusal.body)
+            return json_reply(refusal.status, refusal.body)
 
     def _set_fault(self, sent: str) -> SandboxReply:
         try:
             told = json.loads(sent)
             self.issuer.fail(told.get("fault"), int(told.get("times", -1)))
         except (ValueError, AttributeError):
-            return _json(400, {"error": f"fault must be one of {', '.join(IssuerFault)}"})
-        return _json(200, {"fault": self.issuer.fault})
+            return json_reply(400, {"error": f"fault must be one of {', '.join(IssuerFault)}"})
+        return json_reply(200, {"fault": self.issuer.fault})
 
 
 def _mistake(asked: Mapping[str, str]) -> str:
@@ -186,7 +198,7 @@ def _mistake(asked: Mapping[str, str]) -> str:
     return ""
 
 
-def _back(asked: Mapping[str, str], answer: Mapping[str, str]) -> SandboxReply:
+def back(asked: Mapping[str, str], answer: Mapping[str, str]) -> SandboxReply:
     """Lead the browser back to the app, with a form or with a query, as it was asked for."""
     told = {**answer, "state": asked["state"]}
     if asked.get("response_mode") != "form_post":
@@ -201,7 +213,8 @@ def _back(asked: Mapping[str, str], answer: Mapping[str, str]) -> SandboxReply:
     )
 
 
-def _json(status: int, value: Mapping[str, Any]) -> SandboxReply:
+def json_reply(status: int, value: Mapping[str, Any]) -> SandboxReply:
+    """Return a value as a JSON answer."""
     return SandboxReply(status, {"content-type": "application/json"}, json.dumps(value).encode())
 
 
@@ -213,8 +226,8 @@ def _page(title: str, body: str, status: int = 200) -> SandboxReply:
     return SandboxReply(status, _PAGE_HEADERS, html.encode())
 
 
-def _options() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m adapter.sandbox.signin", description=__doc__)
+def _options(kind: type[SandboxSignIn]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {kind.__module__}", description=kind.__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8443, help="0 takes a free one, which is printed")
     parser.add_argument("--cert-dir", type=Path, help="where the certificates are written (a new folder)")
@@ -224,12 +237,12 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-async def _serve(options: argparse.Namespace) -> None:
+async def _serve(kind: type[SandboxSignIn], options: argparse.Namespace) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     with tempfile.TemporaryDirectory(prefix="sandbox-signin-") as scratch:
-        server = SandboxSignIn(
+        server = kind(
             options.cert_dir or Path(scratch),
             host=options.host,
             port=options.port,
@@ -243,5 +256,10 @@ async def _serve(options: argparse.Namespace) -> None:
             await stopped.wait()
 
 
+def serve(kind: type[SandboxSignIn]) -> None:
+    """Run a sandbox as a command until SIGTERM, with the variables that lead to it on stdout."""
+    asyncio.run(_serve(kind, _options(kind).parse_args()))
+
+
 if __name__ == "__main__":
-    asyncio.run(_serve(_options().parse_args()))
+    serve(SandboxSignIn)

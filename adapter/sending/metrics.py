@@ -25,6 +25,7 @@ from adapter.gate.rule import GateReason
 from adapter.providers.provider import Provider
 from adapter.providers.registry import PROVIDERS
 from adapter.signin.metrics import SignInMetrics
+from adapter.signin.providers import IDENTITIES
 from controller import contract
 from controller.features import RolloutFeature
 
@@ -160,7 +161,8 @@ def complete_metrics(
     """Make all metrics of a sender that follows this gate, so that not even the first failure is lost."""
     telemetry = SendMetrics.of(features, registry)
     telemetry.watch(gate, features)
-    SignInMetrics.of(registry)
+    for identity in IDENTITIES:
+        SignInMetrics.of(identity, registry)
     for action, provider in PROVIDERS.items():
         telemetry.meters(action, provider)
     return telemetry

@@ -51,13 +51,15 @@ class AsksGate(Protocol):
         """Return the percentage that is obeyed now."""
 
 
-def _microsoft_tokens() -> TokenSource:
+def _made_by(module: str, name: str) -> Callable[[], TokenSource]:
     """Import late: msal is large, and who brings tokens or sends through another provider needs none."""
-    manager = importlib.import_module("adapter.signin.tokens").MicrosoftTokenManager
-    return cast("TokenSource", manager.from_env())
+    return lambda: cast("TokenSource", getattr(importlib.import_module(module), name)())
 
 
-TOKEN_SOURCES: dict[str, Callable[[], TokenSource]] = {"microsoft": _microsoft_tokens}
+TOKEN_SOURCES: dict[str, Callable[[], TokenSource]] = {
+    "microsoft": _made_by("adapter.signin.microsoft.manager", "token_source"),
+    "google": _made_by("adapter.signin.google.manager", "token_source"),
+}
 """Where each provider's tokens come from; raises AuthError where its settings cannot be used."""
 
 

@@ -9,7 +9,7 @@ from adapter.signin.settings import ACCESS_MARGIN_S
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """A token for Microsoft Graph. Times are unix seconds."""
+    """A token for a mail provider. Times are unix seconds."""
 
     secret: str = field(repr=False)
     issued_at: float
@@ -51,8 +51,9 @@ class Account:
     """Who signed in, as the checked id_token says."""
 
     subject: str
-    """`oid` where given, else `sub`."""
+    """The account's id: Entra's `oid`, else `sub`."""
     tenant: str
+    """The organisation: Entra's tenant, Google's Workspace domain; empty for an account of none."""
     name: str
     """The mailbox's address, for people; decides nothing."""
 
@@ -83,3 +84,24 @@ class Grant:
             linked_at=value["linked_at"],
             refreshed_at=value["refreshed_at"],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SignInAttempt:
+    """A sign-in that has begun: where the browser goes, and what must stay on the server."""
+
+    url: str = field(repr=False)
+    state: str = field(repr=False)
+    code_verifier: str = field(repr=False)
+    nonce: str = field(repr=False)
+    claims: str | None = field(default=None, repr=False)
+    """The challenge that it has to satisfy, for the request that redeems the code."""
+
+
+def lifetime_s_of(value: Any) -> float:
+    """Return the seconds that a token lives, as a server says; 0 for what cannot be."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        return 0.0
+    return seconds if 0 < seconds < 10 * 86_400 else 0.0

@@ -12,12 +12,10 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from adapter.signin.encryption import TokenCipher, UnreadableError
-from adapter.signin.entra import SignInAttempt
-from adapter.signin.errors import from_reply
-from adapter.signin.grant import Account, Grant
+from adapter.signin.grant import Account, Grant, SignInAttempt
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.store import digest
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.tokens import TokenManager
 
 COOKIE = "rollout_signin_"
 _LONGEST = 4096
@@ -41,7 +39,7 @@ REFUSALS: dict[SignInRefusal, str] = {
     SignInRefusal.LINK_INVALID: "This is not a sign-in link of this service, or it is not complete.",
     SignInRefusal.LINK_EXPIRED: "This link has expired: a link is good for ten minutes.",
     SignInRefusal.LINK_USED: "This link was already used: each is good once.",
-    SignInRefusal.CALLBACK_MALFORMED: "Microsoft's answer is not complete.",
+    SignInRefusal.CALLBACK_MALFORMED: "The sign-in server's answer is not complete.",
     SignInRefusal.STATE_UNKNOWN: "This sign-in was already finished, or it took longer than ten minutes.",
     SignInRefusal.OTHER_BROWSER: "This sign-in was begun in another browser, and can only be finished there.",
     SignInRefusal.USER_ID_UNUSABLE: "user_id must be a text of 1 to 256 printable characters.",
@@ -82,10 +80,12 @@ class Begun:
 class Handshake:
     """Links and states of one app; all that it keeps lies in Redis, so any process can go on with it."""
 
-    def __init__(self, manager: MicrosoftTokenManager) -> None:
+    def __init__(self, manager: TokenManager) -> None:
         self._manager = manager
         self._store = manager.store
         self._cipher = TokenCipher(manager.settings.token_keys)
+        self._subject = manager.identity.provider
+        """A link is for one provider's accounts."""
 
     async def link_for(self, user_id: str, *, account: str = "", replace: bool = False) -> str:
         """Make the text of a link that lets its bearer link a mailbox to this user, once."""
@@ -93,7 +93,7 @@ class Handshake:
         link_id = secrets.token_urlsafe(16)
         await self._store.put_once("link", link_id, asdict(wanted))
         ends_at = time.time() + LINK_TTL_S
-        return self._cipher.seal("link", "", {**asdict(wanted), "id": link_id, "ends_at": ends_at})
+        return self._cipher.seal("link", self._subject, {**asdict(wanted), "id": link_id, "ends_at": ends_at})
 
     async def look_at_link(self, link: str) -> Wanted:
         """Return what a link is for without using it up; raises RefusedError for one that is used or none."""
@@ -105,7 +105,7 @@ class Handshake:
     def _read_link(self, link: str) -> tuple[Wanted, str]:
         """Return what a link is for, and its id."""
         try:
-            value = self._cipher.open("link", "", link[:_LONGEST])
+            value = self._cipher.open("link", self._subject, link[:_LONGEST])
             wanted = Wanted(value["user_id"], value["account"], value["replace"])
         except (UnreadableError, KeyError):
             raise RefusedError(SignInRefusal.LINK_INVALID) from None
@@ -114,7 +114,7 @@ class Handshake:
         return wanted, value["id"]
 
     async def begin_with_link(self, link: str) -> Begun:
-        """Begin the sign-in that a link stands for; it is used up only when Microsoft can be reached."""
+        """Begin the sign-in that a link stands for; it is used up only when the server can be reached."""
         wanted, link_id = self._read_link(link)
         attempt = await self._manager.begin(user_id=wanted.user_id, account=wanted.account)
         if await self._store.take_once("link", link_id) != asdict(wanted):
@@ -139,7 +139,7 @@ class Handshake:
         return Begun(attempt.url, cookie_name(attempt.state), browser)
 
     async def finish(self, answer: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[str, Grant]:
-        """Link the mailbox that Microsoft's answer speaks for; gives the user and what is kept.
+        """Link the mailbox that the server's answer speaks for; gives the user and what is kept.
 
         The state is used up first, whatever comes then. Raises RefusedError or SignInError.
         """
@@ -152,7 +152,7 @@ class Handshake:
         if not hmac.compare_digest(digest(cookies.get(cookie_name(state), "")), kept["browser"]):
             raise RefusedError(SignInRefusal.OTHER_BROWSER)
         if not code:
-            raise from_reply(answer)
+            raise self._manager.refusal(answer)
         pair = await self._manager.exchange_code_for_tokens(
             code, kept["code_verifier"], nonce=kept["nonce"], claims=kept["claims"]
         )

@@ -1,4 +1,4 @@
-"""The checks of an id_token, which MSAL stopped making in 1.38: by whom it is, for whom, for which sign-in.
+"""The checks of an id_token: by whom it is, for whom, for which sign-in. MSAL stopped making them in 1.38.
 
 The signature is not checked: the token comes straight from the token endpoint over verified TLS, which
 OpenID Connect Core 3.1.3.7 accepts in its place.
@@ -6,53 +6,55 @@ OpenID Connect Core 3.1.3.7 accepts in its place.
 
 import hashlib
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from adapter.signin.errors import INTERACTION_REQUIRED, SignInError, client_config
+from adapter.signin.errors import Failure, Identity
 from adapter.signin.grant import Account
 
 SKEW_S = 300
 """How far this machine's clock may be off, as Microsoft's own libraries allow."""
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a genuine id_token says."""
+    """What a genuine id_token says, and where an account stands in it."""
 
-    issuer: str
-    """Word for word as the authority's discovery document gives it."""
+    identity: Identity
+    issuers: frozenset[str]
+    """Word for word."""
     client_id: str
-    tenant_id: str
-
-    @property
-    def tenants(self) -> frozenset[str]:
-        """The tenant as configured if that is a GUID; a domain is looked up in the issuer's path."""
-        configured = self.tenant_id.lower()
-        in_issuer = urlsplit(self.issuer).path.strip("/").split("/")[0].lower()
-        return frozenset({configured} if _GUID.match(configured) else {configured, in_issuer})
+    organisation_claim: str
+    organisations: frozenset[str] | None
+    """In small letters; None where a person of any or of none may sign in."""
+    acts: Mapping[str, str]
+    """What to do about `iss`, `aud` and the organisation's claim, where one is wrong."""
+    subject_claims: tuple[str, ...]
+    """The first that is there is the account's id."""
+    name_of: Callable[[Mapping[str, Any]], str]
+    """The address of the mailbox, as far as the token is sure of it."""
 
 
 def check(claims: Any, expected: Expected, now: float, nonce: str | None = None) -> Account:
     """Check decoded claims and tell who signed in; raises SignInError for the first that is wrong."""
+    identity = expected.identity
     if not isinstance(claims, Mapping):
-        raise client_config("The sign-in server's answer holds no id_token")
+        raise identity.client_config("The sign-in server's answer holds no id_token")
     for name, good in _verdicts(claims, expected, now).items():
         if not good:
-            raise client_config(_refusal(name, claims, now), act=_ACTS[name])
+            raise identity.client_config(_refusal(name, claims, now), act=expected.acts.get(name, _CLOCK))
     if nonce is not None and claims.get("nonce") != nonce_claim(nonce):
-        raise SignInError(
-            INTERACTION_REQUIRED,
-            "The id_token is refused: its 'nonce' belongs to another sign-in. Start again with a fresh link.",
+        raise identity.error(
+            Failure.INTERACTION_REQUIRED,
+            "The id_token is refused: its 'nonce' belongs to another sign-in",
+            act="Start again with a fresh link.",
         )
+    subjects = (claims[name] for name in expected.subject_claims if claims.get(name))
     return Account(
-        subject=str(claims.get("oid") or claims.get("sub") or ""),
-        tenant=str(claims["tid"]),
-        name=str(claims.get("email") or claims.get("preferred_username") or ""),
+        subject=str(next(subjects, "")),
+        tenant=str(claims.get(expected.organisation_claim) or ""),
+        name=expected.name_of(claims),
     )
 
 
@@ -61,13 +63,7 @@ def nonce_claim(nonce: str) -> str:
     return hashlib.sha256(nonce.encode()).hexdigest()
 
 
-_ACTS = {
-    "iss": "Check MS_AUTHORITY and MS_TENANT_ID: the token was issued by somebody else.",
-    "aud": "Check MS_CLIENT_ID: the token was issued for another app.",
-    "tid": "Check MS_TENANT_ID: the person signed in with an account of another tenant.",
-    "exp": "Set the clock of this machine, as with NTP; the app registration is not at fault.",
-    "nbf": "Set the clock of this machine, as with NTP; the app registration is not at fault.",
-}
+_CLOCK = "Set the clock of this machine, as with NTP; the app registration is not at fault."
 
 
 def _refusal(name: str, claims: Mapping[str, Any], now: float) -> str:
@@ -81,9 +77,10 @@ def _refusal(name: str, claims: Mapping[str, Any], now: float) -> str:
 
 def _verdicts(claims: Mapping[str, Any], expected: Expected, now: float) -> dict[str, bool]:
     return {
-        "iss": claims.get("iss") == expected.issuer,
+        "iss": claims.get("iss") in tuple(expected.issuers),
         "aud": claims.get("aud") in (expected.client_id, [expected.client_id]),
-        "tid": str(claims.get("tid", "")).lower() in expected.tenants,
+        expected.organisation_claim: expected.organisations is None
+        or str(claims.get(expected.organisation_claim, "")).lower() in expected.organisations,
         "exp": _number(claims.get("exp"), 0.0) > now - SKEW_S,
         "nbf": _number(claims.get("nbf"), now) <= now + SKEW_S,
     }

@@ -9,16 +9,9 @@ from dataclasses import replace
 
 import structlog
 
-from adapter.signin.errors import (
-    EXPIRED,
-    INTERACTION_REQUIRED,
-    UNAVAILABLE,
-    SignInError,
-    not_linked,
-    unavailable,
-)
+from adapter.signin.errors import Failure, Identity, SignInError
 from adapter.signin.grant import AccessToken, Grant, TokenPair
-from adapter.signin.metrics import OK, SignInMetrics, outcome_of
+from adapter.signin.metrics import OK, SignInMetrics
 from adapter.signin.settings import SignInSettings
 from adapter.signin.store import RefreshClaim, TokenStore
 
@@ -34,7 +27,15 @@ log = structlog.get_logger(__name__)
 class Refresher:
     """Gets new tokens under a lock in Redis; who does not hold it takes what the holder got."""
 
-    def __init__(self, store: TokenStore, ask: Ask, settings: SignInSettings, metrics: SignInMetrics) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        store: TokenStore,
+        ask: Ask,
+        settings: SignInSettings,
+        metrics: SignInMetrics,
+    ) -> None:
+        self._identity = identity
         self._store = store
         self._ask = ask
         self._settings = settings
@@ -48,7 +49,7 @@ class Refresher:
         try:
             return await self._other_than(kept.sealed, user_id, None)
         except SignInError as error:
-            if error.code != UNAVAILABLE:
+            if error.failure is not Failure.UNAVAILABLE:
                 raise
             failure = error
         grant = await self._store.grant(user_id)
@@ -71,7 +72,7 @@ class Refresher:
             if isinstance(error, SignInError):
                 told = {"code": error.code, "provider_code": error.provider_code}
                 log.warning("no_new_token", user_id=user_id, **told)
-                if error.code == INTERACTION_REQUIRED and (challenge := error.claims or claims):
+                if error.failure is Failure.INTERACTION_REQUIRED and (challenge := error.claims or claims):
                     with contextlib.suppress(SignInError):
                         await self._store.keep_claims(user_id, challenge)
             # The lock may be ours even where Redis' answer was lost. An unreachable Redis frees it by itself,
@@ -90,20 +91,22 @@ class Refresher:
                 self._metrics.lock_wait.observe(waited_s)
                 return claim
             if waited_s > self._settings.wait_s:
-                raise unavailable("Another process is fetching a token for this user and does not end")
+                raise self._identity.unavailable(
+                    "Another process is fetching a token for this user and does not end"
+                )
             await asyncio.sleep(self._settings.poll_after_s(waited_s))
 
     async def _refreshed(self, user_id: str, owner: str, sealed: str, claims: str | None) -> AccessToken:
         grant = self._store.open_grant(user_id, sealed)
         if grant is None:
-            raise not_linked()
-        outcome = outcome_of(UNAVAILABLE)
+            raise self._identity.not_linked()
+        outcome = Failure.UNAVAILABLE.lower()
         try:
             renewed = await self._renewed(grant, claims)
             await self._commit(user_id, sealed, renewed, owner)
             outcome = OK
         except SignInError as error:
-            outcome = outcome_of(error.code)
+            outcome = error.failure.lower()
             raise
         finally:
             self._metrics.count_refresh(outcome)
@@ -132,6 +135,7 @@ class Refresher:
                 failure = error
                 continue
             if outcome == "gone":
-                raise SignInError(EXPIRED, "The link was revoked while its token was refreshed.")
+                why = "The link was revoked while its token was refreshed"
+                raise self._identity.error(Failure.EXPIRED, why)
             return
-        raise failure or unavailable("The refreshed token could not be kept")
+        raise failure or self._identity.unavailable("The refreshed token could not be kept")

@@ -1,6 +1,7 @@
 """Where tokens lie in Redis: every key of signing in, and the scripts that change two of them at once."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,44 +9,41 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from adapter.signin.encryption import TokenCipher, UnreadableError
-from adapter.signin.errors import LINK, SignInError, client_config, unavailable
+from adapter.signin.errors import Identity, SignInError
 from adapter.signin.grant import AccessToken, Grant
-from adapter.signin.settings import CLAIMS_TTL_S, LINK_TTL_S, REFRESH_TTL_S
+from adapter.signin.settings import CLAIMS_TTL_S, LINK_TTL_S
 from controller.shared.redis_pool import key_prefix
 
-PREFIX = "oauth:microsoft"
 TIMEOUT_S = 1.0
 MAX_CONNECTIONS = 8
 """Enough for ten thousand reads a second; a crowd of callers would spend its time on opening more."""
 
 
-def access_key(user_id: str) -> str:
-    """Return the key of a user's access token."""
-    return f"{PREFIX}:access_token:{user_id}"
+@dataclass(frozen=True, slots=True)
+class TokenKeys:
+    """The keys of one provider's tokens."""
 
+    provider: str
 
-def refresh_key(user_id: str) -> str:
-    """Return the key of a user's grant."""
-    return f"{PREFIX}:refresh_token:{user_id}"
+    def access(self, user_id: str) -> str:
+        """Return the key of a user's access token."""
+        return f"oauth:{self.provider}:access_token:{user_id}"
 
+    def refresh(self, user_id: str) -> str:
+        """Return the key of a user's grant."""
+        return f"oauth:{self.provider}:refresh_token:{user_id}"
 
-def lock_key(user_id: str) -> str:
-    """Return the key of a user's refresh lock."""
-    return f"{PREFIX}:lock:{user_id}"
+    def lock(self, user_id: str) -> str:
+        """Return the key of a user's refresh lock."""
+        return f"oauth:{self.provider}:lock:{user_id}"
 
+    def claims(self, user_id: str) -> str:
+        """Return the key of the challenge that a user's next sign-in has to satisfy."""
+        return f"oauth:{self.provider}:claims:{user_id}"
 
-def claims_key(user_id: str) -> str:
-    return f"{PREFIX}:claims:{user_id}"
-
-
-def link_key(link_id: str) -> str:
-    """Return the key of a sign-in link, which does not show it."""
-    return f"{PREFIX}:link:{digest(link_id)}"
-
-
-def state_key(state: str) -> str:
-    """Return the key of a sign-in under way, which does not show its state."""
-    return f"{PREFIX}:state:{digest(state)}"
+    def once(self, kind: str, secret: str) -> str:
+        """Return the key of a sign-in link or of the state of a sign-in, which does not show it."""
+        return f"oauth:{self.provider}:{kind}:{digest(secret)}"
 
 
 def digest(secret: str) -> str:
@@ -106,59 +104,63 @@ class RefreshClaim:
 
 
 class TokenStore:
-    """Reads and writes tokens, sealed; every failure of Redis becomes MS_AUTH_UNAVAILABLE."""
+    """Reads and writes tokens, sealed; every failure of Redis becomes the provider's code for unavailable."""
 
-    def __init__(self, redis: "Redis", cipher: TokenCipher) -> None:
+    def __init__(self, redis: "Redis", cipher: TokenCipher, identity: Identity) -> None:
+        self._identity = identity
+        self._keys = TokenKeys(identity.provider)
         self._redis = redis
         self._prefix = key_prefix(redis)
         self._cipher = cipher
 
     async def access(self, user_id: str) -> Kept:
         """Return a user's access token as it is kept."""
-        return self._opened(user_id, await self._get(access_key(user_id)))
+        return self._opened(user_id, await self._get(self._keys.access(user_id)))
 
     async def grant(self, user_id: str) -> Grant | None:
         """Read the grant; raises SignInError where no key opens it."""
-        return self.open_grant(user_id, await self._get(refresh_key(user_id)))
+        return self.open_grant(user_id, await self._get(self._keys.refresh(user_id)))
 
     async def put(self, user_id: str, grant: Grant) -> None:
         """Write a new sign-in over whatever was there."""
         pipe = self._redis.pipeline(transaction=True)
-        grant_key, key = self._prefix + refresh_key(user_id), self._prefix + access_key(user_id)
-        pipe.set(grant_key, self._seal_grant(user_id, grant), ex=REFRESH_TTL_S)
+        grant_key, key = self._prefix + self._keys.refresh(user_id), self._prefix + self._keys.access(user_id)
+        pipe.set(grant_key, self._seal_grant(user_id, grant), ex=self._identity.refresh_ttl_s)
         pipe.set(key, self._seal_access(user_id, grant), px=_ms(grant.access.cached_for_s))
-        pipe.delete(self._prefix + claims_key(user_id))
+        pipe.delete(self._prefix + self._keys.claims(user_id))
         await self._ask(pipe.execute())
 
     async def keep_claims(self, user_id: str, claims: str) -> None:
         """Keep the challenge that the person's next sign-in has to satisfy."""
-        sealed = self._cipher.seal("claims", user_id, {"claims": claims})
-        await self._ask(self._redis.set(self._prefix + claims_key(user_id), sealed, ex=CLAIMS_TTL_S))
+        sealed = self._seal("claims", user_id, {"claims": claims})
+        await self._ask(self._redis.set(self._prefix + self._keys.claims(user_id), sealed, ex=CLAIMS_TTL_S))
 
     async def claims(self, user_id: str) -> str | None:
         """Return the challenge that is kept for a user; None without one that can be opened."""
-        sealed = await self._get(claims_key(user_id))
+        sealed = await self._get(self._keys.claims(user_id))
         try:
-            return str(self._cipher.open("claims", user_id, sealed)["claims"]) if sealed else None
+            return str(self._unsealed("claims", user_id, sealed)["claims"]) if sealed else None
         except (UnreadableError, KeyError):
             return None
 
     def commit(self, user_id: str, before: str, grant: Grant, owner: str) -> "Commit":
         """Prepare the write of a refresh, to be tried until its outcome is known."""
         sealed = self._seal_grant(user_id, grant), self._seal_access(user_id, grant)
-        return Commit(self, user_id, before, sealed, _ms(grant.access.cached_for_s), owner)
+        ttls_ms = self._identity.refresh_ttl_s * 1000, _ms(grant.access.cached_for_s)
+        keys = [self._keys.refresh(user_id), self._keys.access(user_id), self._keys.lock(user_id)]
+        return Commit(self, keys, [before, sealed[0], ttls_ms[0], sealed[1], ttls_ms[1], owner])
 
     async def forget(self, user_id: str) -> bool:
         """Delete all tokens of a user; tells whether there were any."""
-        keys = (self._prefix + key for key in (refresh_key(user_id), access_key(user_id)))
-        await self._ask(self._redis.delete(self._prefix + claims_key(user_id)))
+        keys = (self._prefix + key for key in (self._keys.refresh(user_id), self._keys.access(user_id)))
+        await self._ask(self._redis.delete(self._prefix + self._keys.claims(user_id)))
         return bool(await self._ask(self._redis.delete(*keys)))
 
     async def ttls_s(self, user_id: str) -> tuple[float, float]:
         """Return how long the access token and the grant still live here, 0 for one that is not there."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.pttl(self._prefix + access_key(user_id))
-        pipe.pttl(self._prefix + refresh_key(user_id))
+        pipe.pttl(self._prefix + self._keys.access(user_id))
+        pipe.pttl(self._prefix + self._keys.refresh(user_id))
         access_ms, refresh_ms = await self._ask(pipe.execute())
         return max(access_ms, 0) / 1000, max(refresh_ms, 0) / 1000
 
@@ -166,7 +168,7 @@ class TokenStore:
         self, user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool
     ) -> RefreshClaim:
         """Take the refresh lock, unless with `any_new` a token other than `known` (as sealed) is there."""
-        keys = [access_key(user_id), refresh_key(user_id), lock_key(user_id)]
+        keys = [self._keys.access(user_id), self._keys.refresh(user_id), self._keys.lock(user_id)]
         wanted = "others too" if any_new else "our own alone"
         outcome, text = await self.run(CLAIM, keys, [known, wanted, owner, _ms(ttl_s)])
         if outcome == "fresh":
@@ -181,22 +183,22 @@ class TokenStore:
 
     async def unlock(self, user_id: str, owner: str) -> None:
         """Return the lock back if it is still ours; an expired one may be somebody else's by now."""
-        await self.run(RELEASE, [lock_key(user_id)], [owner])
+        await self.run(RELEASE, [self._keys.lock(user_id)], [owner])
 
     async def put_once(self, kind: str, secret: str, value: dict[str, Any]) -> None:
         """Keep a value for ten minutes, to be taken once by who knows the secret."""
-        sealed = self._cipher.seal(kind, digest(secret), value)
-        await self._ask(self._redis.set(self._prefix + _once_key(kind, secret), sealed, ex=LINK_TTL_S))
+        sealed = self._seal(kind, digest(secret), value)
+        await self._ask(self._redis.set(self._prefix + self._keys.once(kind, secret), sealed, ex=LINK_TTL_S))
 
     async def is_kept_once(self, kind: str, secret: str) -> bool:
         """Whether a value of `put_once` is still to be taken."""
-        return bool(await self._ask(self._redis.exists(self._prefix + _once_key(kind, secret))))
+        return bool(await self._ask(self._redis.exists(self._prefix + self._keys.once(kind, secret))))
 
     async def take_once(self, kind: str, secret: str) -> dict[str, Any] | None:
         """Take what `put_once` kept; None when it expired, was taken, or never was."""
-        sealed = await self._ask(self._redis.getdel(self._prefix + _once_key(kind, secret)))
+        sealed = await self._ask(self._redis.getdel(self._prefix + self._keys.once(kind, secret)))
         try:
-            return self._cipher.open(kind, digest(secret), sealed) if sealed else None
+            return self._unsealed(kind, digest(secret), sealed) if sealed else None
         except UnreadableError:
             return None
 
@@ -218,18 +220,24 @@ class TokenStore:
             return await reply
         except (RedisError, OSError) as error:
             name = type(error).__name__
-        raise unavailable(f"Redis, which keeps the tokens, does not answer ({name})")
+        raise self._identity.unavailable(f"Redis, which keeps the tokens, does not answer ({name})")
+
+    def _seal(self, kind: str, subject: str, value: Mapping[str, Any]) -> str:
+        return self._cipher.seal(self._identity.sealed_as + kind, subject, value)
+
+    def _unsealed(self, kind: str, subject: str, sealed: str) -> dict[str, Any]:
+        return self._cipher.open(self._identity.sealed_as + kind, subject, sealed)
 
     def _seal_grant(self, user_id: str, grant: Grant) -> str:
-        return self._cipher.seal("grant", user_id, grant.as_json())
+        return self._seal("grant", user_id, grant.as_json())
 
     def _seal_access(self, user_id: str, grant: Grant) -> str:
-        return self._cipher.seal("access", user_id, asdict(grant.access))
+        return self._seal("access", user_id, asdict(grant.access))
 
     def _opened(self, user_id: str, sealed: str) -> Kept:
         """Open an access token; one that cannot be read is as good as none, for the grant can replace it."""
         try:
-            access = AccessToken(**self._cipher.open("access", user_id, sealed)) if sealed else None
+            access = AccessToken(**self._unsealed("access", user_id, sealed)) if sealed else None
         except (UnreadableError, TypeError):
             access = None
         return Kept(access, sealed)
@@ -237,39 +245,32 @@ class TokenStore:
     def open_grant(self, user_id: str, sealed: str) -> Grant | None:
         """Open a grant; raises SignInError where no key does."""
         try:
-            return Grant.from_json(self._cipher.open("grant", user_id, sealed)) if sealed else None
+            return Grant.from_json(self._unsealed("grant", user_id, sealed)) if sealed else None
         except (UnreadableError, KeyError, TypeError):
             pass
-        raise unreadable_grant()
+        raise unreadable_grant(self._identity)
 
 
 class Commit:
     """One write of a refresh. The same bytes each time it is tried, so that trying again is safe."""
 
-    def __init__(
-        self, store: TokenStore, user_id: str, before: str, sealed: tuple[str, str], ttl_ms: int, owner: str
-    ) -> None:
+    def __init__(self, store: TokenStore, keys: list[str], arguments: list[str | int]) -> None:
         self._store = store
-        self._keys = [refresh_key(user_id), access_key(user_id), lock_key(user_id)]
-        grant, access = sealed
-        self._arguments: list[str | int] = [before, grant, REFRESH_TTL_S * 1000, access, ttl_ms, owner]
+        self._keys = keys
+        self._arguments = arguments
 
     async def once(self) -> str:
         """Write; tells `done`, `changed` (a new sign-in came first) or `gone` (revoked meanwhile)."""
         return str(await self._store.run(COMMIT, self._keys, self._arguments))
 
 
-def unreadable_grant() -> SignInError:
+def unreadable_grant(identity: Identity) -> SignInError:
     """Return the error for tokens that none of the keys opens."""
-    return client_config(
+    return identity.client_config(
         "The tokens kept for this user cannot be opened: the key that they were written with is not among "
         "ROLLOUT_TOKEN_KEYS, or they were moved here from another user",
-        act=f"Put the key back, or let the person sign in again: {LINK}.",
+        act=f"Put the key back, or let the person sign in again: {identity.link}.",
     )
-
-
-def _once_key(kind: str, secret: str) -> str:
-    return link_key(secret) if kind == "link" else state_key(secret)
 
 
 def _ms(seconds: float) -> int:

@@ -3,10 +3,11 @@
 import asyncio
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import structlog
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -14,9 +15,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from adapter.checks.message_checks import is_user_id
 from adapter.settings import SettingsError
 from adapter.signin.encryption import TokenCipher
-from adapter.signin.entra import Entra, SignInAttempt
-from adapter.signin.errors import UNAVAILABLE, SignInError, client_config
-from adapter.signin.grant import AccessToken, Account, Grant, TokenPair
+from adapter.signin.errors import Failure, Identity, SignInError
+from adapter.signin.grant import AccessToken, Account, Grant, SignInAttempt, TokenPair
 from adapter.signin.metrics import SignInMetrics
 from adapter.signin.refresh import Refresher
 from adapter.signin.settings import SignInSettings
@@ -28,14 +28,14 @@ Flight = tuple[str, str | None, bool]
 """A user, the claims asked for, and whether the token kept now is not wanted."""
 
 THREADS = 16
-"""Refreshes of different users that one process makes at once; MSAL blocks a thread each."""
+"""Refreshes of different users that one process makes at once; each blocks a thread."""
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """What a revocation did. Entra has no endpoint that revokes, so the server's copy lives on."""
+    """What a revocation did. Where the server has no endpoint for it, its copy lives on."""
 
     user_id: str
     revoked: bool
@@ -57,8 +57,46 @@ class LinkStatus:
     kept_for_s: float = 0.0
 
 
-class MicrosoftTokenManager:
-    """Access tokens for Microsoft Graph, by user. All errors are SignInError, with a code and what to do."""
+class SignInServer(Protocol):
+    """A provider's sign-in server, for one app. All calls block and raise SignInError."""
+
+    def prepare(self) -> None:
+        """Fetch what the first sign-in or refresh would fetch before it; a failure is left to that one."""
+
+    def begin(self, claims: str | None = None, account: str = "") -> SignInAttempt:
+        """Begin a sign-in; `account` is the address that the server's page proposes."""
+
+    def exchange(
+        self, code: str, code_verifier: str, nonce: str | None, claims: str | None = None
+    ) -> TokenPair:
+        """Redeem an authorization code and check what comes."""
+
+    def refresh(self, refresh_token: str, account: Account, claims: str | None = None) -> TokenPair:
+        """Get a new access token, and the refresh token that is good from now on."""
+
+    def revoke(self, refresh_token: str) -> bool:
+        """Revoke a refresh token at the server; says whether that was done."""
+
+    def refusal(self, answer: Mapping[str, str]) -> SignInError:
+        """Return the error for an answer that brings no code."""
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class TokenManager(ABC):
+    """Access tokens of one provider, by user. All errors are SignInError, with a code and what to do."""
+
+    identity: ClassVar[Identity]
+
+    @classmethod
+    @abstractmethod
+    def settings_from(cls, environment: Mapping[str, str] | None) -> SignInSettings:
+        """Read the settings; raises SettingsError."""
+
+    @abstractmethod
+    def _new_server(self) -> SignInServer:
+        """Make the client of the sign-in server; may load certificates and libraries."""
 
     def __init__(
         self, settings: SignInSettings, *, registry: CollectorRegistry = REGISTRY, ahead: bool = True
@@ -66,28 +104,28 @@ class MicrosoftTokenManager:
         """Make a manager; `ahead` prepares the way to the sign-in server by the time that somebody asks."""
         self.settings = settings
         client = open_async_redis(settings.redis_url, TIMEOUT_S, connections=MAX_CONNECTIONS)
-        self.store = TokenStore(client, TokenCipher(settings.token_keys))
-        self._metrics = SignInMetrics.of(registry)
-        self._made: Entra | None = None
+        self.store = TokenStore(client, TokenCipher(settings.token_keys), self.identity)
+        self._metrics = SignInMetrics.of(self.identity, registry)
+        self._made: SignInServer | None = None
         self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="signin")
         self._flights: dict[Flight, asyncio.Task[AccessToken]] = {}
-        self._refresher = Refresher(self.store, self._ask, settings, self._metrics)
+        self._refresher = Refresher(self.identity, self.store, self._ask, settings, self._metrics)
         if ahead:
-            self._threads.submit(lambda: self._entra().prepare())
+            self._threads.submit(lambda: self._server().prepare())
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None, *, ahead: bool = True) -> Self:
-        """Make a manager from the environment; raises SignInError (MS_AUTH_CLIENT_CONFIG) for a bad one."""
+        """Make a manager from the environment; raises SignInError (CLIENT_CONFIG) for a bad one."""
         try:
-            return cls(SignInSettings.from_environment(environment), ahead=ahead)
+            return cls(cls.settings_from(environment), ahead=ahead)
         except SettingsError as error:
             why = str(error)
-        raise client_config(why, act="Part 5 of docs/MS-OAUTH-SETUP-GUIDE.md says how.")
+        raise cls.identity.client_config(why, act=f"Part 5 of {cls.identity.guide} says how.")
 
     async def get_access_token(self, user_id: str) -> str:
         """Return a valid token, refreshed if need be."""
-        _checked_id(user_id)
+        self._check_id(user_id)
         return await self._once((user_id, None, False), lambda: self._refresher.kept_or_new(user_id))
 
     async def refresh_access_token(self, user_id: str, claims: str | None = None) -> str:
@@ -95,25 +133,46 @@ class MicrosoftTokenManager:
 
         Callers at the same time share one request, in this process and between processes.
         """
-        _checked_id(user_id)
+        self._check_id(user_id)
         return await self._once((user_id, claims, True), lambda: self._refresher.newer(user_id, claims))
 
     async def exchange_code_for_tokens(
         self, code: str, code_verifier: str, *, nonce: str | None = None, claims: str | None = None
     ) -> TokenPair:
         """Redeem an authorization code and check the answer; stores nothing."""
-        return await self._in_thread(lambda: self._entra().exchange(code, code_verifier, nonce, claims))
+        return await self._in_thread(lambda: self._server().exchange(code, code_verifier, nonce, claims))
 
     async def revoke_tokens(self, user_id: str) -> Revocation:
-        """Forget a user's tokens here. Microsoft keeps its own until they expire or an admin revokes them."""
-        _checked_id(user_id)
+        """Forget a user's tokens here, then revoke them at the server where that is possible.
+
+        In this order, so that nothing is sent any more whatever becomes of the second step.
+        """
+        self._check_id(user_id)
+        known = await self._readable_grant(user_id)
         revoked = await self.store.forget(user_id)
-        log.info("tokens_revoked", user_id=user_id, revoked=revoked, server_revoked=False)
-        return Revocation(user_id, revoked)
+        at_server = known is not None and await self._revoked_at_server(known.refresh_token)
+        log.info("tokens_revoked", user_id=user_id, revoked=revoked, server_revoked=at_server)
+        return Revocation(user_id, revoked, at_server)
+
+    async def _revoked_at_server(self, refresh_token: str) -> bool:
+        return await self._in_thread(lambda: self._server().revoke(refresh_token))
+
+    async def _readable_grant(self, user_id: str) -> Grant | None:
+        """Return what is kept of a user; None where nothing is, or no key opens it."""
+        try:
+            return await self.store.grant(user_id)
+        except SignInError as error:
+            if error.failure is Failure.UNAVAILABLE:
+                raise
+            return None
+
+    def refusal(self, answer: Mapping[str, str]) -> SignInError:
+        """Return the error for an answer of the sign-in server that brings no code."""
+        return self._server().refusal(answer)
 
     async def link(self, user_id: str, pair: TokenPair) -> Grant:
         """Keep what a person's sign-in yielded."""
-        _checked_id(user_id)
+        self._check_id(user_id)
         now = pair.access.issued_at
         grant = Grant(pair.refresh_token, pair.access, pair.account, pair.scopes, now, now)
         await self.store.put(user_id, grant)
@@ -122,7 +181,7 @@ class MicrosoftTokenManager:
 
     async def status(self, user_id: str) -> LinkStatus:
         """Return whether a mailbox is linked, and how long its tokens live; raises SignInError."""
-        _checked_id(user_id)
+        self._check_id(user_id)
         grant = await self.store.grant(user_id)
         if grant is None:
             return LinkStatus(user_id, linked=False)
@@ -145,16 +204,11 @@ class MicrosoftTokenManager:
     ) -> SignInAttempt:
         """Begin a sign-in; without `claims`, with the challenge that the user's last refresh failed by."""
         claims = claims or (await self.store.claims(user_id) if user_id else None)
-        return await self._in_thread(lambda: self._entra().begin(claims, account))
+        return await self._in_thread(lambda: self._server().begin(claims, account))
 
     async def linked_account(self, user_id: str) -> Account | None:
         """Return the account linked to a user; None without one, and where no key opens its tokens."""
-        try:
-            grant = await self.store.grant(user_id)
-        except SignInError as error:
-            if error.code == UNAVAILABLE:
-                raise
-            return None
+        grant = await self._readable_grant(user_id)
         return grant.account if grant else None
 
     async def aclose(self) -> None:
@@ -172,20 +226,27 @@ class MicrosoftTokenManager:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _entra(self) -> Entra:
+    def _server(self) -> SignInServer:
         """Return the client of the sign-in server, made in a thread: loading certificates takes a while."""
         with self._making:
             if self._made is None:
-                self._made = Entra(self.settings)
+                self._made = self._new_server()
             return self._made
 
     async def _ask(self, grant: Grant, claims: str | None) -> TokenPair:
         return await self._in_thread(
-            lambda: self._entra().refresh(grant.refresh_token, grant.account, claims)
+            lambda: self._server().refresh(grant.refresh_token, grant.account, claims)
         )
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _check_id(self, user_id: str) -> None:
+        if not is_user_id(user_id):
+            raise self.identity.client_config(
+                "The user id must be 1 to 256 printable characters",
+                act="Pass the id that the mailbox was linked with.",
+            )
 
     def _used(self, access: AccessToken) -> str:
         self._metrics.access_age.observe(max(time.time() - access.issued_at, 0.0))
@@ -208,11 +269,3 @@ def _seen(task: "asyncio.Task[AccessToken]") -> None:
     """Mark a failure as seen: every caller may have been cancelled, and asyncio would print it."""
     if not task.cancelled():
         task.exception()
-
-
-def _checked_id(user_id: str) -> None:
-    if not is_user_id(user_id):
-        raise client_config(
-            "The user id must be 1 to 256 printable characters",
-            act="Pass the id that the mailbox was linked with.",
-        )

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from adapter.signin.errors import AUTH_CODES
+from adapter.signin.errors import Identity
 from adapter.web.send_schemas import DENIED, ERROR, failures, record
 from controller.shared.api_tokens import Right
 from controller.shared.openapi import TEXT, Handler, Operation, Parameter, ResponseSpec
 
-PATH = "/oauth/microsoft"
 _TAG = "signing in"
 _PAGE = "text/html"
 _FORM = "application/x-www-form-urlencoded"
@@ -26,7 +25,6 @@ _ANSWER = {
     "error": "why there is no code",
 }
 _USER = {"type": "object", "properties": {"user_id": TEXT}, "required": ["user_id"]}
-_FAILED = {**failures(AUTH_CODES, DENIED), 400: ResponseSpec("the body does not name a user_id", ERROR)}
 _TOLD = record({"user_id": TEXT, "refreshed": {"type": "boolean"}, "expires_in_s": {"type": "integer"}})
 _GONE = record({"user_id": TEXT, "revoked": {"type": "boolean"}, "server_revoked": {"type": "boolean"}})
 
@@ -36,22 +34,32 @@ def _texts(described: Mapping[str, str]) -> list[Parameter]:
 
 
 def operations(
-    authorize: Handler, confirmed: Handler, callback: Handler, refresh: Handler, revoke: Handler
+    identity: Identity,
+    authorize: Handler,
+    confirmed: Handler,
+    callback: Handler,
+    refresh: Handler,
+    revoke: Handler,
 ) -> list[Operation]:
-    """Return the operations of signing in, with their handlers."""
-    returned = f"{PATH}/callback"
+    """Return the operations of signing in with one provider's accounts, with their handlers."""
+    path, title = identity.path, identity.title
+    returned, taken = f"{path}/callback", f"Take {title}'s answer."
+    failed = {
+        **failures(identity.codes, DENIED),
+        400: ResponseSpec("the body does not name a user_id", ERROR),
+    }
     asked = {"link": "as `rollout auth link` prints it", "user_id": "with a token, without a link"}
     asked |= {"account": "the one account that may be linked", "replace": "true: it may replace another"}
     return [
         Operation(
             "GET",
-            f"{PATH}/authorize",
+            f"{path}/authorize",
             authorize,
-            "Send a person's browser to Microsoft, for a link or with the bearer token.",
+            f"Send a person's browser to {title}, for a link or with the bearer token.",
             _TAG,
             {
                 200: ResponseSpec("for a link: a page whose button goes on", TEXT, _PAGE),
-                302: ResponseSpec("on to Microsoft, or to the host of the redirect URI"),
+                302: ResponseSpec(f"on to {title}, or to the host of the redirect URI"),
                 **_CALLED,
                 **_DENIED_PAGES,
             },
@@ -59,40 +67,40 @@ def operations(
         ),
         Operation(
             "POST",
-            f"{PATH}/authorize",
+            f"{path}/authorize",
             confirmed,
-            "Use a link up and send a person's browser to Microsoft.",
+            f"Use a link up and send a person's browser to {title}.",
             _TAG,
-            {303: ResponseSpec("on to Microsoft"), **_CALLED},
+            {303: ResponseSpec(f"on to {title}"), **_CALLED},
             body={"type": "object", "properties": {"link": TEXT}},
             body_type=_FORM,
         ),
         Operation(
-            *("GET", returned, callback, "Take Microsoft's answer.", _TAG, {**_LINKED, **_CALLED}),
+            *("GET", returned, callback, taken, _TAG, {**_LINKED, **_CALLED}),
             parameters=_texts(_ANSWER),
         ),
         Operation(
-            *("POST", returned, callback, "Take Microsoft's answer.", _TAG, {**_LINKED, **_CALLED}),
+            *("POST", returned, callback, taken, _TAG, {**_LINKED, **_CALLED}),
             body={"type": "object", "properties": dict.fromkeys(_ANSWER, TEXT)},
             body_type=_FORM,
         ),
         Operation(
             "POST",
-            f"{PATH}/refresh",
+            f"{path}/refresh",
             refresh,
             "Refresh a user's token now.",
             _TAG,
-            {200: ResponseSpec("refreshed", _TOLD), **_FAILED},
+            {200: ResponseSpec("refreshed", _TOLD), **failed},
             body=_USER,
             right=Right.SEND,
         ),
         Operation(
             "POST",
-            f"{PATH}/revoke",
+            f"{path}/revoke",
             revoke,
-            "Forget a user's tokens.",
+            "Forget a user's tokens, and revoke them where the provider has a call for it.",
             _TAG,
-            {200: ResponseSpec("forgotten here; Microsoft has no call that revokes", _GONE), **_FAILED},
+            {200: ResponseSpec("forgotten here; `server_revoked` says whether there too", _GONE), **failed},
             body=_USER,
             right=Right.SEND,
         ),

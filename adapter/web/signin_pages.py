@@ -32,15 +32,15 @@ def headers_of_form(server: str) -> dict[str, str]:
     return {"Content-Security-Policy": policy.replace("form-action 'none'", f"form-action 'self' {server}")}
 
 
-def confirm(user_id: str, account: str, link: str) -> str:
-    """Ask a person to go on to Microsoft; what only opens links, as a scanner of mail, uses none up."""
+def confirm(title: str, user_id: str, account: str, link: str) -> str:
+    """Ask a person to go on to a provider; what only opens links, as a scanner of mail, uses none up."""
     mailbox = f"the mailbox <strong>{escape(account)}</strong>" if account else "your mailbox"
     return _page(
         "Link your mailbox",
         f"<p>This links {mailbox} to the user <strong>{escape(user_id)}</strong>, who may then send from it. "
         "Go on only if you asked for this link.</p>"
         f'<form method="post" action="authorize"><input type="hidden" name="link" value="{escape(link)}">'
-        "<button>Go on to Microsoft</button></form>",
+        f"<button>Go on to {escape(title)}</button></form>",
     )
 
 

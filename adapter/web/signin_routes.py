@@ -13,36 +13,42 @@ from starlette.routing import Route
 
 from adapter.checks.message_checks import is_user_id
 from adapter.settings import Settings
-from adapter.signin.errors import AUTH_CODES, UNAVAILABLE, SignInError
+from adapter.signin.errors import Failure, SignInError
+from adapter.signin.google.manager import GoogleTokenManager
 from adapter.signin.handshake import Begun, Handshake, RefusedError, SignInRefusal, Wanted
 from adapter.signin.metrics import SignInMetrics
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
 from adapter.signin.settings import LINK_TTL_S
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.tokens import TokenManager
 from adapter.web import signin_pages as pages
-from adapter.web.signin_described import PATH, operations
+from adapter.web.signin_described import operations
 from controller.shared.api_tokens import Caller, CheckCaller, Denied, Right, Tokens
 
 _MAX_BODY_BYTES = 64 * 1024
 _MOST_PARAMETERS = 50
 
 
-Manager = MicrosoftTokenManager | Callable[[], MicrosoftTokenManager]
-"""A manager, or what makes one at the first request: a service may run before Microsoft is configured."""
+MANAGERS: tuple[type[TokenManager], ...] = (MicrosoftTokenManager, GoogleTokenManager)
+Manager = TokenManager | type[TokenManager]
+"""A manager, or its class: a service may run before its provider is configured."""
 
 
-def routes(
-    manager: Manager = MicrosoftTokenManager.from_env, *, caller: CheckCaller | None = None
-) -> list[Route]:
+def all_routes(*, caller: CheckCaller | None = None) -> list[Route]:
+    """Return the routes of every provider, as `routes` does."""
+    return [route for manager in MANAGERS for route in routes(manager, caller=caller)]
+
+
+def routes(manager: Manager = MicrosoftTokenManager, *, caller: CheckCaller | None = None) -> list[Route]:
     """Return the routes for a Starlette app.
 
-    Without a manager the environment gives one at the first request; without `caller` a token of
+    Of a class the environment gives a manager at the first request; without `caller` a token of
     ROLLOUT_API_TOKEN is asked for, and where none is set only signed links open anything.
     """
     logging.getLogger("uvicorn.access").addFilter(_without_query)
-    SignInMetrics.of()
+    SignInMetrics.of(manager.identity)
     served = _SignInRoutes(manager, caller or Tokens.parse(Settings.from_environment().api_token).caller)
     handlers = (served.authorize, served.confirmed, served.callback, served.refresh, served.revoke)
-    return [operation.route for operation in operations(*map(_answered, handlers))]
+    return [operation.route for operation in operations(manager.identity, *map(_answered, handlers))]
 
 
 class _DeniedError(Exception):
@@ -59,8 +65,12 @@ class _SignInRoutes:
         self._check = check
 
     @cached_property
-    def _manager(self) -> MicrosoftTokenManager:
-        return self._given if isinstance(self._given, MicrosoftTokenManager) else self._given()
+    def _manager(self) -> TokenManager:
+        return self._given if isinstance(self._given, TokenManager) else self._given.from_env()
+
+    @property
+    def _path(self) -> str:
+        return self._given.identity.path
 
     @cached_property
     def _handshake(self) -> Handshake:
@@ -71,7 +81,7 @@ class _SignInRoutes:
         return urlsplit(self._manager.settings.redirect_uri)
 
     async def authorize(self, request: Request) -> Response:
-        """Send the browser to Microsoft, for a signed link, or for `user_id` with the bearer token."""
+        """Send the browser to the provider, for a signed link, or for `user_id` with the bearer token."""
         link = request.query_params.get("link", "")
         if request.method == "HEAD" or "prefetch" in request.headers.get("sec-purpose", ""):
             return Response(status_code=204)  # A preview must not use a link up.
@@ -82,9 +92,11 @@ class _SignInRoutes:
         if request.url.hostname != self._redirect.hostname and "hop" not in request.query_params:
             return RedirectResponse(self._at_home(link), 302)
         wanted = await self._handshake.look_at_link(link)
-        server = urlsplit(self._manager.settings.authority_url)
+        server = urlsplit(self._manager.settings.sign_in_url)
         headers = pages.headers_of_form(f"{server.scheme}://{server.netloc}")
-        return HTMLResponse(pages.confirm(wanted.user_id, wanted.account, link), headers=headers)
+        return HTMLResponse(
+            pages.confirm(self._given.identity.title, wanted.user_id, wanted.account, link), headers=headers
+        )
 
     async def confirmed(self, request: Request) -> Response:
         """Use a link up, now that a person has pressed the button: scanners of mail open links, too."""
@@ -94,12 +106,12 @@ class _SignInRoutes:
         return self._begun(await self._handshake.begin_with_link(form.get("link", "")), 303)
 
     def _at_home(self, link: str) -> str:
-        """Return the link's address on the host that Microsoft sends the browser back to.
+        """Return the link's address on the host that the provider sends the browser back to.
 
         The cookie belongs to a host: one set for 127.0.0.1 is not sent to localhost.
         """
         query = urlencode({"link": link, "hop": "1"})
-        return f"{self._redirect.scheme}://{self._redirect.netloc}{PATH}/authorize?{query}"
+        return f"{self._redirect.scheme}://{self._redirect.netloc}{self._path}/authorize?{query}"
 
     def _begun(self, begun: Begun, status: int = 302) -> Response:
         answer = RedirectResponse(begun.url, status)
@@ -107,12 +119,17 @@ class _SignInRoutes:
         return answer
 
     def _cookie(self) -> dict[str, Any]:
-        """Return the cookie's attributes; over https it returns with Microsoft's form, from another site."""
+        """Return the cookie's attributes; over https it may return with a form, from another site."""
         secure = self._redirect.scheme == "https"
-        return {"path": PATH, "httponly": True, "secure": secure, "samesite": "none" if secure else "lax"}
+        return {
+            "path": self._path,
+            "httponly": True,
+            "secure": secure,
+            "samesite": "none" if secure else "lax",
+        }
 
     async def callback(self, request: Request) -> Response:
-        """Take Microsoft's answer, as a query or as a form."""
+        """Take the provider's answer, as a query or as a form."""
         answer = _once_each(request.url.query if request.method == "GET" else await _form(request))
         user_id, grant = await self._handshake.finish(answer, request.cookies)
         return HTMLResponse(pages.linked(user_id, grant.account.name))
@@ -126,7 +143,7 @@ class _SignInRoutes:
         return JSONResponse(told)
 
     async def revoke(self, request: Request) -> Response:
-        """Forget a user's tokens."""
+        """Forget a user's tokens, at the server too where that is possible."""
         user_id = await self._named_user(request)
         gone = await self._manager.revoke_tokens(user_id)
         return JSONResponse(
@@ -190,9 +207,9 @@ def _answered(handler: Handler) -> Handler:
 
 def _failure(request: Request, error: SignInError) -> Response:
     """Answer a failure: to a browser 400, or 503 for what heals by itself; to a program its code's status."""
-    status = AUTH_CODES[error.code].http
+    status = error.http
     if _is_page(request):
-        status = 503 if error.code == UNAVAILABLE else 400
+        status = 503 if error.failure is Failure.UNAVAILABLE else 400
     response = _told(request, status, error.code, "Sign-in failed", error.message, error)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(round(error.retry_after_s))
@@ -250,7 +267,7 @@ def _once_each(text: str) -> dict[str, str]:
 
 def _without_query(record: logging.LogRecord) -> bool:
     """Keep links, states and codes out of the access log: their requests are logged by path alone."""
-    if isinstance(record.args, tuple) and len(record.args) == 5 and PATH in str(record.args[2]):
+    if isinstance(record.args, tuple) and len(record.args) == 5 and "/oauth/" in str(record.args[2]):
         client, method, target, *rest = record.args
         record.args = (client, method, str(target).partition("?")[0], *rest)
     return True

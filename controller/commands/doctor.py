@@ -14,7 +14,7 @@ from controller.doctor.redis import look_at_redis
 from controller.doctor.surroundings import (
     look_at_daemon,
     look_at_journal,
-    look_at_microsoft,
+    look_at_providers,
     look_at_units,
     look_at_variables,
 )
@@ -26,7 +26,7 @@ from controller.shared.console import NO, UNREACHABLE, examples, json_option, pr
 @json_option
 @click.pass_context
 def doctor(context: click.Context, config: Path | None, as_json: bool) -> None:
-    """Look at Redis, Prometheus, the senders, the daemon and Microsoft, and say what to do.
+    """Look at Redis, Prometheus, the senders, the daemon and the mail providers, and say what to do.
 
     Exits 0 when all is well, 1 when something must be done, 3 when a server does not answer.
     """
@@ -55,5 +55,5 @@ def examine(settings: ControllerSettings) -> list[DoctorFinding]:
         *look_at_journal(settings),
         *look_at_daemon(settings),
         *look_at_units(),
-        *look_at_microsoft(os.environ),
+        *look_at_providers(os.environ),
     ]

@@ -4,7 +4,8 @@ import os
 import shutil
 import ssl
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -79,25 +80,75 @@ def look_at_units() -> Iterator[DoctorFinding]:
             yield bad(unit, str(shown.get("ActiveState")), f"journalctl -u {unit}")
 
 
-def look_at_microsoft(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
-    """Ask Graph and the sign-in server for anything at all: any answer shows that they can be reached."""
-    if environ.get("PROVIDER_MICROSOFT_ENABLED", "false") != "true":
-        yield note("microsoft", "PROVIDER_MICROSOFT_ENABLED is not true, so nothing is sent from here")
-        return
-    missing = [name for name in ("MS_CLIENT_ID", "MS_TENANT_ID") if not environ.get(name)]
-    if missing:
-        yield bad("microsoft settings", f"missing: {', '.join(missing)}", "see docs/MS-OAUTH-SETUP-GUIDE.md")
+@dataclass(frozen=True, slots=True)
+class _MailProvider:
+    """What is looked at of a provider."""
+
+    name: str
+    needed: tuple[str, ...]
+    guide: str
+    ca_file: str
+    """The variable that names the certificates to trust."""
+    urls: Callable[[Mapping[str, str]], dict[str, str]]
+    instead: tuple[str, ...] = ()
+    """Variables of which one makes the needed ones needless."""
+
+
+def _of_microsoft(environ: Mapping[str, str]) -> dict[str, str]:
     tenant = environ.get("MS_TENANT_ID", "common")
     authority = environ.get("MS_AUTHORITY") or f"https://login.microsoftonline.com/{tenant}"
-    urls = {
+    return {
         "graph": environ.get("MS_GRAPH_URL") or "https://graph.microsoft.com/v1.0",
         "sign-in": f"{authority.rstrip('/')}/v2.0/.well-known/openid-configuration",
     }
-    trust = ssl.create_default_context(cafile=environ.get("MS_CA_FILE") or None)
-    for subject, url in urls.items():
+
+
+def _of_google(environ: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "gmail": environ.get("GOOGLE_API_URL") or "https://gmail.googleapis.com",
+        "google sign-in": environ.get("GOOGLE_TOKEN_URL") or "https://oauth2.googleapis.com/token",
+    }
+
+
+_PROVIDERS = (
+    _MailProvider(
+        "microsoft",
+        ("MS_CLIENT_ID", "MS_TENANT_ID"),
+        "docs/MS-OAUTH-SETUP-GUIDE.md",
+        "MS_CA_FILE",
+        _of_microsoft,
+    ),
+    _MailProvider(
+        "google",
+        ("GOOGLE_CLIENT_ID",),
+        "docs/GOOGLE-OAUTH-SETUP-GUIDE.md",
+        "GOOGLE_CA_FILE",
+        _of_google,
+        instead=("GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_FILE"),
+    ),
+)
+
+
+def look_at_providers(environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
+    """Ask each provider and its sign-in for anything at all: any answer shows that they can be reached."""
+    for provider in _PROVIDERS:
+        yield from _look_at_provider(provider, environ)
+
+
+def _look_at_provider(provider: _MailProvider, environ: Mapping[str, str]) -> Iterator[DoctorFinding]:
+    switch = f"PROVIDER_{provider.name.upper()}_ENABLED"
+    if environ.get(switch, "false") != "true":
+        yield note(provider.name, f"{switch} is not true, so nothing is sent from here")
+        return
+    missing = [name for name in provider.needed if not environ.get(name)]
+    if missing and not any(map(environ.get, provider.instead)):
+        yield bad(f"{provider.name} settings", f"missing: {', '.join(missing)}", f"see {provider.guide}")
+    trust = ssl.create_default_context(cafile=environ.get(provider.ca_file) or None)
+    for subject, url in provider.urls(environ).items():
         try:
             status = httpx.get(url, timeout=_TIMEOUT_S, verify=trust).status_code
         except httpx.HTTPError as error:
-            yield away(subject, f"{url}: {type(error).__name__}", "check network, proxy and MS_CA_FILE")
+            trouble = f"{url}: {type(error).__name__}"
+            yield away(subject, trouble, f"check network, proxy and {provider.ca_file}")
         else:
             yield ok(subject, f"{url} answers (HTTP {status})")

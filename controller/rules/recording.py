@@ -6,6 +6,7 @@ from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
     ACTION_LATENCY_SECONDS,
+    GOOGLE_TOKEN_REFRESH_TOTAL,
     MS_TOKEN_REFRESH_TOTAL,
     ROLLOUT_GATE_TOTAL,
     STRUCTURED_ERROR_TOTAL,
@@ -19,7 +20,7 @@ from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
 WINDOWS_S = {"5m": 300.0, "30m": 1800.0, "1h": 3600.0, "6h": 21_600.0}
 """The windows that series are named after; at another scale the names stay and the lengths stretch."""
 
-SIGN_IN_METRICS = {"microsoft": MS_TOKEN_REFRESH_TOTAL}
+SIGN_IN_METRICS = {"microsoft": MS_TOKEN_REFRESH_TOTAL, "google": GOOGLE_TOKEN_REFRESH_TOTAL}
 """The counter of token refreshes of each provider that has one; its `outcome` is `ok` or what went wrong."""
 
 

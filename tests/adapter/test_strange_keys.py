@@ -17,7 +17,8 @@ from adapter.sending.idempotency import ExistingKey, IdempotencyKeys, Wanted
 from adapter.sending.mailboxes import Mailboxes
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.errors import SignInError
-from adapter.signin.store import TokenStore, access_key, claims_key, lock_key, refresh_key
+from adapter.signin.microsoft.errors import MICROSOFT
+from adapter.signin.store import TokenKeys, TokenStore
 from controller.shared.redis_pool import open_async_redis
 
 MAIL = "a mail's fingerprint"
@@ -88,8 +89,9 @@ async def test_a_mailbox_whose_places_are_of_another_type_has_places_again(
 async def test_tokens_that_no_key_opens_are_no_tokens_of_that_user_alone(
     client: "aioredis.Redis", raw: redis.Redis, name: str
 ) -> None:
-    store = TokenStore(client, TokenCipher([Fernet.generate_key().decode()]))
-    for key in (access_key("user-1"), claims_key("user-1"), refresh_key("user-1"), lock_key("user-1")):
+    store = TokenStore(client, TokenCipher([Fernet.generate_key().decode()]), MICROSOFT)
+    keys = TokenKeys("microsoft")
+    for key in (keys.access("user-1"), keys.claims("user-1"), keys.refresh("user-1"), keys.lock("user-1")):
         poison(raw, key, POISONS[name])
     assert (await store.access("user-1")).access is None
     assert await store.claims("user-1") is None

@@ -22,9 +22,9 @@ from kit.signin import environment
 from prometheus_client import CollectorRegistry
 
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.settings import SignInSettings
-from adapter.signin.store import access_key
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
+from adapter.signin.microsoft.settings import MicrosoftSettings
+from adapter.signin.store import TokenKeys
 
 PROCESSES, CALLERS = 4, 25
 RUNS = 6
@@ -53,7 +53,7 @@ class World:
 
     async def link(self) -> None:
         """Sign the user in, as a browser would."""
-        settings = SignInSettings.from_environment(self.env)
+        settings = MicrosoftSettings.from_environment(self.env)
         async with MicrosoftTokenManager(settings, registry=CollectorRegistry()) as manager:
             attempt = await manager.begin()
             async with httpx.AsyncClient(verify=str(self.sandbox.ca_file)) as browser:
@@ -65,7 +65,7 @@ class World:
     async def crowd(self, processes: list[asyncio.subprocess.Process]) -> Run:
         """Let the token expire and everybody ask for it."""
         with self.redis.client() as client:
-            client.delete(access_key(USER))
+            client.delete(TokenKeys("microsoft").access(USER))
         before = self.sandbox.issuer.requests["refresh_token"]
         for process in processes:
             await told(process)

@@ -29,6 +29,7 @@ from adapter.sending.idempotency import redis_key
 from adapter.settings import Settings, SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.grant import AccessToken, Account, Grant
+from adapter.signin.microsoft.errors import MICROSOFT
 from adapter.signin.store import TokenStore
 from controller.cli import rollout
 from controller.config.receivers import Receiver
@@ -113,7 +114,7 @@ async def tell_receivers(url: str, client: redis.Redis) -> None:
 
 
 async def keep_tokens(url: str) -> None:
-    store = TokenStore(open_async_redis(url, 1.0), TokenCipher([Fernet.generate_key().decode()]))
+    store = TokenStore(open_async_redis(url, 1.0), TokenCipher([Fernet.generate_key().decode()]), MICROSOFT)
     grant = Grant("r", AccessToken("a", 0.0, 3600.0), Account("s", "t", "n"), (), 0.0, 0.0)
     await store.put("ann", grant)
     for kind, secret in (("link", "secret"), ("state", "secret"), ("state", "other")):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapter.settings import Settings
-from adapter.signin.settings import SignInSettings
+from adapter.signin.microsoft.settings import MicrosoftSettings
 from controller.config.settings import NO_SETTINGS, ControllerSettings, load_settings, variable
 from controller.doctor.surroundings import look_at_variables
 from controller.shared.config_file import ConfigError
@@ -36,7 +36,7 @@ def of_adapter(env: dict[str, str]) -> str:
 
 
 def of_sign_in(env: dict[str, str]) -> str:
-    return SignInSettings.from_environment(SIGN_IN | env).redis_url
+    return MicrosoftSettings.from_environment(SIGN_IN | env).redis_url
 
 
 Read = Callable[[dict[str, str]], str]

@@ -18,7 +18,7 @@ from controller.contract import decisions_key, flag_key
 from controller.decision.model import Kind
 from controller.doctor import surroundings
 from controller.doctor.holds import hold_in_words
-from controller.doctor.surroundings import look_at_microsoft
+from controller.doctor.surroundings import look_at_providers
 
 
 def run(*arguments: object, **environment: str) -> Result:
@@ -117,22 +117,33 @@ def test_looking_leaves_nothing_behind(rig: Rig, redis_server: RedisServer) -> N
     assert rig.client.keys("*") == []
 
 
-def test_microsoft_is_asked_only_where_it_is_switched_on() -> None:
-    [skipped] = look_at_microsoft({})
-    assert skipped.verdict == "note"
-    address = "http://127.0.0.1:1"
-    asked = list(
-        look_at_microsoft(
-            {
-                "PROVIDER_MICROSOFT_ENABLED": "true",
-                "MS_CLIENT_ID": "x",
-                "MS_TENANT_ID": "y",
-                "MS_GRAPH_URL": address,
-                "MS_AUTHORITY": address,
-            }
-        )
-    )
-    assert [finding.verdict for finding in asked] == ["away", "away"]
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        (
+            "microsoft",
+            {"MS_CLIENT_ID": "x", "MS_TENANT_ID": "y", "MS_GRAPH_URL": NOWHERE, "MS_AUTHORITY": NOWHERE},
+        ),
+        ("google", {"GOOGLE_CLIENT_ID": "x", "GOOGLE_API_URL": NOWHERE, "GOOGLE_TOKEN_URL": NOWHERE}),
+        (
+            "google",
+            {"GOOGLE_SERVICE_ACCOUNT_FILE": "x", "GOOGLE_API_URL": NOWHERE, "GOOGLE_TOKEN_URL": NOWHERE},
+        ),
+    ],
+)
+def test_a_provider_is_asked_only_where_it_is_switched_on(provider: str, told: dict[str, str]) -> None:
+    assert [finding.verdict for finding in look_at_providers({})] == ["note", "note"]
+    asked = look_at_providers({f"PROVIDER_{provider.upper()}_ENABLED": "true", **told})
+    assert sorted(finding.verdict for finding in asked) == ["away", "away", "note"]
+
+
+def test_a_provider_without_its_settings_is_not_ok() -> None:
+    on = {"PROVIDER_GOOGLE_ENABLED": "true", "GOOGLE_API_URL": NOWHERE, "GOOGLE_TOKEN_URL": NOWHERE}
+    [missing] = [finding for finding in look_at_providers(on) if finding.verdict == "bad"]
+    assert "GOOGLE_CLIENT_ID" in missing.seen
 
 
 def test_a_machine_without_systemd_is_no_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -18,15 +18,16 @@ from starlette.applications import Starlette
 
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.handshake import Handshake
+from adapter.signin.microsoft.errors import MICROSOFT
 from adapter.signin.settings import SignInSettings
-from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.signin_described import PATH
+from adapter.signin.tokens import TokenManager
 from adapter.web.signin_routes import routes
 from controller.shared.api_tokens import Tokens
 
 API_TOKEN = "the-api-token-of-the-tests"
 REDIRECT_URI = "http://localhost:8003/oauth/microsoft/callback"
-CALLBACK = f"http://localhost:8003{PATH}/callback"
+BASE = f"http://localhost:8003{MICROSOFT.path}"
+CALLBACK = f"{BASE}/callback"
 
 
 def environment(sandbox: SandboxSignIn, redis_url: str, redirect_uri: str = REDIRECT_URI) -> dict[str, str]:
@@ -35,7 +36,10 @@ def environment(sandbox: SandboxSignIn, redis_url: str, redirect_uri: str = REDI
     return {**sandbox.environment(), "ROLLOUT_REDIS_URL": redis_url, **keys}
 
 
-def quick(settings: SignInSettings) -> SignInSettings:
+Kind = TypeVar("Kind", bound=SignInSettings)
+
+
+def quick(settings: Kind) -> Kind:
     """Make the lock and the time-outs half of the usual ones: a busy machine needs the rest."""
     return replace(settings, http_timeout_s=2.0, lock_ttl_s=5.0, wait_s=15.0)
 
@@ -43,9 +47,10 @@ def quick(settings: SignInSettings) -> SignInSettings:
 class Browser:
     """A person's browser before the service: keeps cookies, follows redirects, and notes every page."""
 
-    def __init__(self, manager: MicrosoftTokenManager, ca_file: Path, pages: list[str]) -> None:
+    def __init__(self, manager: TokenManager, ca_file: Path, pages: list[str]) -> None:
         app = httpx.ASGITransport(Starlette(routes=routes(manager, caller=Tokens.parse(API_TOKEN).caller)))
         self._pages = pages
+        self.base = f"http://localhost:8003{manager.identity.path}"
         self.http = httpx.AsyncClient(
             mounts={"http://": app, "https://": None},
             verify=ssl.create_default_context(cafile=str(ca_file)),
@@ -65,13 +70,14 @@ class Browser:
         return answer
 
     async def to_consent(self, link: str) -> httpx.Response:
-        """Open a link and go as far as Microsoft's page."""
+        """Open a link and go as far as the provider's page."""
         answer = await self.confirmed(link)
         assert answer.status_code == 303, answer.text
         return await self.get(answer.headers["location"])
 
-    async def confirmed(self, link: str, base: str = f"http://localhost:8003{PATH}") -> httpx.Response:
+    async def confirmed(self, link: str, base: str = "") -> httpx.Response:
         """Open a link and press the button of its page."""
+        base = base or self.base
         page = await self.get(f"{base}/authorize", params={"link": link})
         assert page.status_code == 200, page.text
         action, fields = form_of(page.text)
@@ -80,7 +86,7 @@ class Browser:
     async def answer_after_consent(
         self, link: str, decision: str = "accept", account: str = ""
     ) -> dict[str, str]:
-        """Return what Microsoft sends the browser back with."""
+        """Return what the provider sends the browser back with."""
         page = await self.to_consent(link)
         action, fields = form_of(page.text)
         fields |= {"decision": decision} | ({"account": account} if account else {})
@@ -91,7 +97,9 @@ class Browser:
 
     async def sign_in(self, link: str, account: str = "") -> httpx.Response:
         """Go the whole way, to the service's last page."""
-        return await self.get(CALLBACK, params=await self.answer_after_consent(link, account=account))
+        return await self.get(
+            f"{self.base}/callback", params=await self.answer_after_consent(link, account=account)
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,7 +116,7 @@ def form_of(page: str) -> tuple[str, dict[str, str]]:
     return unescape(action[1]), {name: unescape(value) for name, value in inputs}
 
 
-async def link_user(browser: Browser, manager: MicrosoftTokenManager, user_id: str) -> None:
+async def link_user(browser: Browser, manager: TokenManager, user_id: str) -> None:
     answer = await browser.sign_in(await Handshake(manager).link_for(user_id))
     assert answer.status_code == 200, answer.text
 

@@ -22,16 +22,22 @@ from kit.signin import quick
 from prometheus_client import CollectorRegistry
 
 from adapter.signin.errors import SignInError
-from adapter.signin.settings import SignInSettings
-from adapter.signin.store import lock_key, refresh_key
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.store import TokenKeys
+from adapter.signin.tokens import TokenManager
+from adapter.web.signin_routes import MANAGERS as KINDS
 
+KEYS = TokenKeys(os.environ.get("WORKER_PROVIDER", "microsoft"))
 OURS = ("/adapter/signin/",)
-LIBRARIES = ("/redis/", "/httpx/", "/httpcore/", "/h11/", "/msal/")
+LIBRARIES = ("/redis/", "/httpx/", "/httpcore/", "/h11/", "/msal/", "/oauthlib/")
 
 
-def new_manager() -> MicrosoftTokenManager:
-    return MicrosoftTokenManager(quick(SignInSettings.from_environment()), registry=CollectorRegistry())
+MANAGERS = {manager.identity.provider: manager for manager in KINDS}
+PROVIDER = os.environ.get("WORKER_PROVIDER", "microsoft")
+
+
+def new_manager(*, ahead: bool = True) -> TokenManager:
+    kind = MANAGERS[PROVIDER]
+    return kind(quick(kind.settings_from(None)), registry=CollectorRegistry(), ahead=ahead)
 
 
 async def get(user_id: str, callers: int) -> None:
@@ -79,9 +85,8 @@ def refresh_under(reaper: Reaper, user_id: str) -> None:
     """Refresh once with every line counted, those of the thread that asks the sign-in server too."""
 
     async def refresh() -> None:
-        settings = quick(SignInSettings.from_environment())
         threading.settrace(reaper)
-        async with MicrosoftTokenManager(settings, registry=CollectorRegistry(), ahead=False) as manager:
+        async with new_manager(ahead=False) as manager:
             sys.settrace(reaper)
             await manager.refresh_access_token(user_id)
             sys.settrace(None)
@@ -109,7 +114,7 @@ def crash(user_id: str, points: int) -> list[dict[str, Any]]:
 def death(user_id: str, reaper: Reaper) -> dict[str, Any]:
     """Refresh in a fork that dies; tell whether it did, how far it had come, and what comes after."""
     with redis.Redis.from_url(os.environ["ROLLOUT_REDIS_URL"]) as client:
-        asked, grant = requests_so_far(), client.get(refresh_key(user_id))
+        asked, grant = requests_so_far(), client.get(KEYS.refresh(user_id))
         pid = os.fork()
         if pid == 0:
             refresh_under(reaper, user_id)
@@ -117,19 +122,21 @@ def death(user_id: str, reaper: Reaper) -> dict[str, Any]:
         _, status = os.waitpid(pid, 0)
         told = {
             "killed": os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL,
-            "locked": bool(client.exists(lock_key(user_id))),
+            "locked": bool(client.exists(KEYS.lock(user_id))),
             "asked": requests_so_far() > asked,
-            "kept": client.get(refresh_key(user_id)) != grant,
+            "kept": client.get(KEYS.refresh(user_id)) != grant,
         }
         # The dead one's lock ends by itself; nobody wants to wait for that each time.
-        client.pexpire(lock_key(user_id), 100)
+        client.pexpire(KEYS.lock(user_id), 100)
     return {**told, "after": asyncio.run(token_after_death(user_id))}
 
 
 def requests_so_far() -> int:
     """Ask the sandbox how many token requests have arrived."""
-    trust = ssl.create_default_context(cafile=os.environ["MS_CA_FILE"])
-    url = f"{os.environ['MS_AUTHORITY'].rpartition('/')[0]}/sandbox/stats"
+    microsoft = PROVIDER == "microsoft"
+    trust = ssl.create_default_context(cafile=os.environ["MS_CA_FILE" if microsoft else "GOOGLE_CA_FILE"])
+    server = os.environ["MS_AUTHORITY" if microsoft else "GOOGLE_TOKEN_URL"].rpartition("/")[0]
+    url = f"{server}/sandbox/stats"
     with httpx.Client(verify=trust, trust_env=False) as client:
         return int(client.get(url).json()["token_requests"].get("refresh_token", 0))
 

@@ -22,9 +22,12 @@ from adapter.errors import FAILURES, REFUSALS
 from adapter.gate.rule import GATE_REASONS
 from adapter.sending.metrics import SendMetrics as AdapterMetrics
 from adapter.signin import settings as signin_settings
+from adapter.signin.google import settings as google_settings
 from adapter.signin.metrics import SignInMetrics
+from adapter.signin.microsoft import settings as microsoft_settings
+from adapter.signin.providers import IDENTITIES
 from adapter.web.service import routes as actions
-from adapter.web.signin_routes import routes as signin
+from adapter.web.signin_routes import all_routes as signin
 from controller.cli import COMMANDS, LazyGroup, rollout
 from controller.config import receivers
 from controller.config import settings as controller_settings
@@ -139,6 +142,9 @@ def _settings() -> list[str]:
     adapters = {
         **_meanings(adapter_settings, "Settings"),
         **_meanings(signin_settings, "SignInSettings"),
+        **_meanings(microsoft_settings, "MicrosoftSettings"),
+        **_meanings(google_settings, "GoogleSettings"),
+        **_meanings(google_settings, "DelegationSettings"),
     }
     note = (
         "Keys of the table `[controller]`; the environment variable overrides the file that `--config` or "
@@ -288,7 +294,8 @@ def _metrics() -> list[str]:
     registry = CollectorRegistry()
     DaemonMetrics(ROLLOUT_FEATURES, registry)
     AdapterMetrics.of(ROLLOUT_FEATURES, registry)
-    SignInMetrics.of(registry)
+    for identity in IDENTITIES:
+        SignInMetrics.of(identity, registry)
     told = {metric.name: metric for metric in registry.collect()}
     rows = []
     for name, labels in METRIC_LABELS.items():

@@ -58,7 +58,11 @@ def test_sending_and_signing_in_stand_in_the_document_too() -> None:
     assert sorted(told["paths"]) == [
         "/actions/gmail.send",
         "/actions/outlook.send",
-        *(f"/oauth/microsoft/{name}" for name in ("authorize", "callback", "refresh", "revoke")),
+        *(
+            f"/oauth/{provider}/{name}"
+            for provider in ("google", "microsoft")
+            for name in ("authorize", "callback", "refresh", "revoke")
+        ),
     ]
     send = told["paths"]["/actions/outlook.send"]["post"]
     assert {"200", "401", "403", "409", "413", "422", "429", "502", "504"} <= set(send["responses"])

@@ -13,8 +13,8 @@ from kit.signin import Browser, Monitor, environment, leaks, quick
 from prometheus_client import CollectorRegistry, generate_latest
 
 from adapter.sandbox.signin import CLIENT_SECRET, SandboxSignIn
-from adapter.signin.settings import SignInSettings
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
+from adapter.signin.microsoft.settings import MicrosoftSettings
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 async def manager(env: dict[str, str], registry: CollectorRegistry) -> AsyncIterator[MicrosoftTokenManager]:
     """Make a manager whose lock and time-outs are half of the usual ones."""
-    settings = quick(SignInSettings.from_environment(env))
+    settings = quick(MicrosoftSettings.from_environment(env))
     async with MicrosoftTokenManager(settings, registry=registry) as made:
         yield made
 

@@ -18,10 +18,10 @@ from prometheus_client import CollectorRegistry
 
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.settings import SettingsError
-from adapter.signin.certificate import read_certificate
 from adapter.signin.errors import SignInError
-from adapter.signin.settings import SignInSettings
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.microsoft.certificate import read_certificate
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
+from adapter.signin.microsoft.settings import MicrosoftSettings
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -53,7 +53,7 @@ async def test_a_mailbox_is_linked_and_refreshed_without_any_secret(
     file = tmp_path / "app.pem"
     file.write_text(pem(KEY) + PUBLIC)
     without = {name: text for name, text in env.items() if name != "MS_CLIENT_SECRET"}
-    settings = SignInSettings.from_environment({**without, "MS_CLIENT_CERTIFICATE_FILE": str(file)})
+    settings = MicrosoftSettings.from_environment({**without, "MS_CLIENT_CERTIFICATE_FILE": str(file)})
     async with (
         MicrosoftTokenManager(settings, registry=CollectorRegistry()) as manager,
         Browser(manager, sandbox.ca_file, pages) as browser,
@@ -92,6 +92,6 @@ def test_secret_and_certificate_are_not_both_taken_and_not_both_left_out(
     file = tmp_path / "app.pem"
     file.write_text(PUBLIC + pem(KEY))
     with pytest.raises(SettingsError, match="keep one"):
-        SignInSettings.from_environment({**env, "MS_CLIENT_CERTIFICATE_FILE": str(file)})
+        MicrosoftSettings.from_environment({**env, "MS_CLIENT_CERTIFICATE_FILE": str(file)})
     with pytest.raises(SettingsError, match="MS_CLIENT_SECRET is not set"):
-        SignInSettings.from_environment({**env, "MS_CLIENT_SECRET": ""})
+        MicrosoftSettings.from_environment({**env, "MS_CLIENT_SECRET": ""})

@@ -11,7 +11,7 @@ from redis import Redis
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
 
 async def test_a_send_that_is_challenged_goes_out_with_a_token_that_answers(

@@ -22,8 +22,8 @@ from starlette.applications import Starlette
 
 from adapter.sandbox.graph import Sandbox
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.settings import SignInSettings
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
+from adapter.signin.microsoft.settings import MicrosoftSettings
 from adapter.web.signin_routes import routes
 from controller.contract import flag_keys
 from controller.shared.api_tokens import Caller
@@ -48,7 +48,7 @@ def env(sandbox: SandboxSignIn, redis_server: object, env: dict[str, str]) -> di
 
 @asynccontextmanager
 async def service(
-    settings: SignInSettings, registry: CollectorRegistry, tls: dict[str, Path] | None = None
+    settings: MicrosoftSettings, registry: CollectorRegistry, tls: dict[str, Path] | None = None
 ) -> AsyncIterator[None]:
     """Serve the sign-in routes with uvicorn, as the daemon does, access log and all."""
     async with MicrosoftTokenManager(settings, registry=registry) as manager:
@@ -111,7 +111,7 @@ async def test_a_person_links_a_mailbox_in_chromium_and_then_a_mail_leaves_with_
     status, printed = await rollout(env, outputs, "auth", "link", "user-1")
     assert status == 0, printed
     complaints: list[str] = []
-    async with service(SignInSettings.from_environment(env), registry), chromium() as browser:
+    async with service(MicrosoftSettings.from_environment(env), registry), chromium() as browser:
         page = await browser.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         await page.goto(printed.strip())
@@ -154,7 +154,7 @@ async def test_over_https_the_form_and_its_cookie_come_back_in_chromium(
 ) -> None:
     """The browser sends a `SameSite=None; Secure` cookie with Microsoft's form, which is another site's."""
     base = f"https://127.0.0.1:{env['ROLLOUT_LISTEN'].rpartition(':')[2]}/oauth/microsoft"
-    settings = replace(SignInSettings.from_environment(env), redirect_uri=f"{base}/callback")
+    settings = replace(MicrosoftSettings.from_environment(env), redirect_uri=f"{base}/callback")
     folder = sandbox.ca_file.parent
     tls = {"ssl_certfile": folder / "server.pem", "ssl_keyfile": folder / "server.key"}
     async with service(settings, registry, tls), chromium() as browser:

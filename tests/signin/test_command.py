@@ -18,7 +18,7 @@ from kit.signin import Browser, link_user
 
 from adapter.commands.auth import auth
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
 
 async def ask(env: Mapping[str, str | None], *arguments: str) -> Result:

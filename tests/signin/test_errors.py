@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from adapter.errors import AuthError, Source
-from adapter.signin.entra import with_capabilities
-from adapter.signin.errors import ACTIONS, AUTH_CODES, SignInError, from_reply
+from adapter.signin.errors import Failure, Identity, SignInError
 from adapter.signin.metrics import OUTCOMES
+from adapter.signin.microsoft.entra import with_capabilities
+from adapter.signin.microsoft.errors import from_reply
+from adapter.signin.providers import IDENTITIES
 
 
 @pytest.mark.parametrize(
@@ -83,11 +85,14 @@ def test_nothing_of_a_description_is_passed_on() -> None:
     assert "AADSTS70008" in shown
 
 
-def test_every_code_says_what_to_do_and_has_a_metric() -> None:
-    assert set(ACTIONS) == set(AUTH_CODES)
-    assert len(OUTCOMES) == len(AUTH_CODES) + 1
-    for code in AUTH_CODES:
-        assert SignInError(code, "why").action
+@pytest.mark.parametrize("identity", IDENTITIES, ids=lambda identity: identity.provider)
+def test_every_code_says_what_to_do_and_has_a_metric(identity: Identity) -> None:
+    assert len(OUTCOMES) == len(identity.codes) + 1
+    for failure in Failure:
+        error = identity.error(failure, "why")
+        assert error.action
+        assert error.code in identity.codes
+        assert failure.lower() in OUTCOMES
 
 
 def test_a_challenge_keeps_its_claims_and_gains_what_we_understand() -> None:

@@ -6,16 +6,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
-from kit.signin import API_TOKEN, CALLBACK, Browser, link_user
+from kit.signin import API_TOKEN, BASE, CALLBACK, Browser, link_user
 from prometheus_client import CollectorRegistry
 
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError
 from adapter.signin.handshake import Handshake
-from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.signin_described import PATH
+from adapter.signin.microsoft.errors import MICROSOFT
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
-AUTHORIZE = f"http://localhost:8003{PATH}/authorize"
+AUTHORIZE = f"{BASE}/authorize"
 BEARER = {"Authorization": f"Bearer {API_TOKEN}"}
 
 
@@ -70,7 +70,7 @@ async def test_a_link_for_another_name_of_this_machine_first_goes_where_the_cook
     browser: Browser, manager: MicrosoftTokenManager
 ) -> None:
     link = await Handshake(manager).link_for("user-1")
-    answer = await browser.get(f"http://127.0.0.1:8003{PATH}/authorize", params={"link": link})
+    answer = await browser.get(f"http://127.0.0.1:8003{MICROSOFT.path}/authorize", params={"link": link})
     assert answer.headers["location"].startswith(f"{AUTHORIZE}?")
     assert "set-cookie" not in answer.headers
     assert (await browser.get(answer.headers["location"])).status_code == 200
@@ -151,7 +151,7 @@ async def test_the_bearer_token_begins_a_sign_in_without_a_link(browser: Browser
 async def test_without_the_bearer_token_nothing_opens(
     browser: Browser, route: str, headers: dict[str, str], status: int
 ) -> None:
-    url = f"http://localhost:8003{PATH}/{route}"
+    url = f"{BASE}/{route}"
     call = browser.get if route == "authorize" else browser.post
     assert (await call(url, headers=headers)).status_code == status
 
@@ -162,7 +162,7 @@ async def test_a_user_id_that_cannot_be_kept_is_the_callers_mistake(
     browser: Browser, route: str, user_id: object
 ) -> None:
     body = json.dumps({"user_id": user_id}).encode()
-    answer = await browser.post(f"http://localhost:8003{PATH}/{route}", content=body, headers=BEARER)
+    answer = await browser.post(f"{BASE}/{route}", content=body, headers=BEARER)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "USER_ID_UNUSABLE")
 
 
@@ -172,16 +172,16 @@ async def test_refresh_and_revoke_answer_without_any_token(
     await link_user(browser, manager, "user-1")
     old = await manager.get_access_token("user-1")
     body = {"user_id": "user-1"}
-    refreshed = await browser.post(f"http://localhost:8003{PATH}/refresh", json=body, headers=BEARER)
+    refreshed = await browser.post(f"{BASE}/refresh", json=body, headers=BEARER)
     assert refreshed.json() == {"user_id": "user-1", "refreshed": True, "expires_in_s": 3300}
     assert await manager.get_access_token("user-1") != old
-    revoked = await browser.post(f"http://localhost:8003{PATH}/revoke", json=body, headers=BEARER)
+    revoked = await browser.post(f"{BASE}/revoke", json=body, headers=BEARER)
     assert revoked.json() == {"user_id": "user-1", "revoked": True, "server_revoked": False}
     assert redis_client.keys("*") == []
 
 
 async def test_a_refresh_over_http_of_an_unlinked_user_says_what_to_do(browser: Browser) -> None:
-    url = f"http://localhost:8003{PATH}/refresh"
+    url = f"{BASE}/refresh"
     answer = await browser.post(url, content=json.dumps({"user_id": "nobody"}), headers=BEARER)
     error = answer.json()["error"]
     assert answer.status_code == 409
@@ -192,7 +192,7 @@ async def test_a_refresh_over_http_of_an_unlinked_user_says_what_to_do(browser: 
 
 async def test_every_answer_carries_the_security_headers(browser: Browser) -> None:
     for route in ("authorize", "callback"):
-        headers = (await browser.get(f"http://localhost:8003{PATH}/{route}")).headers
+        headers = (await browser.get(f"{BASE}/{route}")).headers
         assert "default-src 'none'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.signin.errors import SignInError
-from adapter.signin.idtoken import SKEW_S, Expected, check, nonce_claim
+from adapter.signin.idtoken import SKEW_S, check, nonce_claim
+from adapter.signin.microsoft.entra import expected_of
 
 NOW = 1_800_000_000.0
 TENANT = "11111111-2222-3333-4444-555555555555"
 ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
-EXPECTED = Expected(ISSUER, "the-app", TENANT)
+EXPECTED = expected_of(ISSUER, "the-app", TENANT)
 GOOD: dict[str, Any] = {
     "iss": ISSUER,
     "aud": "the-app",
@@ -32,7 +33,7 @@ def test_a_genuine_token_tells_who_signed_in() -> None:
 
 
 def test_a_domain_as_tenant_is_the_tenant_of_the_issuer() -> None:
-    assert check(GOOD, Expected(ISSUER, "the-app", "corp.example"), NOW).tenant == TENANT
+    assert check(GOOD, expected_of(ISSUER, "the-app", "corp.example"), NOW).tenant == TENANT
 
 
 @pytest.mark.parametrize(

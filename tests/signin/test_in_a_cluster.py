@@ -5,7 +5,7 @@ from kit.redis_cluster import TAG, RedisCluster
 from kit.signin import Browser, environment, link_user
 
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
 
 @pytest.fixture

@@ -10,30 +10,36 @@ from cryptography.fernet import Fernet
 from kit.secret_search import Notes
 from prometheus_client import CollectorRegistry, generate_latest
 
+from adapter.signin.errors import Identity
 from adapter.signin.metrics import OUTCOMES, SignInMetrics
-from adapter.web.signin_described import PATH
+from adapter.signin.providers import IDENTITIES
 from adapter.web.signin_routes import routes
 from controller.contract import METRIC_LABELS
 
+PATHS = [identity.path for identity in IDENTITIES]
 
-def test_every_outcome_stands_at_nought_before_the_first_refresh() -> None:
+
+@pytest.mark.parametrize("identity", IDENTITIES, ids=lambda identity: identity.provider)
+def test_every_outcome_stands_at_nought_before_the_first_refresh(identity: Identity) -> None:
     registry = CollectorRegistry()
-    SignInMetrics.of(registry)
+    SignInMetrics.of(identity, registry)
     for outcome in OUTCOMES:
-        assert registry.get_sample_value("ms_token_refresh_total", {"outcome": outcome}) == 0
+        assert registry.get_sample_value(identity.metric("refresh_total"), {"outcome": outcome}) == 0
     assert "_created" not in generate_latest(registry).decode()
 
 
 def test_the_names_are_those_of_the_contract() -> None:
     registry = CollectorRegistry()
-    SignInMetrics.of(registry)
+    for identity in IDENTITIES:
+        SignInMetrics.of(identity, registry)
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         assert name in METRIC_LABELS
 
 
 @pytest.mark.parametrize(
-    "target", [f"{PATH}/callback?code=SECRET&state=SECRET", f"{PATH}/authorize?link=SECRET"]
+    "target",
+    [f"{path}/{rest}=SECRET" for path in PATHS for rest in ("callback?state=SECRET&code", "authorize?link")],
 )
 def test_the_access_log_shows_the_path_alone(target: str) -> None:
     routes()
@@ -44,7 +50,7 @@ def test_the_access_log_shows_the_path_alone(target: str) -> None:
     logger.info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", "/api?since=7d", "1.1", 200)
     logger.removeHandler(notes)
     assert "SECRET" not in "".join(notes.lines)
-    assert PATH in notes.lines[0]
+    assert "/oauth/" in notes.lines[0]
     assert "since=7d" in notes.lines[1]
 
 

@@ -2,40 +2,13 @@
 
 import asyncio
 import json
-import os
-import sys
-from pathlib import Path
-from typing import Any
 
 import redis
 from kit.signin import Browser, link_user
+from kit.signin_processes import ended, start
 
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.tokens import MicrosoftTokenManager
-
-WORKER = Path(__file__).parents[1] / "kit" / "signin_worker.py"
-ROOT = WORKER.parents[2]
-PIPE = asyncio.subprocess.PIPE
-
-
-async def start(env: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(WORKER),
-        *arguments,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{WORKER.parents[1]}", **env},
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
-
-
-async def ended(process: asyncio.subprocess.Process, outputs: list[str], told: bytes = b"") -> Any:
-    """Wait for a process and give the JSON of its last line."""
-    out, err = await process.communicate(told)
-    outputs += [out.decode(), err.decode()]
-    assert process.returncode == 0, err.decode()
-    return json.loads(out.decode().splitlines()[-1])
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
 
 async def test_a_hundred_callers_in_four_processes_make_one_request(

@@ -12,10 +12,11 @@ from prometheus_client import CollectorRegistry
 
 from adapter.sandbox.issuer import CLAIMS_CHALLENGE, IssuerFault
 from adapter.sandbox.signin import SandboxSignIn
-from adapter.signin.errors import SignInError, unavailable
-from adapter.signin.settings import SignInSettings
-from adapter.signin.store import RefreshClaim, claims_key
-from adapter.signin.tokens import MicrosoftTokenManager
+from adapter.signin.errors import SignInError
+from adapter.signin.microsoft.errors import MICROSOFT
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
+from adapter.signin.microsoft.settings import MicrosoftSettings
+from adapter.signin.store import RefreshClaim, TokenKeys
 
 ACCESS = "oauth:microsoft:access_token:user-1"
 REFRESH = "oauth:microsoft:refresh_token:user-1"
@@ -62,7 +63,7 @@ async def test_the_way_to_the_sign_in_server_is_prepared_before_the_first_refres
 ) -> None:
     before = sandbox.discoveries
     async with MicrosoftTokenManager(linked.settings, registry=CollectorRegistry()) as fresh:
-        await until(lambda: fresh._made and fresh._made._http._discovered)
+        await until(lambda: fresh._made and vars(fresh._made)["_http"]._discovered)
         for _ in range(3):
             await fresh.refresh_access_token("user-1")
     assert sandbox.discoveries == before + 1
@@ -80,7 +81,7 @@ async def test_who_only_looks_asks_the_sign_in_server_nothing(
 
 @pytest.mark.parametrize("waited_s", [0.0, 0.01, 0.04, 0.1, 0.3, 1.0, 20.0])
 def test_who_waits_looks_again_soon_and_seldom_enough(env: dict[str, str], waited_s: float) -> None:
-    pause_s = SignInSettings.from_environment(env).poll_after_s(waited_s)
+    pause_s = MicrosoftSettings.from_environment(env).poll_after_s(waited_s)
     assert 0.005 <= pause_s <= 0.05
     assert pause_s <= max(0.005, waited_s / 8)
 
@@ -147,7 +148,7 @@ async def test_a_lock_is_given_back_even_by_who_never_heard_that_he_has_it(
     async def unheard(user_id: str, owner: str, ttl_s: float, known: str, *, any_new: bool) -> RefreshClaim:
         await claim(user_id, owner, ttl_s, known, any_new=any_new)
         assert redis_client.get(LOCK) == owner
-        raise unavailable("The answer was lost")
+        raise MICROSOFT.unavailable("The answer was lost")
 
     monkeypatch.setattr(linked.store, "claim", unheard)
     with pytest.raises(SignInError, match="The answer was lost"):
@@ -226,7 +227,7 @@ async def test_a_fault_at_a_refresh_gives_its_code_changes_nothing_and_is_over_w
         assert error.value.code == FAULTS[fault]
         assert error.value.source == "auth"
     assert redis_client.get(REFRESH) == before
-    assert set(redis_client.keys("*")) - {claims_key("user-1")} == {REFRESH}
+    assert set(redis_client.keys("*")) - {TokenKeys("microsoft").claims("user-1")} == {REFRESH}
     outcome = FAULTS[fault].removeprefix("MS_AUTH_").lower()
     assert registry.get_sample_value("ms_token_refresh_total", {"outcome": outcome}) == 2
     sandbox.issuer.fail(None)
@@ -406,6 +407,7 @@ async def test_without_redis_every_call_ends_soon_and_says_so(
 async def test_an_unreachable_sign_in_server_is_unavailable(
     linked: MicrosoftTokenManager, sandbox: SandboxSignIn
 ) -> None:
+    assert isinstance(linked.settings, MicrosoftSettings)
     settings = replace(linked.settings, authority=f"https://localhost:1/{linked.settings.tenant_id}")
     async with MicrosoftTokenManager(settings, registry=CollectorRegistry()) as fresh:
         with pytest.raises(SignInError) as error:
@@ -414,7 +416,7 @@ async def test_an_unreachable_sign_in_server_is_unavailable(
 
 
 def test_a_lock_shorter_than_two_time_outs_is_refused(env: dict[str, str]) -> None:
-    settings = SignInSettings.from_environment(env)
+    settings = MicrosoftSettings.from_environment(env)
     assert settings.lock_ttl_s == 10
     with pytest.raises(ValueError, match="twice"):
         replace(settings, http_timeout_s=5.0)

@@ -10,10 +10,10 @@ from adapter.sandbox.issuer import IssuerFault
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError
 from adapter.signin.handshake import Handshake
-from adapter.signin.tokens import MicrosoftTokenManager
-from adapter.web.signin_described import PATH
+from adapter.signin.microsoft.errors import MICROSOFT
+from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
-AUTHORIZE = f"http://localhost:8003{PATH}/authorize"
+AUTHORIZE = f"http://localhost:8003{MICROSOFT.path}/authorize"
 
 
 async def test_a_callback_cannot_be_replayed(browser: Browser, manager: MicrosoftTokenManager) -> None:

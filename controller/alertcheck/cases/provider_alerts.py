@@ -8,17 +8,17 @@ from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
     ACTION_LATENCY_SECONDS,
-    MS_TOKEN_REFRESH_TOTAL,
     SENDER_JOB,
 )
 from controller.decision.model import RolloutFeature
 from controller.rules.names import Names
+from controller.rules.recording import SIGN_IN_METRICS
 from controller.rules.scale import Scale
 
 ABOVE, BELOW = 1.05, 0.95
 """How far from a threshold the faults lie."""
 HOUR_S = 3600.0
-COUNTS = (ACTION_EXEC_TOTAL, ACTION_ERROR_TOTAL, MS_TOKEN_REFRESH_TOTAL)
+COUNTS = (ACTION_EXEC_TOTAL, ACTION_ERROR_TOTAL, *SIGN_IN_METRICS.values())
 LATENCIES = (*COUNTS, f"{ACTION_LATENCY_SECONDS}_bucket", f"{ACTION_LATENCY_SECONDS}_count")
 WINDOWS_PER_EVALUATION = {"SlowErrorBudgetBurn": 10}
 """Cases that last for hours are evaluated less often than every second window, to be done in seconds."""
@@ -105,7 +105,7 @@ def _phases(feature: RolloutFeature, scale: Scale) -> Iterator[_Case]:
     yield from _nothing_succeeds(scale)
     yield from _fast_burn(limit, scale)
     yield from _slow_burn(limit, scale)
-    if feature.provider == "microsoft":
+    if feature.provider in SIGN_IN_METRICS:
         yield from _token_refresh(scale)
 
 

@@ -11,13 +11,13 @@ from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
     ACTION_LATENCY_SECONDS,
-    MS_TOKEN_REFRESH_TOTAL,
     ROLLOUT_GATE_TOTAL,
     SENDER_JOB,
     STRUCTURED_ERROR_TOTAL,
 )
 from controller.decision.model import RolloutFeature
 from controller.rules.names import Names
+from controller.rules.recording import SIGN_IN_METRICS
 from controller.rules.scale import Scale
 
 TOP_CODES = 5
@@ -148,7 +148,7 @@ def _recorded(seen: _Seen, names: Names) -> dict[str, Vector]:
         recorded[names.series("error_budget_burn", window)] = _of(seen.burn, minutes)
     for window in ("5m", "1h", "6h"):
         recorded[names.series("failed_sends", window)] = _of(seen.failed, MINUTES[window])
-    return recorded | (_sign_in(seen, names) if names.provider == "microsoft" else {})
+    return recorded | (_sign_in(seen, names) if names.provider in SIGN_IN_METRICS else {})
 
 
 def _of(measure: Callable[[SampleView, float], float | None], minutes: float) -> Vector:
@@ -162,7 +162,7 @@ def _sign_in(seen: _Seen, names: Names) -> dict[str, Vector]:
         return [one for one in _refreshes(view) if one.labels["outcome"] != "ok"]
 
     def _refreshes(view: SampleView) -> tuple[Series, ...]:
-        return view.samples.select(MS_TOKEN_REFRESH_TOTAL, job=SENDER_JOB)
+        return view.samples.select(SIGN_IN_METRICS[names.provider], job=SENDER_JOB)
 
     def error_ratio(view: SampleView) -> Values:
         ratio = view.ratio(failed(view), _refreshes(view), window_s)
@@ -204,7 +204,7 @@ def _alerts(feature: RolloutFeature, scale: Scale, recorded: dict[str, Vector]) 
         ("FastErrorBudgetBurn", "critical", 2, burns("1h", "5m", fast)),
         ("SlowErrorBudgetBurn", "warning", 15, burns("6h", "30m", slow)),
     ]
-    if feature.provider == "microsoft":
+    if feature.provider in SIGN_IN_METRICS:
         refreshes = (
             (names.series("token_refresh_error_ratio", "15m"), 0.2),
             (names.series("token_refresh_failures", "15m"), 2.5),

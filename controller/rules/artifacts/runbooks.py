@@ -13,6 +13,26 @@ from controller.rules.recording import SIGN_IN_METRICS
 _TEXTS = Path(__file__).parent / "texts"
 KINDS = ("high-error-rate", "high-latency", "nothing-succeeds", "error-budget-burn")
 SIGN_IN_KIND = "token-refresh-failing"
+_SIGN_IN = {
+    "microsoft": {
+        "whose": "Microsoft",
+        "guide": "docs/MS-OAUTH-SETUP-GUIDE.md",
+        "auth_option": "",
+        "many": "somebody changed a conditional access policy or revoked sessions",
+        "sign_in_url": "https://login.microsoftonline.com/common/v2.0/.well-known/openid-configuration",
+        "good_answer": "200",
+    },
+    "google": {
+        "whose": "Google",
+        "guide": "docs/GOOGLE-OAUTH-SETUP-GUIDE.md",
+        "auth_option": " --provider google",
+        "many": "the app is still in Testing (its tokens end after seven days; part 2 of the guide), or an "
+        "administrator blocked it",
+        "sign_in_url": "https://accounts.google.com/.well-known/openid-configuration",
+        "good_answer": "200",
+    },
+}
+"""What differs between the providers in the runbook of failing sign-ins."""
 
 
 def runbook_texts(features: Sequence[RolloutFeature]) -> dict[str, str]:
@@ -42,6 +62,7 @@ def _filled(feature: RolloutFeature, kind: str) -> str:
         "sign_in": "the app's secret or permissions, or users who have to sign in again",
     }
     if feature.provider in SIGN_IN_METRICS:
+        words |= _SIGN_IN[feature.provider] | {"refresh_metric": SIGN_IN_METRICS[feature.provider]}
         words["sign_in"] = f"see the [runbook of failing sign-ins]({names.runbook(SIGN_IN_KIND)})"
     known = (_TEXTS / f"provider-{feature.provider}.md").is_file()
     words["theirs_or_ours"] = _text(f"provider-{feature.provider if known else 'other'}", words)

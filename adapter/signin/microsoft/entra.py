@@ -7,27 +7,21 @@ and MSAL's memory of old errors ends with the call that made it. Making one take
 import contextlib
 import json
 import logging
+import re
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import msal
 
 from adapter.signin import idtoken
-from adapter.signin.errors import (
-    ACTIONS,
-    INSUFFICIENT_PERMS,
-    SignInError,
-    client_config,
-    from_reply,
-    unavailable,
-)
-from adapter.signin.grant import AccessToken, Account, TokenPair
-from adapter.signin.http import EntraHttp
-from adapter.signin.settings import SignInSettings
+from adapter.signin.errors import Failure, SignInError
+from adapter.signin.grant import AccessToken, Account, SignInAttempt, TokenPair, lifetime_s_of
+from adapter.signin.http import SignInHttp
+from adapter.signin.microsoft.errors import MICROSOFT, from_reply
+from adapter.signin.microsoft.settings import MicrosoftSettings
 
 CAPABILITIES = ["CP1"]
 """We understand claims challenges, so Graph may revoke a token before its time and say why."""
@@ -44,25 +38,13 @@ for _name in ("msal.token_cache", "msal.application", "msal.oauth2cli.oauth2", "
     logging.getLogger(_name).addFilter(_Quiet())
 
 
-@dataclass(frozen=True, slots=True)
-class SignInAttempt:
-    """A sign-in that has begun: where the browser goes, and what must stay on the server."""
-
-    url: str = field(repr=False)
-    state: str = field(repr=False)
-    code_verifier: str = field(repr=False)
-    nonce: str = field(repr=False)
-    claims: str | None = field(default=None, repr=False)
-    """The challenge that it has to satisfy, for the request that redeems the code."""
-
-
 class Entra:
     """The sign-in server of one tenant, for one app."""
 
-    def __init__(self, settings: SignInSettings) -> None:
+    def __init__(self, settings: MicrosoftSettings) -> None:
         self._settings = settings
-        self._http = EntraHttp(
-            settings.authority_url, ca_file=settings.ca_file, timeout_s=settings.http_timeout_s
+        self._http = SignInHttp(
+            MICROSOFT, settings.authority_url, ca_file=settings.ca_file, timeout_s=settings.http_timeout_s
         )
 
     def prepare(self) -> None:
@@ -126,8 +108,16 @@ class Entra:
             reply = {"refresh_token": refresh_token, **reply}
         pair = self._checked(reply, None, known=account)
         if account.subject and pair.account.subject != account.subject:
-            raise client_config("The sign-in server answered with the token of another person")
+            raise MICROSOFT.client_config("The sign-in server answered with the token of another person")
         return pair
+
+    def revoke(self, refresh_token: str) -> bool:  # noqa: ARG002 (there is nothing to hand it to)
+        """Return False: Entra has no endpoint that revokes a token."""
+        return False
+
+    def refusal(self, answer: Mapping[str, str]) -> SignInError:
+        """Return the error for an answer that brings no code."""
+        return from_reply(answer)
 
     def close(self) -> None:
         """Close what is open."""
@@ -149,7 +139,9 @@ class Entra:
             )
         except (ValueError, KeyError):
             pass
-        raise client_config(f"{self._settings.authority_url} is not a sign-in server with this tenant")
+        raise MICROSOFT.client_config(
+            f"{self._settings.authority_url} is not a sign-in server with this tenant"
+        )
 
     @property
     def _credential(self) -> str | dict[str, str]:
@@ -163,9 +155,9 @@ class Entra:
     def _checked(self, reply: Any, nonce: str | None, known: Account | None = None) -> TokenPair:
         if not isinstance(reply, Mapping) or "error" in reply:
             raise from_reply(reply if isinstance(reply, Mapping) else {})
-        secret, lifetime_s = reply.get("access_token"), _seconds(reply.get("expires_in"))
+        secret, lifetime_s = reply.get("access_token"), lifetime_s_of(reply.get("expires_in"))
         if not isinstance(secret, str) or not secret or not lifetime_s:
-            raise unavailable("The sign-in server answered without a token")
+            raise MICROSOFT.unavailable("The sign-in server answered without a token")
         now = time.time()
         claims = reply.get("id_token_claims")
         # A refresh may come without an id_token; then the account checked at sign-in stands.
@@ -177,14 +169,14 @@ class Entra:
         return TokenPair(AccessToken(secret, now, now + lifetime_s), refresh_token, account, scopes)
 
     def _account(self, claims: Any, nonce: str | None, now: float) -> Account:
-        expected = idtoken.Expected(self._issuer(), self._settings.client_id, self._settings.tenant_id)
+        expected = expected_of(self._issuer(), self._settings.client_id, self._settings.tenant_id)
         return idtoken.check(claims, expected, now, nonce)
 
 
 class _Routed:
     """The shared HTTP client, with the header that leads Entra to where this account's data lies."""
 
-    def __init__(self, http: EntraHttp, account: Account | None) -> None:
+    def __init__(self, http: SignInHttp, account: Account | None) -> None:
         self._http = http
         known = account is not None and account.subject
         self._extra = (
@@ -210,7 +202,7 @@ def _asked(method: Any, *args: Any, **kwargs: Any) -> Any:
         raise
     except Exception as error:  # noqa: BLE001
         name = type(error).__name__
-    raise unavailable(f"The sign-in server's answer cannot be read ({name})")
+    raise MICROSOFT.unavailable(f"The sign-in server's answer cannot be read ({name})")
 
 
 def with_capabilities(claims: str | None) -> str:
@@ -220,7 +212,7 @@ def with_capabilities(claims: str | None) -> str:
     except ValueError:
         merged = None
     if not isinstance(merged, dict) or not isinstance(merged.setdefault("access_token", {}), dict):
-        raise client_config("The claims challenge is not a JSON object")
+        raise MICROSOFT.client_config("The claims challenge is not a JSON object")
     merged["access_token"]["xms_cc"] = {"values": CAPABILITIES}
     return json.dumps(merged)
 
@@ -234,17 +226,36 @@ def _granted(scope: Any, asked: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _missing(permission: str) -> SignInError:
-    return SignInError(
-        INSUFFICIENT_PERMS, f"The permission {permission} was not granted. {ACTIONS[INSUFFICIENT_PERMS]}"
+    return MICROSOFT.error(Failure.INSUFFICIENT_PERMS, f"The permission {permission} was not granted")
+
+
+def expected_of(issuer: str, client_id: str, tenant_id: str) -> idtoken.Expected:
+    """Return what an id_token of this tenant says; `issuer` is as the discovery document gives it."""
+    return idtoken.Expected(
+        identity=MICROSOFT,
+        issuers=frozenset({issuer}),
+        client_id=client_id,
+        organisation_claim="tid",
+        organisations=_tenants(issuer, tenant_id),
+        acts=_ACTS,
+        subject_claims=("oid", "sub"),
+        name_of=lambda claims: str(claims.get("email") or claims.get("preferred_username") or ""),
     )
 
 
-def _seconds(value: Any) -> float:
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        return 0.0
-    return seconds if 0 < seconds < 10 * 86_400 else 0.0
+_ACTS = {
+    "iss": "Check MS_AUTHORITY and MS_TENANT_ID: the token was issued by somebody else.",
+    "aud": "Check MS_CLIENT_ID: the token was issued for another app.",
+    "tid": "Check MS_TENANT_ID: the person signed in with an account of another tenant.",
+}
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+def _tenants(issuer: str, tenant_id: str) -> frozenset[str]:
+    """Return the tenant as configured if that is a GUID; a domain is looked up in the issuer's path."""
+    configured = tenant_id.lower()
+    in_issuer = urlsplit(issuer).path.strip("/").split("/")[0].lower()
+    return frozenset({configured} if _GUID.match(configured) else {configured, in_issuer})
 
 
 def _answer_in_query(url: str) -> str:

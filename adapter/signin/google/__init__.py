@@ -1,0 +1,1 @@
+"""Sign-in with Google: people by OAuth, whole domains by a service account."""

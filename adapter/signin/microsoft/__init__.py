@@ -1,0 +1,1 @@
+"""Sign-in with Microsoft: one tenant of Entra ID, asked through MSAL."""
