@@ -79,12 +79,13 @@ def main() -> None:
     """Send until SIGTERM."""
     parser = argparse.ArgumentParser(description="Send as many users would, and export the metrics.")
     parser.add_argument("--port", type=int, required=True, help="of the metrics")
+    parser.add_argument("--host", default="127.0.0.1", help="of the metrics")
     parser.add_argument("--first", type=int, default=0, help="number of the first user")
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--tries-s", type=float, default=1000)
     parser.add_argument("--sends-s", type=float, default=40)
     given = parser.parse_args()
-    start_http_server(given.port, addr="127.0.0.1")
+    start_http_server(given.port, addr=given.host)
     asyncio.run(_run(Users(given.first, given.users, tries_s=given.tries_s, sends_s=given.sends_s)))
 
 

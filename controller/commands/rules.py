@@ -34,7 +34,7 @@ def rules() -> None:
 
 @rules.command(
     epilog=examples(
-        "rollout rules render --out /etc/prometheus/rules",
+        "rollout rules render --out /etc/rollout-controller/rules",
         "rollout rules render --out rules --window-s 2 --scrape-s 1",
     )
 )
@@ -79,7 +79,7 @@ def render(
 
 
 @rules.command(
-    epilog=examples("rollout rules check", "rollout rules check --rules /etc/prometheus/rules --json")
+    epilog=examples("rollout rules check", "rollout rules check --rules /etc/rollout-controller/rules --json")
 )
 @click.option(
     "--rules",

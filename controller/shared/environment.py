@@ -130,7 +130,7 @@ class Environment:
         """Say what gives a setting: its variable, its file or its credential; empty for none of them."""
         if self.text(name):
             return name
-        path = self._file_of(name) if name in SECRETS else None
+        path = self._file_of(name) if name in SECRETS and self.secret(name) else None
         if path is None:
             return ""
         return f"{name}_FILE" if self._named_file(name) else f"credential {path.name}"

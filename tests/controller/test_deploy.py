@@ -21,7 +21,7 @@ IMAGE = (ROOT / "Containerfile").read_text(encoding="utf-8")
 
 
 def documents() -> Iterator[dict[str, Any]]:
-    for path in sorted((ROOT / "deploy").rglob("*.yaml")):
+    for path in sorted((ROOT / "deploy" / "kubernetes").rglob("*.yaml")):
         yield from yaml.safe_load_all(path.read_text(encoding="utf-8"))
 
 

@@ -66,6 +66,16 @@ def test_the_file_of_the_configuration_names_the_redis_of_both_packages(tmp_path
 
 
 @readers
+def test_an_empty_file_of_a_secret_counts_as_not_set(tmp_path: Path, read: Read) -> None:
+    (tmp_path / "ROLLOUT_REDIS_URL").write_text("\n")
+    config = tmp_path / "rollout.toml"
+    config.write_text(f'[controller]\nredis_url = "{REDIS}"\n[features.microsoft]\n')
+    credentials = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert read({**credentials, "ROLLOUT_CONFIG": str(config)}) == REDIS
+    assert read(credentials) == read({})
+
+
+@readers
 def test_a_secret_that_cannot_be_read_is_named_with_its_file(tmp_path: Path, read: Read) -> None:
     (tmp_path / "latin").write_bytes(b"redis://:p\xe4ss@h/0")
     with pytest.raises(ConfigError, match=r"ROLLOUT_REDIS_URL_FILE names .*latin, which is not UTF-8"):

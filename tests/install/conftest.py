@@ -17,13 +17,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("install")
 
 
+def built(source: Path, out: Path, *kind: str) -> None:
+    """Build what is released from a source tree: the wheel, unless another kind is named."""
+    command = [sys.executable, "-m", "hatchling", "build", *(kind or ("-t", "wheel")), "-d", str(out)]
+    subprocess.run(command, cwd=source, check=True)
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel."""
     folder = tmp_path_factory.mktemp("wheel")
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", str(folder)], cwd=ROOT, check=True)
-    [built] = folder.glob("*.whl")
-    return built
+    built(ROOT, folder)
+    [one] = folder.glob("*.whl")
+    return one
 
 
 @pytest.fixture(scope="session")
