@@ -1,6 +1,7 @@
 """What somebody installs is whole: the wheel, built and installed into an environment of its own."""
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -85,3 +86,16 @@ def test_an_installed_rollout_does_its_work_far_from_the_source(installed: Path,
     done([rollout, "rules", "render", "--out", rules], tmp_path)
     done([rollout, "rules", "check", "--rules", rules], tmp_path)
     assert "microsoft" in done([rollout, "plan", "microsoft", "--rps", "50"], tmp_path)
+
+
+def test_every_link_of_the_description_leads_to_a_file_of_the_repository(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    [metadata] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+    headers, _, description = archive.read(metadata).decode().partition("\n\n")
+    [source] = re.findall(r"^Project-URL: Source, (\S+)$", headers, flags=re.MULTILINE)
+    [version] = re.findall(r"^Version: (\S+)$", headers, flags=re.MULTILINE)
+    targets = re.findall(r'\]\(([^)#]+)|src(?:set)?="([^"]+)', description)
+    assert len(targets) >= 20
+    for link, picture in targets:
+        place = (link or picture).removeprefix(f"{source}/{'raw' if picture else 'blob'}/v{version}/")
+        assert (ROOT / place).is_file(), place
