@@ -203,4 +203,5 @@ _READERS: dict[str, Reader[Any]] = {
     "step_up_error": number(0.0001, 0.5),
     "margin": number(1, 10, "times the limit"),
     "longest_ramp_s": number(60, 365 * 86_400, "s"),
+    "blip_s": number(0, 30, "s"),
 }

@@ -52,7 +52,7 @@ class LiveCounts:
         self._due_at = float("-inf")
 
     def add(self, feature: str, *, ok: bool, slow: bool, mailbox: str) -> None:
-        """Count one send."""
+        """Count one send; a failure without a mailbox is not known to have hit one more."""
         with self._lock:
             tally = self._tallies.get(feature)
             if tally is None:
@@ -61,7 +61,7 @@ class LiveCounts:
             tally.slow += slow
             if not ok:
                 tally.errors += 1
-                if len(tally.failing) < MOST_MAILBOXES:
+                if mailbox and len(tally.failing) < MOST_MAILBOXES:
                     tally.failing.add(hash(str(mailbox)))
             self._changed.add(feature)
 

@@ -112,7 +112,11 @@ class DaemonMetrics:
             self._last_tick.set(now)
         for name, seen in report.seen.items():
             self._note_feature(name, seen)
-        for record in report.records:
+        self.note_records(report.records)
+
+    def note_records(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Count decisions."""
+        for record in records:
             self._note_record(record)
 
     def note_dependencies(self, wrong: Mapping[str, str], disagreements: Mapping[str, int]) -> None:

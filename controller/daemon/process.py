@@ -23,6 +23,7 @@ from controller.config.settings import NO_SETTINGS, ControllerSettings, load_set
 from controller.daemon.metrics import DaemonMetrics
 from controller.daemon.systemd import notify
 from controller.daemon.wiring import Parts, assemble
+from controller.decision.live import LOOK_S
 from controller.decision.model import Kind
 from controller.loop.tick import Report
 from controller.shared.config_file import ConfigError
@@ -116,7 +117,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None if server.started else sys.exit(0))
         self._schedule()
-        threading.Thread(target=self._pulse, name="pulse", daemon=True).start()
+        for work in (self._pulse, self._watch_live):
+            threading.Thread(target=work, name=work.__name__.strip("_"), daemon=True).start()
         try:
             server.run(sockets=[listening])
         finally:
@@ -141,6 +143,8 @@ class Daemon:
         self._telemetry.reloaded(refused=False)
         self._telemetry.use(settings.features)
         self._parts.controller.use(settings.features)
+        if self._parts.guard:
+            self._parts.guard.use(settings.features)
         waiting = _differing(self.settings, settings)
         self.settings = replace(self.settings, features=settings.features)
         self._log.info("reloaded", features=sorted(settings.features), wait_for_restart=waiting)
@@ -199,6 +203,23 @@ class Daemon:
                 self._log.warning("clock_stepped", by_s=round(step_s, 1))
                 self._telemetry.clock_stepped()
                 self._scheduler.modify_job("tick", next_run_time=_now())
+
+    def _watch_live(self) -> None:
+        """Look at the live counts once a second while this controller leads."""
+        due = time.monotonic()
+        while not self._stopping.wait(max(due - time.monotonic(), 0.0)):
+            due = max(due + LOOK_S, time.monotonic())
+            if self._parts.guard and time.monotonic() < self.health.report.leader_until:
+                self.look()
+
+    def look(self) -> None:
+        """Look at the live counts once. A mistake of ours there keeps no tick from deciding."""
+        try:
+            records = self._parts.guard.look() if self._parts.guard else []
+        except Exception:  # noqa: BLE001 - the windows still decide
+            self._log.exception("live_look_failed")
+            return
+        self._telemetry.note_records(records)
 
     def _server(
         self, routes: Sequence[BaseRoute], gate: "EvaluatesGate | None", mailer: "Mailer | None"

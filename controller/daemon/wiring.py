@@ -9,12 +9,14 @@ from controller.evidence.progress import Lengths
 from controller.evidence.prometheus import PrometheusSource
 from controller.journal.reconcile import Reconciler
 from controller.journal.sinks import FileJournal, Journal, Journals, LogJournal
+from controller.loop.live_guard import LiveGuard
 from controller.loop.tick import Controller
 from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import FlagStore
 from controller.store.lease import Lease, NoLease, RedisLease
 from controller.store.opening import open_store, redis_timeout_s
 from controller.store.oversight import Oversight
+from controller.store.redis_store import RedisFlagStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Parts:
     journal_trouble: Callable[[], str]
     disagreements: Callable[[], Mapping[str, int]]
     oversight: Oversight
+    guard: LiveGuard | None
+    """Looks at the live counts; a dry run has none."""
 
 
 def open_source(settings: ControllerSettings) -> PrometheusSource:
@@ -49,11 +53,33 @@ def assemble(settings: ControllerSettings, *, dry_run: bool, log: bool = True) -
     if file is None or dry_run:
         journal = Journals(*([file] if file else []), *logs)
         controller = _controller(settings, store, journal, reconciler=None, dry_run=dry_run)
-        return Parts(controller, journal, lambda: file.trouble if file else "", dict, oversight)
+        guard = None if dry_run else _guard(settings, journal)
+        return Parts(controller, journal, lambda: file.trouble if file else "", dict, oversight, guard)
     reconciler = Reconciler(store, file)
     journal = Journals(reconciler, *logs)
     controller = _controller(settings, store, journal, reconciler=reconciler, dry_run=dry_run)
-    return Parts(controller, journal, lambda: file.trouble, lambda: reconciler.disagreements, oversight)
+    return Parts(
+        controller,
+        journal,
+        lambda: file.trouble,
+        lambda: reconciler.disagreements,
+        oversight,
+        _guard(settings, journal),
+    )
+
+
+def _guard(settings: ControllerSettings, journal: Journal) -> LiveGuard:
+    """Make the guard; its connection is its own, so that a tick that waits never holds it up."""
+    client = open_redis(settings.redis_url, redis_timeout_s(settings))
+    return LiveGuard(
+        settings.features,
+        store=RedisFlagStore(client, decisions_kept=settings.decisions_kept),
+        journal=journal,
+        wall=time.time,
+        monotonic=time.monotonic,
+        window_s=settings.window_s,
+        deadline_s=settings.tick_deadline_s,
+    )
 
 
 def open_controller(settings: ControllerSettings, *, dry_run: bool, journal: Journal) -> Controller:

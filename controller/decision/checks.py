@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from controller.decision.judge import FeatureTests
+from controller.decision.live import is_outage
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
 from controller.decision.ramp import bake_s_of, baked_s, most_restrictive, same_flags, step_above, step_below
 
@@ -87,13 +88,34 @@ def _outage(case: Assessment) -> Proposal | None:
     return None
 
 
+def _live_outage(case: Assessment) -> Proposal | None:
+    """Pause while the senders tell that most sends fail, for longer than a blip."""
+    outage = is_outage(case.snapshot.feature, case.windows)
+    return Proposal(Kind.PAUSE, Reason.OUTAGE) if outage else None
+
+
 def _breach(case: Assessment) -> Proposal | None:
     """Stop on what is proven, also by windows of senders that lag behind or of metrics with a problem."""
+    cause = _breached(case)
+    return None if cause is None else _stop(case, CAUSES[cause])
+
+
+def _live_breach(case: Assessment) -> Proposal | None:
+    """Pause on what live counts prove, also where a step back is configured: that needs the lease."""
+    cause = _breached(case)
+    return None if cause is None else Proposal(Kind.PAUSE, CAUSES[cause])
+
+
+def _breached(case: Assessment) -> Slo | None:
     breached = [finding for finding in case.findings if finding.verdict is Verdict.BREACHED]
     if not breached:
         return None
-    cause = max(breached, key=lambda finding: max(finding.evidence_for_breach, finding.late_evidence))
-    return _stop(case, CAUSES[cause.slo])
+    return max(breached, key=lambda finding: max(finding.evidence_for_breach, finding.late_evidence)).slo
+
+
+def _never_health(_: Assessment) -> Proposal:
+    """Hold: live counts step nothing up."""
+    return _hold(Reason.GATHERING_EVIDENCE)
 
 
 def _harm_budget(case: Assessment) -> Proposal | None:
@@ -195,3 +217,14 @@ CHECKS: tuple[Check, ...] = (
     _baking,
 )
 """In this order. Harm is asked before the state of the metrics: what is proven stays proven."""
+
+LIVE_CHECKS: tuple[Check, ...] = (
+    _flags_unreadable,
+    _disabled,
+    _paused,
+    _stopped,
+    _live_outage,
+    _live_breach,
+    _never_health,
+)
+"""The same of live counts, which can pause and nothing else."""

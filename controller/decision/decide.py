@@ -9,9 +9,10 @@ from dataclasses import replace
 
 from controller.contract import Flags
 from controller.decision.causes import CONTROLLER, with_causes
-from controller.decision.checks import CHECKS, Assessment, Proposal
+from controller.decision.checks import CHECKS, LIVE_CHECKS, Assessment, Proposal
 from controller.decision.judge import add_windows, feature_tests, with_needed
-from controller.decision.model import Cause, Decision, Kind, Reason, Snapshot, State
+from controller.decision.live import live_findings, with_seconds
+from controller.decision.model import LIVE, Cause, Decision, Kind, Reason, Snapshot, State
 from controller.decision.policies import POLICIES
 from controller.decision.ramp import (
     anchor_to_source_clock,
@@ -30,7 +31,8 @@ from controller.decision.telling.sentences import in_words
 def decide(snapshot: Snapshot) -> Decision:
     """Decide one feature, with the reason in words and what is still needed."""
     case = assess(snapshot)
-    findings = with_needed(case.findings, case.tests, case.state)
+    live = snapshot.evidence.source == LIVE
+    findings = case.findings if live else with_needed(case.findings, case.tests, case.state)
     return _with_cause(snapshot, in_words(snapshot, decide_bare(case), findings, case.state))
 
 
@@ -44,6 +46,8 @@ def _with_cause(snapshot: Snapshot, decision: Decision) -> Decision:
 
 def assess(snapshot: Snapshot) -> Assessment:
     """Follow the flags, weigh the windows that still count, and let the policy judge."""
+    if snapshot.evidence.source == LIVE:
+        return _assess_live(snapshot)
     tests = feature_tests(snapshot.feature, snapshot.window_s)
     state, counts = apply_flag_changes(snapshot)
     windows = snapshot.evidence.windows if counts and is_open(snapshot.flags) else ()
@@ -52,9 +56,18 @@ def assess(snapshot: Snapshot) -> Assessment:
     return Assessment(snapshot, state, windows, findings, tests)
 
 
+def _assess_live(snapshot: Snapshot) -> Assessment:
+    """Weigh what the senders told; no policy judges it, and it moves nothing but the tests of live counts."""
+    state, _ = apply_flag_changes(snapshot)
+    windows = snapshot.evidence.windows if is_open(snapshot.flags) else ()
+    state = replace(state, live=with_seconds(snapshot.feature, state.live, windows))
+    findings = live_findings(snapshot.feature, state.live)
+    return Assessment(snapshot, state, windows, findings, feature_tests(snapshot.feature, snapshot.window_s))
+
+
 def decide_bare(case: Assessment) -> Decision:
     """Decide without words: the first check that has an answer."""
-    for check in CHECKS:
+    for check in LIVE_CHECKS if case.snapshot.evidence.source == LIVE else CHECKS:
         move = check(case)
         if move is not None:
             return _carried_out(case, move)

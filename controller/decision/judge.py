@@ -96,6 +96,7 @@ def add_windows(tests: FeatureTests, state: State, windows: tuple[Window, ...], 
         paused_by=state.paused_by,
         stopped_by=state.stopped_by,
         stepped_back=state.stepped_back,
+        live=state.live,
     )
 
 

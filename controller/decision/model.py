@@ -133,6 +133,8 @@ class RolloutFeature:
     """Chance of a false pause over the whole ramp."""
     step_up_error: float = 0.05
     """Chance that one step is taken although an SLO is violated by the margin."""
+    blip_s: float = 3.0
+    """What lasts no longer never pauses by itself."""
     margin: float = 2.0
     """A step up is proof that the rate is below margin x limit."""
     longest_ramp_s: float = 86_400.0
@@ -170,6 +172,12 @@ class Window:
     slow: float
     converged: bool = True
     """Every sender obeyed the current flags when the window began: only then it may prove health."""
+    failed_mailboxes: float | None = None
+    """How many mailboxes a failure hit in it, at most; None where nobody tells."""
+
+
+PROMETHEUS, LIVE = "prometheus", "live"
+"""Where evidence comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +212,9 @@ class Evidence:
     """Names of this feature's alerts that are pending or firing."""
     rules_missing: tuple[str, ...] = ()
     """Recorded series without a loaded, healthy rule; the first step, too, waits for them."""
+    source: str = PROMETHEUS
+    """`prometheus`, or `live`: the counts that the senders tell second by second, on the leader's own clock.
+    Those may prove harm, never health."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +226,19 @@ class SloState:
     healthy: tuple[float, ...] = ()
     sends: float = 0.0
     bad: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """What the tests of live counts have added up since the tests began last."""
+
+    starts: int = 0
+    """How often tests began in this ramp; each start has its share of alpha."""
+    begun_at: float = 0.0
+    """When the leader saw this start, on its clock; 0 where it came later: then nothing is tested."""
+    judged_to: float = 0.0
+    error_rate: SloState = SloState()
+    latency: SloState = SloState()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +290,8 @@ class State:
     """Who set the percentage to 0, which stays until a person begins the ramp again; None otherwise."""
     stepped_back: tuple[float, ...] = ()
     """Steps of this ramp that were left by a step back: a second breach there pauses."""
+    live: LiveState = LiveState()
+    """Of live counts; a controller that looks at them keeps the newest in memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,16 @@ from dataclasses import replace
 
 from controller.contract import Flags
 from controller.decision.causes import with_outside_causes
-from controller.decision.model import Evidence, Reason, RolloutFeature, SloState, Snapshot, State
+from controller.decision.model import (
+    LIVE,
+    Evidence,
+    LiveState,
+    Reason,
+    RolloutFeature,
+    SloState,
+    Snapshot,
+    State,
+)
 from controller.decision.sequential import LATE_SHARE, STEPS_SHARE
 
 
@@ -100,7 +109,8 @@ def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, 
 
 def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
     """Begin every test again, the late-change test too; that spends its share of alpha again."""
-    emptied = replace(state, error_rate=SloState(), latency=SloState())
+    live = LiveState(starts=state.live.starts + is_open(flags))
+    emptied = replace(state, error_rate=SloState(), latency=SloState(), live=live)
     spent = LATE_SHARE * feature.alpha if is_open(flags) else 0.0
     return begin_step(replace(emptied, alpha_spent=state.alpha_spent + spent), feature, flags, now)
 
@@ -132,7 +142,7 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
 
 def anchor_to_source_clock(state: State, evidence: Evidence) -> State:
     """Place the tests' start on the source's clock: windows that began before this instant do not count."""
-    if evidence.problem is Reason.METRICS_UNREACHABLE:
+    if evidence.problem is Reason.METRICS_UNREACHABLE or evidence.source == LIVE:
         return state
     return replace(state, counted_from=evidence.now, unplaced=False)
 

@@ -15,6 +15,7 @@ from controller.contract import (
     decisions_key,
     flag_keys,
     format_flags,
+    live_key,
     parse_flags,
     revision_key,
     state_key,
@@ -137,6 +138,27 @@ class RedisFlagStore:
             asked = despite_a_script(self._redis, lambda: self._redis.mget(keys)) if keys else []
         values = cast("list[str | None]", asked)
         return [_stored(name, values[_READ * i : _READ * (i + 1)]) for i, name in enumerate(features)]
+
+    def read_live(
+        self, features: Sequence[str], outdated: Mapping[str, Sequence[str]]
+    ) -> tuple[list[Stored], list[Mapping[str, str]]]:
+        """Read what `read` reads and the live counts of each feature, by process, in one round trip.
+
+        The `outdated` fields, by feature, are removed first. Raises StoreError. A key that is no hash holds
+        no counts.
+        """
+        keys = [key for name in features for key in self._keys(name)[:_READ]]
+        with _store_errors(), self._redis.pipeline(transaction=False) as together:
+            for name, fields in outdated.items():
+                together.hdel(self._prefix + live_key(name), *fields)
+            together.mget(keys)
+            for name in features:
+                together.hgetall(self._prefix + live_key(name))
+            values, *counts = together.execute(raise_on_error=False)[len(outdated) :]
+            if isinstance(values, Exception):
+                raise values
+        stored = [_stored(name, values[_READ * i : _READ * (i + 1)]) for i, name in enumerate(features)]
+        return stored, [one if isinstance(one, dict) else {} for one in counts]
 
     def create_missing(self, feature: str, flags: Flags) -> None:
         """Create the flags that are not there; raises StoreError."""

@@ -5,7 +5,18 @@ from dataclasses import dataclass, replace
 
 from controller.contract import FLAG_NAMES, Flags, format_percent
 from controller.decision.causes import cause_text
-from controller.decision.model import Decision, Finding, Kind, Reason, Slo, Snapshot, State, Verdict
+from controller.decision.live import outage_windows
+from controller.decision.model import (
+    LIVE,
+    Decision,
+    Finding,
+    Kind,
+    Reason,
+    Slo,
+    Snapshot,
+    State,
+    Verdict,
+)
 from controller.decision.ramp import bake_s_of, baked_s, step_above
 
 REASONS: dict[Reason, str] = {
@@ -205,6 +216,8 @@ def _baking(telling: Telling) -> str:
 
 
 def _gathering(telling: Telling) -> str:
+    if telling.snapshot.evidence.source == LIVE:
+        return "Live counts prove no harm, and never health."
     unproven = [finding for finding in telling.findings if finding.verdict is not Verdict.MET]
     seen = "; ".join(finding_text(finding) for finding in unproven)
     if telling.more_sends is None:
@@ -239,7 +252,8 @@ def _alert_firing(telling: Telling) -> str:
 
 def _breach(telling: Telling) -> str:
     seen = [finding for finding in telling.findings if finding.verdict is Verdict.BREACHED]
-    return f"{'; '.join(_breach_text(telling, finding) for finding in seen)}.{_done(telling)}"
+    live = "Seen live: " if telling.snapshot.evidence.source == LIVE else ""
+    return f"{live}{'; '.join(_breach_text(telling, finding) for finding in seen)}.{_done(telling)}"
 
 
 def _breach_text(telling: Telling, finding: Finding) -> str:
@@ -262,9 +276,20 @@ def _newest(snapshot: Snapshot, finding: Finding) -> str:
 
 
 def _outage(telling: Telling) -> str:
+    if telling.snapshot.evidence.source == LIVE:
+        return _live_outage(telling)
     worst = max(telling.snapshot.evidence.windows, key=lambda window: window.errors)
     seen = f"{count_text(worst.errors)} of {count_text(worst.sends)} sends"
     return f"Outage: {seen} failed in one window.{_done(telling)}"
+
+
+def _live_outage(telling: Telling) -> str:
+    seen = outage_windows(telling.snapshot.feature, telling.snapshot.evidence.windows)
+    failed, sends = sum(one.errors for one in seen), sum(one.sends for one in seen)
+    return (
+        f"Outage, seen live: {count_text(failed)} of {count_text(sends)} sends failed in the last "
+        f"{len(seen)} s.{_done(telling)}"
+    )
 
 
 def _harm_budget(telling: Telling) -> str:

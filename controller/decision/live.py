@@ -1,0 +1,153 @@
+"""The tests of live counts: what senders report each second proves harm within seconds, never health. Pure.
+
+An *outage* is most of the sends failing for longer than a blip, at any time. It spends no alpha.
+The *first-seconds test* looks at the time right after the tests began, when a fault that came with the
+feature shows. It bets on the share of each second's sends, so nothing is assumed about sends within one
+second, and by Ville's inequality it is wrong with at most its share of alpha. One second brings so little
+that a blip never pauses by itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import ceil, inf, log
+
+from controller.decision.model import (
+    SLOW_SHARE_LIMIT,
+    Finding,
+    LiveState,
+    RolloutFeature,
+    Slo,
+    SloState,
+    Verdict,
+    Window,
+)
+from controller.decision.sequential import log_mean
+
+LOOK_S = 1.0
+"""Between two looks at the counts: the length of one window of them."""
+LATE_S = 1.1
+"""So long after a send its count may come: a process publishes once a second."""
+LIVE_SHARE = 0.2
+"""The first-seconds test has this share of alpha: its first start half of it, each further one half of the
+rest."""
+FIRST_S = 45.0
+"""So long after its start the test bets; later, gradual harm is left to the windows."""
+STAKE = 0.1
+"""Share of its worth that the test bets against the limit in each second."""
+CERTAIN = 0.99
+"""A blip brings at most this share of the way to the alarm."""
+
+OUTAGE_SHARE = 0.5
+OUTAGE_SENDS = 20
+OUTAGE_MAILBOXES = 3
+"""So many mailboxes hit in one second tell an outage from one mailbox's trouble, ..."""
+OUTAGE_SENDS_UNNAMED = 60
+"""... or so many sends do, where mailboxes are not told apart."""
+UNSURE_S = 0.2
+"""How much longer than a blip must be seen to fail: at its edges a second fails only in part."""
+OUTAGE_REACH = 5 / 3
+"""An outage is looked for in so many times the length of a blip."""
+
+
+def alarm_at(feature: RolloutFeature, live: LiveState) -> float:
+    """Return what evidence the first-seconds test needs, as a natural logarithm."""
+    return log(2 ** max(live.starts, 1) / (LIVE_SHARE * feature.alpha))
+
+
+def cap(feature: RolloutFeature, live: LiveState) -> float:
+    """Return what one second may bring: the counts of a blip come in at most `touched` looks."""
+    touched = ceil((feature.blip_s + LATE_S) / LOOK_S) + 1
+    return CERTAIN * alarm_at(feature, live) / touched
+
+
+def limits(feature: RolloutFeature) -> tuple[float, float]:
+    """Return the allowed shares of failed and of slow sends."""
+    return feature.slo_error_rate_threshold, SLOW_SHARE_LIMIT
+
+
+def with_seconds(feature: RolloutFeature, live: LiveState, windows: Iterable[Window]) -> LiveState:
+    """Add the seconds that are new. A start that was not seen to begin is not tested."""
+    if not live.begun_at:
+        return live
+    most = cap(feature, live)
+    of_errors, of_slow = limits(feature)
+    for window in windows:
+        if live.judged_to < window.at <= live.begun_at + FIRST_S:
+            live = replace(
+                live,
+                judged_to=window.at,
+                error_rate=_with_second(live.error_rate, of_errors, most, window.sends, window.errors),
+                latency=_with_second(live.latency, of_slow, most, window.timed, window.slow),
+            )
+    return live
+
+
+def _with_second(state: SloState, limit: float, most: float, n: float, k: float) -> SloState:
+    """Bet on the share of one second: worth 1 + stake x (share / limit - 1), which is fair at the limit."""
+    if not 0 < n < inf:
+        return state
+    bad = min(max(k, 0.0), n)
+    bet = min(log(1 + STAKE * (bad / n / limit - 1)), most)
+    return SloState(breach=(sum(state.breach) + bet,), sends=state.sends + n, bad=state.bad + bad)
+
+
+def live_findings(feature: RolloutFeature, live: LiveState) -> tuple[Finding, Finding]:
+    """Judge both SLOs. For the alarm their evidence is averaged, and the larger one is the cause."""
+    needed = alarm_at(feature, live)
+    parts = zip((Slo.ERROR_RATE, Slo.LATENCY), (live.error_rate, live.latency), limits(feature), strict=True)
+    errors, latency = (_finding(slo, state, limit, needed) for slo, state, limit in parts)
+    evidence = (errors.evidence_for_breach, latency.evidence_for_breach)
+    if log_mean(evidence) < needed:
+        return errors, latency
+    if evidence[0] >= evidence[1]:
+        return replace(errors, verdict=Verdict.BREACHED), latency
+    return errors, replace(latency, verdict=Verdict.BREACHED)
+
+
+def _finding(slo: Slo, state: SloState, limit: float, needed: float) -> Finding:
+    return Finding(
+        slo=slo,
+        verdict=Verdict.UNKNOWN,
+        n=state.sends,
+        k=state.bad,
+        limit=limit,
+        evidence_for_breach=sum(state.breach),
+        evidence_for_health=0.0,
+        breach_needed=needed,
+        health_needed=needed,
+        late_evidence=0.0,
+        late_needed=needed,
+        needed=None,
+    )
+
+
+def reach_s(feature: RolloutFeature) -> float:
+    """Return how far back an outage is looked for."""
+    return ceil(OUTAGE_REACH * max(feature.blip_s, LOOK_S) / LOOK_S) * LOOK_S
+
+
+def outage_windows(feature: RolloutFeature, windows: Sequence[Window]) -> tuple[Window, ...]:
+    """Return the newest seconds that an outage is looked for in."""
+    return tuple(one for one in windows if one.at > windows[-1].at - reach_s(feature) + LOOK_S / 2)
+
+
+def is_outage(feature: RolloutFeature, windows: Sequence[Window]) -> bool:
+    """Whether most sends fail for longer than a blip, and of more than one mailbox.
+
+    A second counts by the share of its sends that failed, less what chance may add where they are few.
+    """
+    newest = outage_windows(feature, windows) if windows else ()
+    sends, errors = sum(one.sends for one in newest), sum(one.errors for one in newest)
+    if sends < OUTAGE_SENDS or errors < OUTAGE_SHARE * sends:
+        return False
+    hit = max(one.failed_mailboxes or 0.0 for one in newest)
+    if hit < OUTAGE_MAILBOXES and sends < OUTAGE_SENDS_UNNAMED:
+        return False
+    return failing_s(newest) > feature.blip_s + UNSURE_S
+
+
+def failing_s(windows: Sequence[Window]) -> float:
+    """Return for how long sends failed, as far as their counts can tell."""
+    before = [windows[0].at - LOOK_S, *(one.at for one in windows)]
+    lengths = (one.at - begin for one, begin in zip(windows, before, strict=False))
+    return sum(length * one.errors / (one.sends + 1) for one, length in zip(windows, lengths, strict=True))

@@ -1,0 +1,129 @@
+"""Live counts: from the hash that sender processes write to the counts of one second. Pure.
+
+Whoever may write there is believed only in what it can have sent. A process that is new is a baseline; one
+whose counts fall has begun again; a value that cannot be read counts nothing. No count depends on a clock of
+theirs: `at` only tells an abandoned field early.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+MOST_SENDS = 100_000
+"""More sends of one process between two looks are not believed."""
+MOST_FIELDS = 20_000
+"""So many processes of one feature are followed; a new one beyond them counts nothing."""
+OUTDATED_S = 60.0
+"""A field that did not change for so long is removed."""
+FORGOTTEN_S = 3600.0
+"""A removed process that writes again within this time goes on from where it was."""
+
+_Number = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+
+
+class _Value(msgspec.Struct):
+    """What a process writes."""
+
+    at: Annotated[float, msgspec.Meta(ge=0, le=1e15)]
+    sends: _Number
+    errors: _Number
+    slow: _Number
+    failed_mailboxes: _Number = 0.0
+
+
+_DECODER = msgspec.json.Decoder(_Value)
+
+
+class LiveSecond(NamedTuple):
+    """What all processes of a feature sent between two looks."""
+
+    sends: float = 0.0
+    errors: float = 0.0
+    slow: float = 0.0
+    failed_mailboxes: float = 0.0
+
+
+@dataclass(slots=True)
+class _Process:
+    """The newest of one process."""
+
+    text: str
+    value: _Value | None
+    """None while what it writes cannot be read."""
+    changed_at: float
+    """On our clock."""
+
+
+def parse_value(text: str) -> _Value | None:
+    """Parse what a process wrote; None for anything that is not such a value."""
+    try:
+        return _DECODER.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+class LiveCounter:
+    """Adds up the counts of one feature; look at it about once a second, times on one steady clock."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, _Process] = {}
+        self._present: tuple[str, ...] = ()
+        self.changed_at = 0.0
+        """When counts moved last; 0 before they did."""
+
+    def look(self, fields: Mapping[str, str], now: float) -> LiveSecond:
+        """Take the hash as it is now, and return what was counted since it was taken last."""
+        sums = [0.0, 0.0, 0.0, 0.0]
+        processes = self._processes
+        for name, text in fields.items():
+            held = processes.get(name)
+            if held is not None and held.text == text:
+                continue
+            value = parse_value(text)
+            for place, number in enumerate(_increase(held.value if held else None, value)):
+                sums[place] += number
+            if held is not None or len(processes) < MOST_FIELDS:
+                processes[name] = _Process(text, value, now)
+        self._present = tuple(fields)
+        if sums[0]:
+            self.changed_at = now
+        return LiveSecond(*sums)
+
+    @property
+    def processes(self) -> int:
+        """How many processes have counts in the hash now."""
+        return len(self._present)
+
+    def outdated(self, now: float, wall: float) -> list[str]:
+        """Return the fields to remove, and forget processes that have been gone for long."""
+        processes = self._processes
+        for name in [name for name, one in processes.items() if now - one.changed_at > FORGOTTEN_S]:
+            del processes[name]
+        return [name for name in self._present if _is_outdated(processes.get(name), now, wall)]
+
+
+def _is_outdated(process: _Process | None, now: float, wall: float) -> bool:
+    """Whether a field did not change for long, or says so itself and did not change at this look."""
+    if process is None or now - process.changed_at > OUTDATED_S:
+        return True
+    if process.value is None or process.changed_at == now:
+        return False
+    return wall - process.value.at > OUTDATED_S
+
+
+def _increase(before: _Value | None, after: _Value | None) -> Iterable[float]:
+    """Return the sends, errors, slow sends and failed mailboxes between two values, as far as believed."""
+    if before is None or after is None:
+        return ()
+    sends, errors, slow, mailboxes = (
+        after.sends - before.sends,
+        after.errors - before.errors,
+        after.slow - before.slow,
+        after.failed_mailboxes - before.failed_mailboxes,
+    )
+    if min(sends, errors, slow, mailboxes) < 0 or sends > MOST_SENDS:
+        return ()
+    errors = min(errors, sends)
+    return sends, errors, min(slow, sends), min(mailboxes, errors)

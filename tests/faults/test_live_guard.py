@@ -1,0 +1,261 @@
+"""The guard on a real Redis: it pauses within seconds on what senders tell, and on nothing else."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from kit.servers import RedisServer
+from worlds.fault_rig import TICK_S, Rig
+
+from controller.contract import decisions_key, live_key, state_key
+from controller.decision.model import Kind
+from controller.decision.record import verify
+from controller.journal.sinks import Journals
+from controller.loop.live_guard import LiveGuard
+from controller.store.redis_store import RedisFlagStore
+
+KEY = live_key("microsoft")
+
+
+@dataclass
+class Kept:
+    """A journal that keeps records in memory."""
+
+    records: list[Any] = field(default_factory=list)
+
+    def keep(self, *records: Any) -> None:
+        self.records += records
+
+
+@dataclass
+class Senders:
+    """Sender processes that write what they counted, and a guard that looks each second, without waiting."""
+
+    rig: Rig
+    now: float = 0.0
+    kept: Kept = field(default_factory=Kept)
+    counts: dict[str, list[float]] = field(default_factory=dict)
+    guard: LiveGuard = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.guard = self.new_guard()
+
+    def new_guard(self, store: RedisFlagStore | None = None) -> LiveGuard:
+        return LiveGuard(
+            {"microsoft": self.rig.feature},
+            store=store or self.rig.store(),
+            journal=self.kept,
+            wall=lambda: self.rig.weather.now,
+            monotonic=lambda: self.now,
+            window_s=TICK_S,
+            deadline_s=2.0,
+        )
+
+    def second(self, sends: float = 50, errors: float = 0, process: str = "web:1:1") -> list[dict[str, Any]]:
+        """Let a second go by in which a process sent so much, and look."""
+        self.write(sends, errors, process)
+        self.now += 1.0
+        return self.guard.look()
+
+    def write(self, sends: float, errors: float = 0, process: str = "web:1:1") -> None:
+        held = self.counts.setdefault(process, [0.0, 0.0])
+        held[0] += sends
+        held[1] += errors
+        value = {"at": 1.0, "sends": held[0], "errors": held[1], "slow": 0, "failed_mailboxes": held[1]}
+        self.rig.client.hset(KEY, process, json.dumps(value))
+
+    def until_paused(self, sends: float, errors: float, most: int = 30) -> int:
+        """Let seconds go by until something is paused; give how many."""
+        for number in range(1, most + 1):
+            if self.second(sends, errors):
+                return number
+        return 0
+
+
+@pytest.fixture
+def senders(rig: Rig) -> Senders:
+    """Return senders and a guard that saw the ramp begin, at 1 %."""
+    controller = rig.controller()
+    rig.tick(controller)
+    senders = Senders(rig)
+    senders.second()
+    rig.person(Kind.ENABLE)
+    rig.tick(controller)
+    assert rig.flags().rollout_percent == 1
+    controller.release()
+    for _ in range(5):
+        senders.second()
+    return senders
+
+
+def test_an_outage_is_paused_a_second_after_it_outlasts_a_blip(senders: Senders) -> None:
+    assert senders.until_paused(50, 50) == 4
+    assert senders.rig.texts()["paused"] == "true"
+
+
+def test_the_pause_is_a_record_like_any_other(senders: Senders) -> None:
+    """It stands in the stream and the journals, can be decided again, and says what was seen, and where."""
+    senders.until_paused(50, 50)
+    record = senders.rig.stream()[-1]
+    assert (record["kind"], record["reason"], record["applied"]) == ("pause", "outage", "applied")
+    assert record["actor"] == "controller"
+    assert record["evidence"]["source"] == "live"
+    assert record["evidence"]["targets"] == 1
+    assert [window["errors"] for window in record["evidence"]["windows"]][-4:] == [50, 50, 50, 50]
+    seen = "Outage, seen live: 200 of 250 sends failed in the last 5 s."
+    assert record["detail"] == f"{seen} Paused at 1 % of internal mail."
+    assert verify(record) == []
+    assert [one["id"] for one in senders.kept.records] == [record["id"]]
+    assert json.loads(json.dumps(senders.kept.records[0])) == record
+
+
+def test_a_tick_takes_the_pause_as_its_own(senders: Senders) -> None:
+    senders.until_paused(50, 50)
+    controller = senders.rig.controller()
+    (record,) = senders.rig.tick(controller).records
+    assert (record["kind"], record["reason"]) == ("hold", "paused")
+    assert "controller (outage): Outage, seen live" in record["detail"]
+
+
+def test_ten_times_the_limit_is_paused_soon_after_the_start(senders: Senders) -> None:
+    assert 5 <= senders.until_paused(50, 5) <= 12
+    assert senders.rig.stream()[-1]["reason"] == "slo_error_rate"
+    assert verify(senders.rig.stream()[-1]) == []
+
+
+def test_health_steps_nothing_up(senders: Senders) -> None:
+    before = len(senders.rig.stream())
+    assert senders.until_paused(1000, 0, most=60) == 0
+    assert senders.rig.flags().rollout_percent == 1
+    assert len(senders.rig.stream()) == before
+
+
+def test_a_blip_pauses_nothing(senders: Senders) -> None:
+    for _ in range(4):
+        for errors in (25, 50, 50, 25, *[0] * 56):
+            assert senders.second(50, errors) == []
+
+
+def test_a_later_leader_takes_what_it_finds_for_a_baseline_and_still_pauses_an_outage(
+    senders: Senders,
+) -> None:
+    """It bets on no start that it did not see, so that leaders in turn spend no alpha twice."""
+    senders.write(5000, 5000)
+    senders.guard = senders.new_guard()
+    assert senders.until_paused(50, 5) == 0
+    assert senders.until_paused(50, 50) == 4
+
+
+def test_what_was_counted_while_nobody_looked_is_a_baseline(senders: Senders) -> None:
+    senders.now += 60.0
+    assert senders.second(5000, 5000) == []
+    assert senders.second(50, 0) == []
+
+
+def test_closed_flags_count_nothing(senders: Senders) -> None:
+    senders.rig.edit(enabled="false")
+    assert senders.until_paused(50, 50, most=8) == 0
+    senders.rig.edit(enabled="true")
+    assert senders.until_paused(50, 50) == 4, "the failures of before do not count"
+
+
+def test_a_change_from_outside_is_noted_before_the_pause(senders: Senders) -> None:
+    senders.rig.edit(rollout_percent="40")
+    senders.until_paused(50, 50)
+    changed, paused = senders.rig.stream()[-2:]
+    assert (changed["kind"], changed["to"]["rollout_percent"]) == ("external_change", 40)
+    assert (paused["kind"], paused["to"]["rollout_percent"]) == ("pause", 40)
+    assert verify(paused) == []
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda rig: rig.client.set(KEY, "a text"),
+        lambda rig: rig.client.hset(KEY, mapping={"x": "{", b"\xff": b"\xff\xfe", "y": "[" * 100_000}),
+    ],
+    ids=["another type", "garbage"],
+)
+def test_garbage_is_passed_over(senders: Senders, break_it: Callable[[Rig], object]) -> None:
+    senders.rig.client.delete(KEY)
+    break_it(senders.rig)
+    senders.now += 1.0
+    assert senders.guard.look() == []
+    assert senders.guard.trouble == ""
+    if senders.rig.client.type(KEY) == "hash":
+        senders.second()
+        assert senders.until_paused(50, 50) == 4
+
+
+def test_an_unreadable_state_or_stream_keeps_no_outage_from_being_paused(senders: Senders) -> None:
+    senders.rig.client.set(state_key("microsoft"), "{")
+    senders.rig.client.delete(decisions_key("microsoft"))
+    senders.rig.client.set(decisions_key("microsoft"), "text")
+    assert senders.until_paused(50, 50) >= 4
+    assert senders.rig.texts()["paused"] == "true"
+
+
+def test_a_tick_that_writes_meanwhile_only_makes_it_decide_again(senders: Senders) -> None:
+    controller = senders.rig.controller()
+
+    class Racing(RedisFlagStore):
+        raced = 0
+
+        def write(self, writes: Any) -> Any:
+            if not self.raced:
+                self.raced = 1
+                senders.rig.tick(controller)
+            return super().write(writes)
+
+    store = senders.rig.store()
+    racing = Racing(store._redis)
+    senders.guard = senders.new_guard(racing)
+    for _ in range(3):
+        senders.second()
+    assert senders.until_paused(50, 50) == 4
+    assert racing.raced
+
+
+def test_a_lost_redis_is_told_once_and_looked_at_again(senders: Senders, redis_server: RedisServer) -> None:
+    redis_server.freeze()
+    assert senders.guard.look() == []
+    assert senders.guard.trouble
+    redis_server.thaw()
+    senders.now += 1.0
+    senders.guard.look()
+    assert senders.guard.trouble == ""
+
+
+def test_fields_that_rest_are_removed(senders: Senders) -> None:
+    senders.rig.client.hset(KEY, "gone:1:1", json.dumps({"at": 1, "sends": 1, "errors": 0, "slow": 0}))
+    for _ in range(65):
+        senders.second()
+    assert senders.rig.client.hkeys(KEY) == ["web:1:1"]
+
+
+def test_a_look_at_a_thousand_processes_and_a_hundred_features_is_quick(rig: Rig) -> None:
+    """Each process sends for one feature; the bound is far above what a look takes."""
+    features = {f"f{n}": rig.feature for n in range(100)}
+    guard = LiveGuard(
+        features,
+        store=rig.store(),
+        journal=Journals(),
+        wall=time.time,
+        monotonic=time.monotonic,
+        window_s=TICK_S,
+        deadline_s=2.0,
+    )
+    took = []
+    for turn in range(5):
+        with rig.client.pipeline(transaction=False) as writes:
+            for number in range(1000):
+                value = {"at": 1, "sends": turn * 5, "errors": turn, "slow": 0, "failed_mailboxes": turn}
+                writes.hset(live_key(f"f{number % 100}"), f"h:{number}:1", json.dumps(value))
+            writes.execute()
+        began = time.process_time()
+        guard.look()
+        took.append(time.process_time() - began)
+    assert sorted(took)[2] < 0.5
