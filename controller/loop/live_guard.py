@@ -77,12 +77,13 @@ class _Watch:
         return self.read[1]
 
     def follow(self, state: State, at: float, *, missed: bool) -> None:
-        """Begin to test where the tests began since the last look; with `missed` nobody knows when."""
+        """Begin again where the tests began since the last look; with `missed` nobody knows when."""
         start = (state.ramp_started_at, state.live.starts)
         if start != self.start or missed:
             seen = self.start is not None and not missed
             self.live = LiveState(state.live.starts, begun_at=at if seen else 0.0, judged_to=at)
             self.start = start
+            self.seconds.clear()
 
 
 class LiveGuard:

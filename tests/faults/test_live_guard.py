@@ -162,6 +162,14 @@ def test_closed_flags_count_nothing(senders: Senders) -> None:
     assert senders.until_paused(50, 50) == 4, "the failures of before do not count"
 
 
+def test_a_resume_right_after_the_pause_is_judged_by_what_comes_after_it(senders: Senders) -> None:
+    senders.until_paused(50, 50)
+    senders.rig.person(Kind.RESUME)
+    assert senders.second(50, 20) == [], "counts of before the pause that came late"
+    assert senders.until_paused(50, 0, most=8) == 0
+    assert senders.until_paused(50, 50) == 4
+
+
 def test_a_change_from_outside_is_noted_before_the_pause(senders: Senders) -> None:
     senders.rig.edit(rollout_percent="40")
     senders.until_paused(50, 50)
