@@ -14,6 +14,8 @@ LEASE_KEY = "rollout:lease"
 EPOCH_KEY = "rollout:epoch"
 CONFIG_HASH_KEY = "rollout:config"
 """Names what the leader decides by, so that a controller with another configuration sees it."""
+LIVE_SIGHT_KEY = "rollout:live"
+"""What the leader tells of the live counts that it looks at."""
 FLAGS_CHANNEL = "rollout:flags"
 """Pub/sub channel of hints. A message is the name of a feature whose flags changed; it carries no value."""
 
@@ -118,6 +120,9 @@ ROLLOUT_UNWATCHED_FEATURES = "rollout_unwatched_features"
 ROLLOUT_CONFIG_AGREES = "rollout_config_agrees"
 """1 while this controller decides by what the leader decides by."""
 
+ROLLOUT_LIVE_DIFFERENCE = "rollout_live_difference"
+"""Share by which live counts are more (negative: less) than the windows of ten minutes; NaN if not known."""
+
 METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ACTION_EXEC_TOTAL: ("provider", "action", "status"),
     ACTION_ERROR_TOTAL: ("provider", "action"),
@@ -150,6 +155,7 @@ METRIC_LABELS: dict[str, tuple[str, ...]] = {
     ROLLOUT_CLOCK_STEPS_TOTAL: (),
     ROLLOUT_UNWATCHED_FEATURES: (),
     ROLLOUT_CONFIG_AGREES: (),
+    ROLLOUT_LIVE_DIFFERENCE: ("feature",),
 }
 STATUSES = ("ok", "error")
 

@@ -65,9 +65,9 @@ class LiveCounts:
                     tally.failing.add(hash(str(mailbox)))
             self._changed.add(feature)
 
-    def due(self, now: float) -> bool:
-        """Whether there is something to publish, and it is time to; `now` is on the monotonic clock."""
-        return bool(self._changed) and now >= self._due_at
+    def due_in_s(self, now: float) -> float:
+        """Return how soon something is to be published, at most 0 for now; `now` is monotonic."""
+        return self._due_at - now if self._changed else float("inf")
 
     def take(self, now: float) -> dict[str, str]:
         """Return what is to be published now, by feature; the next publication is due in a second."""

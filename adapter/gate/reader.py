@@ -115,7 +115,8 @@ class FlagReader:
             self._read()
             read_at = heard_at = monotonic()
             while not stopping.is_set():
-                due_s = read_at + RESYNC_S - monotonic()
+                now = monotonic()
+                due_s = min(read_at + RESYNC_S - now, self.counts.due_in_s(now))
                 heard, hinted = _listen(hints, min(max(due_s, 0), SLICE_S))
                 now = monotonic()
                 if heard:
@@ -123,18 +124,19 @@ class FlagReader:
                 elif now - heard_at > SILENT_AFTER_S:
                     raise TimeoutError("the subscription answers no ping")
                 resync = now >= read_at + RESYNC_S
-                if hinted or resync or self.counts.due(now):
+                if hinted or resync or self.counts.due_in_s(now) <= 0:
                     read_at = now
                     self._read()
                 if resync and not hinted:
                     hints.ping()
-            if self.counts.due(float("inf")):
-                self._read()
+            if self.counts.due_in_s(now) < float("inf"):
+                self._read(publish=True)
 
-    def _read(self) -> None:
-        """Read all flags in one request; raises what redis-py raises."""
+    def _read(self, *, publish: bool = False) -> None:
+        """Read all flags in one request, and publish counts that are due; raises what redis-py raises."""
         asked_at = monotonic()
-        values = self._read_and_publish() if self.counts.due(asked_at) else self._client.mget(self._keys)
+        publish = publish or self.counts.due_in_s(asked_at) <= 0
+        values = self._read_and_publish() if publish else self._client.mget(self._keys)
         texts = [_text(value) for value in values]
         self.snapshot = renewed(self.snapshot, asked_at, texts, self._salts, self._internal)
         if self._lost_at is not None:

@@ -29,6 +29,7 @@ from controller.shared.console import (
 from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import FlagStore, StoreError, newest_record
 from controller.store.lease import leader
+from controller.store.live_sight import LiveSight, read_sights
 from controller.store.opening import open_store, redis_timeout_s
 from controller.store.oversight import Oversight
 from controller.whatif.remaining import NO_ESTIMATE, with_estimate
@@ -60,7 +61,7 @@ def status(config: Path | None, server: str | None, watch: bool, as_json: bool) 
     try:
         _show(
             lambda: {
-                "features": _standings(store, settings),
+                "features": _standings(store, settings, read_sights(client)),
                 "unwatched": _unwatched(store, oversight, settings),
                 "leader": leader(client),
             },
@@ -71,8 +72,10 @@ def status(config: Path | None, server: str | None, watch: bool, as_json: bool) 
         fail(f"{error}; check redis_url or ROLLOUT_REDIS_URL", UNREACHABLE)
 
 
-def _standings(store: FlagStore, settings: ControllerSettings) -> list[dict[str, Any]]:
-    about = status_context(settings, time.time())
+def _standings(
+    store: FlagStore, settings: ControllerSettings, live: Mapping[str, LiveSight]
+) -> list[dict[str, Any]]:
+    about = status_context(settings, time.time(), live)
     features = settings.features
     stands = [
         feature_status(features[stored.feature], stored, newest_record(store, stored.feature), about)
@@ -118,13 +121,14 @@ def _lines(overview: Overview, now: float) -> list[str]:
     """Return the overview, worst first, and below it what a person on call asks about what needs one."""
     every = [*overview["features"], *overview.get("unwatched", ())]
     stands = sorted(every, key=lambda stand: WORST_FIRST.index(Stage(stand["stage"])))
-    headers = ("feature", "%", "where", "anybody hurt now", "decided", "in words")
+    headers = ("feature", "%", "where", "anybody hurt now", "reaction", "decided", "in words")
     rows = [
         (
             stand["feature"],
             format_percent(stand["rollout_percent"]),
             f"{stand['headline']}{_estimated(stand)}",
             stand["harm"]["text"],
+            _reaction(stand),
             f"{stand['kind']} {stand['reason']}".strip() or "-",
             stand["detail"],
         )
@@ -133,6 +137,11 @@ def _lines(overview: Overview, now: float) -> list[str]:
     needy = [line for stand in stands if _needs_a_person(stand) for line in _answers(stand, now)]
     leads = f"Led by {overview['leader']}." if overview["leader"] else "No controller leads."
     return [*table_lines(headers, rows, terminal_width()), *needy, "", leads]
+
+
+def _reaction(stand: Mapping[str, Any]) -> str:
+    """Say how fast harm is answered; a daemon of an earlier version does not tell."""
+    return str(stand.get("live", {}).get("text", "by windows only"))
 
 
 def _estimated(stand: Mapping[str, Any]) -> str:

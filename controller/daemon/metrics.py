@@ -67,6 +67,10 @@ class DaemonMetrics:
             contract.ROLLOUT_CONFIG_AGREES, "1 while this controller decides by what the leader decides by."
         )
         self._agrees.set(1)
+        self._live_difference = gauge(
+            contract.ROLLOUT_LIVE_DIFFERENCE,
+            "Share by which live counts are more than the windows of ten minutes; negative: less.",
+        )
         self._features: set[str] = set()
         for family, values in (
             (self._ticks, OUTCOMES),
@@ -90,6 +94,7 @@ class DaemonMetrics:
             self._age,
             self._held,
             self._disagreement,
+            self._live_difference,
         )
 
     def use(self, features: Iterable[str]) -> None:
@@ -118,6 +123,12 @@ class DaemonMetrics:
         """Count decisions."""
         for record in records:
             self._note_record(record)
+
+    def note_live(self, differences: Mapping[str, float | None]) -> None:
+        """Take by how much live counts and windows differ."""
+        for name, share in differences.items():
+            if name in self._features:
+                self._live_difference.labels(name).set(math.nan if share is None else share)
 
     def note_dependencies(self, wrong: Mapping[str, str], disagreements: Mapping[str, int]) -> None:
         """Take what is wrong with each dependency now, and how many records stream and file differ by."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,10 @@ from controller.decision.model import Kind
 from controller.loop.tick import Report
 from controller.shared.config_file import ConfigError
 from controller.shared.log_on_change import ClockWatch, LogOnChange, OutageLog
+from controller.shared.redis_pool import open_redis
 from controller.store.flag_store import StoreError
-from controller.store.opening import open_store
+from controller.store.live_sight import read_sights
+from controller.store.opening import open_store, redis_timeout_s
 from controller.web.guard.connections import listen_on, server_config
 
 if TYPE_CHECKING:
@@ -209,17 +212,20 @@ class Daemon:
         due = time.monotonic()
         while not self._stopping.wait(max(due - time.monotonic(), 0.0)):
             due = max(due + LOOK_S, time.monotonic())
-            if self._parts.guard and time.monotonic() < self.health.report.leader_until:
+            if time.monotonic() < self.health.report.leader_until:
                 self.look()
 
     def look(self) -> None:
         """Look at the live counts once. A mistake of ours there keeps no tick from deciding."""
-        try:
-            records = self._parts.guard.look() if self._parts.guard else []
-        except Exception:  # noqa: BLE001 - the windows still decide
-            self._log.exception("live_look_failed")
+        guard = self._parts.guard
+        if guard is None:
             return
-        self._telemetry.note_records(records)
+        try:
+            self._telemetry.note_records(guard.look())
+            self._telemetry.note_live({name: one.difference for name, one in guard.sights.items()})
+        except Exception as error:  # noqa: BLE001 - the windows still decide
+            if self._said.is_new("live", repr(error)):
+                self._log.exception("live_look_failed")
 
     def _server(
         self, routes: Sequence[BaseRoute], gate: "EvaluatesGate | None", mailer: "Mailer | None"
@@ -240,6 +246,7 @@ class Daemon:
             tick_soon=self.tick_soon,
             stopping=lambda: server.should_exit,
             on_start=self._on_start,
+            live=partial(read_sights, open_redis(self.settings.redis_url, redis_timeout_s(self.settings))),
         )
         config = server_config(build_app(context, routes), self.settings, grace_s=1)
         server = _Server(config, self._stopping.set)
@@ -269,6 +276,8 @@ class Daemon:
         for dependency, trouble in wrong.items():
             self._outages.note(dependency, trouble, monotonic)
         self._telemetry.note(report, time.time())
+        if self._parts.guard:
+            self._parts.guard.compare({name: seen.evidence for name, seen in report.seen.items()})
         self._telemetry.note_dependencies(wrong, self._parts.disagreements())
         notify("WATCHDOG=1", *self._news(report))
 

@@ -78,6 +78,7 @@ def _guard(settings: ControllerSettings, journal: Journal) -> LiveGuard:
         wall=time.time,
         monotonic=time.monotonic,
         window_s=settings.window_s,
+        scrape_s=settings.scrape_s,
         deadline_s=settings.tick_deadline_s,
     )
 

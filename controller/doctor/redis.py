@@ -20,10 +20,13 @@ from controller.contract import (
     revision_key,
     state_key,
 )
+from controller.decision.ramp import is_open
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok, until_away
+from controller.evidence.live_difference import LASTING
 from controller.shared.redis_pool import key_prefix, open_redis
 from controller.store.flag_store import StoreError
 from controller.store.lease import leader
+from controller.store.live_sight import BY_WINDOWS, NOBODY_LOOKS, read_sights
 from controller.store.oversight import Oversight
 from controller.store.redis_store import RedisFlagStore
 
@@ -46,6 +49,7 @@ def look_at_redis(settings: ControllerSettings) -> Iterator[DoctorFinding]:
             partial(_epoch, client),
             partial(_lease, client),
             partial(_features, client, settings),
+            partial(_live, client, settings),
             partial(_unwatched, client, settings),
             partial(_agreement, client, settings),
             partial(_types, client, settings),
@@ -180,6 +184,29 @@ def _features(client: "redis.Redis", settings: ControllerSettings) -> Iterator[D
         else:
             state = "paused" if flags.paused else "enabled" if flags.enabled else "disabled"
             yield ok(subject, f"{state} at {flags.rollout_percent:g} %, revision {flags.revision}")
+
+
+def _live(client: "redis.Redis", settings: ControllerSettings) -> Iterator[DoctorFinding]:
+    """Say of each feature that is open whether harm is answered within seconds, or by windows only."""
+    try:
+        sights, stored = read_sights(client), RedisFlagStore(client).read(list(settings.features))
+    except StoreError as error:
+        yield away("live counts", str(error), "start Redis, or check redis_url")
+        return
+    for name in (one.feature for one in stored if is_open(one.flags)):
+        subject, sight = f"live counts of {name}", sights.get(name)
+        difference = (sight and sight.difference) or 0.0
+        if sight is None:
+            yield note(subject, f"reaction is {NOBODY_LOOKS}", "see that a controller leads, of this version")
+        elif not sight.processes:
+            fix = "update the senders, or allow them `%W~rollout:live:* +hset`"
+            yield note(subject, f"reaction is {BY_WINDOWS}", fix)
+        elif abs(difference) > LASTING:
+            more = f"{abs(difference):.0%} {'more' if difference > 0 else 'fewer'} sends than in Prometheus"
+            fix = "see that every sender is scraped, and writes live counts with `gate.count`"
+            yield bad(subject, f"{more}, over ten minutes", fix)
+        else:
+            yield ok(subject, f"reaction is {sight.text}")
 
 
 _TYPES = ((state_key, "string"), (revision_key, "string"), (decisions_key, "stream"), (applied_key, "list"))

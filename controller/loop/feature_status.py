@@ -1,7 +1,7 @@
 """Where a feature is: its flags, its plan, what was decided last, and what a person on call asks first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from controller.decision.telling.sentences import audience_text
 from controller.loop.harm import harm
 from controller.loop.next_steps import CommandLine, next_steps
 from controller.store.flag_store import Stored, read_state
+from controller.store.live_sight import LiveSight, sight_status
 
 _OF_DECISION = ("kind", "reason", "detail", "at", "id", "actor", "note", "more_sends", "more_s", "findings")
 
@@ -27,11 +28,15 @@ class StatusContext:
     fresh_s: float
     """A newest decision that is older says nothing about now."""
     line: CommandLine
+    live: Mapping[str, LiveSight] = field(default_factory=dict)
+    """What the leader tells of live counts."""
 
 
-def status_context(settings: ControllerSettings, now: float) -> StatusContext:
+def status_context(
+    settings: ControllerSettings, now: float, live: Mapping[str, LiveSight] | None = None
+) -> StatusContext:
     """Return what a status needs of these settings; `now` is unix seconds."""
-    return StatusContext(now, 3 * settings.interval_s + 5, partial(command_line, settings))
+    return StatusContext(now, 3 * settings.interval_s + 5, partial(command_line, settings), live or {})
 
 
 def feature_status(
@@ -51,6 +56,7 @@ def feature_status(
         "headline": headline(feature, flags, stage, str(last.get("kind", ""))),
         "audience": audience_text(flags.rollout_percent, internal_only=flags.internal_only),
         "harm": {"now": hurt.now, "text": hurt.text},
+        "live": sight_status(context.live.get(feature.name)),
         "paused_by": encode(state.paused_by),
         "stopped_by": encode(state.stopped_by),
         "next_steps": [one._asdict() for one in next_steps(feature, flags, stage, reason, context.line)],

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from controller.contract import evidence_delay_s
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
 from controller.decision.live import LOOK_S, is_outage, live_findings, reach_s, with_seconds
@@ -27,6 +28,7 @@ from controller.decision.model import (
 )
 from controller.decision.ramp import is_open
 from controller.evidence.live import LiveCounter
+from controller.evidence.live_difference import LiveDifference
 from controller.features import config_hash
 from controller.journal.sinks import Journal
 from controller.loop.writes import FeatureTick, WriteBuilder, refusal
@@ -39,6 +41,7 @@ from controller.store.flag_store import (
     read_state,
     write_with_retry,
 )
+from controller.store.live_sight import LiveSight, sights_text
 
 LATE_S = 5 * LOOK_S
 """What was counted between two looks further apart is no longer live."""
@@ -52,7 +55,7 @@ class LiveStore(FlagStore, Protocol):
     """A flag store that holds live counts, too."""
 
     def read_live(
-        self, features: Sequence[str], outdated: Mapping[str, Sequence[str]]
+        self, features: Sequence[str], outdated: Mapping[str, Sequence[str]], told: str
     ) -> tuple[list[Stored], list[Mapping[str, str]]]:
         """Read flags, state and live counts of each feature in one round trip; raises StoreError."""
 
@@ -61,6 +64,7 @@ class LiveStore(FlagStore, Protocol):
 class _Watch:
     """What is kept of one feature between two looks."""
 
+    difference: LiveDifference
     counter: LiveCounter = field(default_factory=LiveCounter)
     seconds: deque[Window] = field(default_factory=lambda: deque(maxlen=120))
     """The newest seconds in which anybody could be in."""
@@ -98,6 +102,7 @@ class LiveGuard:
         wall: Callable[[], float],
         monotonic: Callable[[], float],
         window_s: float,
+        scrape_s: float,
         deadline_s: float,
     ) -> None:
         self._store = store
@@ -105,10 +110,12 @@ class LiveGuard:
         self._wall = wall
         self._monotonic = monotonic
         self._ahead_s = wall() - monotonic()
-        self._window_s = window_s
+        self._window_s, self._scrape_s = window_s, scrape_s
         self._writes = WriteBuilder(dry_run=False, deadline_s=deadline_s)
         self._looked_at = float("-inf")
         self._outdated: dict[str, list[str]] = {}
+        self._recorded: deque[Mapping[str, Evidence]] = deque(maxlen=16)
+        """What ticks saw since the last look."""
         self._said = LogOnChange()
         self._log = structlog.get_logger("live")
         self.trouble = ""
@@ -119,16 +126,36 @@ class LiveGuard:
     def use(self, features: Mapping[str, RolloutFeature]) -> None:
         """Look at these features from the next look on."""
         self._hashes = {name: config_hash(feature) for name, feature in features.items()}
-        self._watches = {name: self._watches.get(name) or _Watch() for name in features}
+        self._watches = {name: self._watches.get(name) or self._watch() for name in features}
         self._features = dict(features)
         self._writes.use(features)
+
+    def _watch(self) -> _Watch:
+        return _Watch(LiveDifference(self._window_s, evidence_delay_s(self._scrape_s)))
+
+    def compare(self, recorded: Mapping[str, Evidence]) -> None:
+        """Take what a tick saw of each feature, to be compared at the next look; any thread may call this."""
+        self._recorded.append(recorded)
+
+    @property
+    def sights(self) -> dict[str, LiveSight]:
+        """What there is to see of each feature's live counts."""
+        now = self._looked_at
+        return {
+            name: LiveSight(
+                processes=watch.counter.processes,
+                age_s=now - watch.counter.changed_at if watch.counter.changed_at else None,
+                difference=watch.difference.share,
+            )
+            for name, watch in self._watches.items()
+        }
 
     def look(self) -> list[dict[str, Any]]:
         """Look at all features once; return the records of what was paused."""
         features, watches = self._features, self._watches
         now = self._monotonic()
         try:
-            read = self._store.read_live(list(features), self._outdated)
+            read = self._store.read_live(list(features), self._outdated, sights_text(self.sights))
         except StoreError as error:
             self._note_trouble(str(error))
             return []
@@ -140,7 +167,15 @@ class LiveGuard:
             watch = watches[stored.feature]
             if self._harmed(features[stored.feature], watch, stored, fields, missed=missed):
                 records += self._pause(stored, watch)
+        self._compare()
         return records
+
+    def _compare(self) -> None:
+        while self._recorded:
+            for name, evidence in self._recorded.popleft().items():
+                if name in self._watches and evidence.problem is None:
+                    ahead_s = self._looked_at + self._ahead_s - evidence.now
+                    self._watches[name].difference.add_windows(evidence.windows, ahead_s)
 
     def _harmed(
         self,
@@ -157,6 +192,9 @@ class LiveGuard:
         if outdated := watch.counter.outdated(now, self._wall()):
             self._outdated[stored.feature] = outdated
         watch.follow(watch.state(stored), at, missed=missed)
+        if missed:
+            watch.difference.restart()
+        watch.difference.add_second(at, second.sends)
         if missed or not is_open(stored.flags):
             watch.seconds.clear()
             return False

@@ -10,6 +10,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from controller.contract import (
     EPOCH_KEY,
     FLAGS_CHANNEL,
+    LIVE_SIGHT_KEY,
     Flags,
     applied_key,
     decisions_key,
@@ -23,6 +24,7 @@ from controller.contract import (
 from controller.shared.redis_pool import is_wrong_type, key_prefix
 from controller.store.endless_script import despite_a_script
 from controller.store.flag_store import Stored, StoreError, Texts, Write, WriteOutcome, WrongTypeError, tee
+from controller.store.live_sight import TOLD_FOR_S
 from controller.store.record_json import read_record
 
 _READ = 6
@@ -140,21 +142,22 @@ class RedisFlagStore:
         return [_stored(name, values[_READ * i : _READ * (i + 1)]) for i, name in enumerate(features)]
 
     def read_live(
-        self, features: Sequence[str], outdated: Mapping[str, Sequence[str]]
+        self, features: Sequence[str], outdated: Mapping[str, Sequence[str]], told: str
     ) -> tuple[list[Stored], list[Mapping[str, str]]]:
         """Read what `read` reads and the live counts of each feature, by process, in one round trip.
 
-        The `outdated` fields, by feature, are removed first. Raises StoreError. A key that is no hash holds
-        no counts.
+        The `outdated` fields, by feature, are removed before, and `told` is kept for who shows it. Raises
+        StoreError. A key that is no hash holds no counts.
         """
         keys = [key for name in features for key in self._keys(name)[:_READ]]
         with _store_errors(), self._redis.pipeline(transaction=False) as together:
             for name, fields in outdated.items():
                 together.hdel(self._prefix + live_key(name), *fields)
+            together.set(self._prefix + LIVE_SIGHT_KEY, told, ex=TOLD_FOR_S)
             together.mget(keys)
             for name in features:
                 together.hgetall(self._prefix + live_key(name))
-            values, *counts = together.execute(raise_on_error=False)[len(outdated) :]
+            values, *counts = together.execute(raise_on_error=False)[len(outdated) + 1 :]
             if isinstance(values, Exception):
                 raise values
         stored = [_stored(name, values[_READ * i : _READ * (i + 1)]) for i, name in enumerate(features)]

@@ -54,10 +54,12 @@ class Api:
         """Return where these features stand, all of them without names; raises StoreError."""
         features = self._context.features
         wanted = [name for name in features if names is None or name in names]
-        stored, last = await asyncio.gather(
-            asyncio.to_thread(self._context.store.read, wanted), self._streams.last(wanted)
+        stored, last, live = await asyncio.gather(
+            asyncio.to_thread(self._context.store.read, wanted),
+            self._streams.last(wanted),
+            asyncio.to_thread(self._context.live),
         )
-        about = status_context(self._context.settings(), time.time())
+        about = status_context(self._context.settings(), time.time(), live)
         stands = [feature_status(features[one.feature], one, last[one.feature], about) for one in stored]
         window_s = self._context.settings().window_s
         return [with_estimate(stand, features[stand["feature"]], window_s) for stand in stands]

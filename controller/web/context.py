@@ -13,6 +13,7 @@ from controller.loop.tick import Report
 from controller.notify.delivery import Mailer
 from controller.shared.api_tokens import Caller, Denied, Right, Tokens
 from controller.store.flag_store import FlagStore
+from controller.store.live_sight import LiveSight
 from controller.web.problems import ProblemError
 
 
@@ -88,6 +89,8 @@ class ServerContext:
     stopping: Callable[[], bool] = _never
     """Whether the server is about to end, so that open streams end as well."""
     on_start: Callable[[], Awaitable[None]] = _at_once
+    live: Callable[[], Mapping[str, LiveSight]] = dict
+    """What the leader tells of each feature's live counts; may raise StoreError."""
     """Awaited before the first request: opens what is embedded, so that its metrics are there at once."""
 
     @property

@@ -101,6 +101,17 @@ FEATURE = record_like(
                 "text": TEXT,
             }
         ),
+        "live": record_like(
+            {
+                "processes": {"type": "integer", "description": "sender processes that write live counts"},
+                "age_s": {**maybe(NUMBER), "description": "how long ago live counts moved last"},
+                "difference": {
+                    **maybe(NUMBER),
+                    "description": "share by which more was counted live than by windows; null: not known",
+                },
+                "text": {"type": "string", "description": "how fast harm is answered"},
+            }
+        ),
         "paused_by": {**maybe(ref("Cause")), "description": "the first cause of the present pause"},
         "stopped_by": {**maybe(ref("Cause")), "description": "who set the percentage to 0, which stays"},
         "next_steps": {

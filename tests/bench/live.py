@@ -189,6 +189,7 @@ def look_ms(folder: Path, fields_per_process: int) -> float:
             wall=time.time,
             monotonic=time.monotonic,
             window_s=30.0,
+            scrape_s=10.0,
             deadline_s=10.0,
         )
         took = []

@@ -131,14 +131,14 @@ def test_mailboxes_are_told_apart_within_a_second_and_added_from_second_to_secon
 
 def test_only_what_changed_is_due_and_not_before_a_second_has_gone_by() -> None:
     counts = LiveCounts()
-    assert not counts.due(0.0)
+    assert counts.due_in_s(0.0) == float("inf")
     add(counts)
     add(counts, feature="g")
-    assert counts.due(0.0)
+    assert counts.due_in_s(0.0) <= 0
     assert sorted(counts.take(0.0)) == ["f", "g"]
     add(counts)
-    assert not counts.due(0.9 * PUBLISH_S)
-    assert counts.due(PUBLISH_S)
+    assert counts.due_in_s(0.9 * PUBLISH_S) == pytest.approx(0.1 * PUBLISH_S)
+    assert counts.due_in_s(PUBLISH_S) <= 0
     assert list(counts.take(PUBLISH_S)) == ["f"]
 
 
@@ -147,7 +147,7 @@ def test_refused_counts_are_tried_again_later_with_what_came_meanwhile() -> None
     add(counts)
     counts.put_back(counts.take(0.0), REFUSED_S)
     add(counts)
-    assert not counts.due(REFUSED_S)
+    assert counts.due_in_s(REFUSED_S) == PUBLISH_S
     assert json.loads(counts.take(REFUSED_S + PUBLISH_S)["f"])["sends"] == 2
 
 

@@ -115,7 +115,12 @@ def _headline(shown: Card) -> str:
 
 def _answers(shown: Card) -> str:
     """Answer what a person on call asks first."""
-    pairs = [*_cause(shown), ("Is anybody hurt now?", e(shown.stand["harm"]["text"])), *_next(shown)]
+    pairs = [
+        *_cause(shown),
+        ("Is anybody hurt now?", e(shown.stand["harm"]["text"])),
+        ("How fast is harm answered?", e(f"{shown.stand['live']['text'].capitalize()}.")),
+        *_next(shown),
+    ]
     rows = "".join(f"<div><dt>{e(question)}</dt><dd>{told}</dd></div>" for question, told in pairs)
     return f'<dl class="answers">{rows}</dl>{_links(shown.stand["links"])}'
 
