@@ -3,18 +3,22 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from kit.servers import RedisServer
 from worlds.fault_rig import TICK_S, Rig
 
-from controller.contract import decisions_key, live_key, state_key
-from controller.decision.model import Kind
+from controller.config.settings import load_settings
+from controller.contract import LIVE_SIGHT_KEY, decisions_key, live_key, state_key
+from controller.decision.model import Evidence, Kind, Window
 from controller.decision.record import verify
+from controller.doctor.redis import look_at_redis
 from controller.journal.sinks import Journals
+from controller.loop.feature_status import feature_status, status_context
 from controller.loop.live_guard import LiveGuard
+from controller.store.live_sight import BY_WINDOWS, NOBODY_LOOKS, read_sights
 from controller.store.redis_store import RedisFlagStore
 
 KEY = live_key("microsoft")
@@ -269,3 +273,43 @@ def test_a_look_at_a_thousand_processes_and_a_hundred_features_is_quick(rig: Rig
         guard.look()
         took.append(time.process_time() - began)
     assert sorted(took)[2] < 0.5
+
+
+def test_status_and_doctor_say_how_fast_harm_is_answered(senders: Senders) -> None:
+    """Without a leader that looks, without senders that write, with both, and where both sources differ."""
+    client, settings = senders.rig.client, replace(load_settings(), redis_url=senders.rig.url)
+
+    def said() -> str:
+        return next(one.seen for one in look_at_redis(settings) if one.subject == "live counts of microsoft")
+
+    client.delete(LIVE_SIGHT_KEY)
+    assert said() == f"reaction is {NOBODY_LOOKS}"
+    for _ in range(2):
+        senders.second()
+    assert said() == "reaction is live, within seconds (1 process, newest count 0 s ago)"
+    client.delete(KEY)
+    for _ in range(2):
+        senders.now += 1
+        senders.guard.look()
+    assert said() == f"reaction is {BY_WINDOWS}"
+    senders.write(1)
+    for _ in range(800):
+        senders.now += 1
+        senders.write(10)
+        senders.guard.look()
+        at = senders.now + senders.guard._ahead_s
+        if senders.now % TICK_S == 0:
+            windows = (Window(at, 600.0, 0.0, 600.0, 0.0),)
+            senders.guard.compare({"microsoft": Evidence(now=at, windows=windows)})
+    assert said() == "50% fewer sends than in Prometheus, over ten minutes"
+    (stored,) = senders.rig.store().read(["microsoft"])
+    about = status_context(settings, 0.0, read_sights(client))
+    live = feature_status(senders.rig.feature, stored, {}, about)["live"]
+    assert live["processes"] == 1
+    assert live["difference"] == pytest.approx(-0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", '{"microsoft": 5}', '{"microsoft": {"processes": "x"}}'])
+def test_what_somebody_wrote_in_the_place_of_the_sight_is_no_sight(rig: Rig, text: str) -> None:
+    rig.client.set(LIVE_SIGHT_KEY, text)
+    assert read_sights(rig.client) == {}
