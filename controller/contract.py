@@ -15,7 +15,8 @@ EPOCH_KEY = "rollout:epoch"
 CONFIG_HASH_KEY = "rollout:config"
 """Names what the leader decides by, so that a controller with another configuration sees it."""
 LIVE_SIGHT_KEY = "rollout:live"
-"""What the leader tells of the live counts that it looks at."""
+"""What the leader reports of the live counts that it looks at; gone LIVE_SIGHT_S after the last look."""
+LIVE_SIGHT_S = 10
 FLAGS_CHANNEL = "rollout:flags"
 """Pub/sub channel of hints. A message is the name of a feature whose flags changed; it carries no value."""
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 
+from controller.decision.model import LIVE
 from controller.demo.story import SCENARIOS, StoryError, StoryProgress, look, tell
 from controller.demo.view import StoryView
 from controller.demo.world import World, build
@@ -21,13 +22,15 @@ from controller.shared.console import NO, UNREACHABLE, examples, fail, print_tab
 from controller.store.flag_store import StoreError
 
 _PULSE_S = 0.25
+_WINDOWS_ALONE_S = 45.0
+"""With windows and ticks of 30 s an outage is answered at the end of its first window, and a tick later."""
 
 
 @click.command(epilog=examples("rollout demo", "rollout demo --scenario sender-dies", "rollout demo --keep"))
 @click.option(
     "--scenario",
     type=click.Choice(SCENARIOS),
-    default="errors",
+    default="outage",
     show_default=True,
     help="What goes wrong at 25 %.",
 )
@@ -80,12 +83,23 @@ def _summary(seen: StoryProgress, view: StoryView) -> None:
     sends, failed = seen.measured.get("sends", 0.0), seen.measured.get("failed", 0.0)
     say("")
     if seen.fault_at:
-        say(f"time from the fault to the answer  {seen.pause_at - seen.fault_at:.1f} s")
+        answer_s = seen.pause_at - seen.fault_at
+        by = "live counts" if seen.answered_by == LIVE else "windows"
+        say(f"time from the fault to the answer  {answer_s:.1f} s, by {by}")
+        say(f"failed sends of the fault          {seen.harmed:.0f}{_alone(seen, answer_s)}")
     say(f"sends                              {sends:.0f}")
     say(f"failed sends                       {failed:.0f} ({100 * failed / max(sends, 1):.2f} %)")
     say(f"from start to 100 %                {view.elapsed_s:.0f} s")
     say(f"decisions                          {sum(kinds.values())}")
     print_table(("", ""), [(f"  {name}", count) for name, count in kinds.most_common()])
+
+
+def _alone(seen: StoryProgress, answer_s: float) -> str:
+    """Estimate what the fault costs where nobody tells live counts, and windows are as long as they are."""
+    if seen.answered_by != LIVE or answer_s <= 0:
+        return ""
+    about = seen.harmed / answer_s * _WINDOWS_ALONE_S
+    return f"; by windows of 30 s alone about {about:,.0f}"
 
 
 def _keep(world: World, console: Console) -> None:

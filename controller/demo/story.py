@@ -42,6 +42,10 @@ class StoryProgress:
     pause_at: float = 0.0
     failed_at_fault: float = 0.0
     failed_at_end: float = 0.0
+    harmed: float = 0.0
+    """Sends that failed of the fault."""
+    answered_by: str = ""
+    """The source of evidence that the fault was answered by: `live` or `prometheus`."""
 
     @property
     def last(self) -> dict[str, Any]:
@@ -174,11 +178,12 @@ def _go_wrong(world: World, seen: StoryProgress, trouble: Trouble, by: float) ->
     noticed = next((r for r in reversed(seen.records) if r["reason"] in trouble.known_by), None)
     if noticed is None:
         raise StoryError(f"the fault was answered with {seen.reason}, not with {', '.join(trouble.known_by)}")
-    seen.pause_at = noticed["at"]
+    seen.pause_at, seen.answered_by = noticed["at"], noticed["evidence"]["source"]
     yield f"{noticed['kind'].upper()} after {seen.pause_at - seen.fault_at:.1f} s: {noticed['detail']}"
     mended_by = time.monotonic() + _REPAIR_S
     yield from _wait(seen, partial(_past, mended_by), by, "the repair")
     trouble.mend(world)
+    seen.harmed = seen.measured.get("failed", 0.0) - seen.failed_at_fault
     yield "the fault is gone"
     if seen.paused:
         yield from _wait(seen, partial(_past, mended_by + 2), by, "a person")

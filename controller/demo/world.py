@@ -37,6 +37,7 @@ log_unchanged_holds = false
 
 [features.microsoft]
 bake_s = 6
+blip_s = 1
 # A machine that also runs tests may be slow for a moment; that is not what this demo is about.
 slo_latency_p95_ms = 2000
 """

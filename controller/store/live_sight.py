@@ -1,4 +1,4 @@
-"""What the leader tells of the live counts it looks at, for who shows it: one text for all features."""
+"""What the leader reports of the live counts it looks at: one text for all features."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -9,9 +9,6 @@ import redis
 from controller.contract import LIVE_SIGHT_KEY
 from controller.shared.redis_pool import key_prefix
 from controller.store.flag_store import StoreError
-
-TOLD_FOR_S = 10
-"""So long after the last look the text is gone: nobody looks any more."""
 
 
 class LiveSight(msgspec.Struct, frozen=True):
@@ -40,12 +37,12 @@ _DECODER = msgspec.json.Decoder(dict[str, LiveSight])
 
 
 def sights_text(sights: Mapping[str, LiveSight]) -> str:
-    """Write what is told."""
+    """Encode what the leader reports."""
     return msgspec.json.encode(sights).decode()
 
 
 def read_sights(client: "redis.Redis") -> dict[str, LiveSight]:
-    """Read what the leader told; empty where none looks, or the text is another's. Raises StoreError."""
+    """Read what the leader reported; empty where none looks, or the text is another's. Raises StoreError."""
     try:
         text = cast("list[str | None]", client.mget([key_prefix(client) + LIVE_SIGHT_KEY]))[0]
         return _DECODER.decode(text or "{}")

@@ -11,6 +11,7 @@ from controller.contract import (
     EPOCH_KEY,
     FLAGS_CHANNEL,
     LIVE_SIGHT_KEY,
+    LIVE_SIGHT_S,
     Flags,
     applied_key,
     decisions_key,
@@ -24,7 +25,6 @@ from controller.contract import (
 from controller.shared.redis_pool import is_wrong_type, key_prefix
 from controller.store.endless_script import despite_a_script
 from controller.store.flag_store import Stored, StoreError, Texts, Write, WriteOutcome, WrongTypeError, tee
-from controller.store.live_sight import TOLD_FOR_S
 from controller.store.record_json import read_record
 
 _READ = 6
@@ -153,7 +153,7 @@ class RedisFlagStore:
         with _store_errors(), self._redis.pipeline(transaction=False) as together:
             for name, fields in outdated.items():
                 together.hdel(self._prefix + live_key(name), *fields)
-            together.set(self._prefix + LIVE_SIGHT_KEY, told, ex=TOLD_FOR_S)
+            together.set(self._prefix + LIVE_SIGHT_KEY, told, ex=LIVE_SIGHT_S)
             together.mget(keys)
             for name in features:
                 together.hgetall(self._prefix + live_key(name))
