@@ -16,7 +16,7 @@ from worlds.fault_proof import SAMPLE_S, Course
 from worlds.live import FEATURES, TICK_S, World
 
 from controller.contract import LEASE_KEY, flag_key, flag_keys, revision_key
-from controller.decision.model import Kind
+from controller.decision.model import LIVE, Kind
 from controller.features import load_features
 from controller.journal.sinks import Journals, read_file
 from controller.loop.manual import operate
@@ -95,6 +95,9 @@ class Story:
         wait_until(self._all_tick, 20, "both controllers tick")
         wait_until(self._moves(len(self._steps())), 60, f"a step after {self.told}")
         time.sleep(2 * TICK_S)
+        if "sends fail" not in self.told:
+            paused = [one["detail"] for one in self._store.history("microsoft") if _seen_live(one)]
+            self.harm += [f"paused while no send failed: {detail}" for detail in paused]
 
     def close(self) -> None:
         self._watcher.close()
@@ -286,3 +289,8 @@ def _nothing() -> None:
 
 
 __all__ = ["FEATURES", "Story"]
+
+
+def _seen_live(record: dict[str, Any]) -> bool:
+    evidence = record["evidence"] or {}
+    return record["kind"] == Kind.PAUSE and evidence.get("source") == LIVE

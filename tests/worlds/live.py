@@ -58,6 +58,7 @@ journal = "{journal}"
 
 [features.microsoft]
 bake_s = 1
+blip_s = 1
 hold_on_alert = false
 steps = [1, 2, 3, 5, 8, 12, 18, 25, 35, 50, 70, 100]
 """
@@ -122,6 +123,7 @@ class Sender:
             self._latency.labels(**_LABELS, status=status).observe(0.02)
             if fails:
                 self._errors.labels(**_LABELS).inc()
+            self._gate.count("microsoft", not fails, 0.02, f"{self._user}-{sent % 10}")
 
     def close(self) -> None:
         self._stopping.set()
