@@ -18,7 +18,7 @@ from worlds.fault_rig import FEATURE, Rig
 
 from adapter.gate.live import RolloutGate
 from controller.config.settings import load_settings
-from controller.contract import FLAGS_CHANNEL, LEASE_KEY, flag_key
+from controller.contract import FLAGS_CHANNEL, LEASE_KEY, LIVE_SIGHT_KEY, flag_key, live_key
 from controller.decision.model import Kind
 from controller.evidence.session import BoundedSession
 from controller.shared.redis_pool import open_redis
@@ -72,6 +72,32 @@ def test_a_sender_reads_flags_and_hears_hints_but_changes_nothing(
             with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.ResponseError)):
                 attempt()
     assert rig.texts()["paused"] == "false"
+
+
+@pytest.mark.parametrize("name", ["rollout-gate", "rollout-sender"])
+def test_a_sender_writes_live_counts_and_nothing_that_the_leader_reports(
+    rig: Rig, users: dict[str, str], name: str
+) -> None:
+    rig.tick(rig.controller())
+    with RolloutGate.start(users[name], {"microsoft": FEATURE}, []) as gate:
+        gate.count("microsoft", False, 0.1, "ann")
+        wait_until(lambda: rig.client.hlen(live_key("microsoft")) == 1, what="the counts")
+    with open_redis(users[name], 1) as client, pytest.raises(redis.exceptions.NoPermissionError):
+        client.execute_command("HSET", LIVE_SIGHT_KEY, "x", "y")
+
+
+def test_a_gate_without_the_right_to_write_counts_works_all_the_same(rig: Rig, users: dict[str, str]) -> None:
+    rig.tick(rig.controller())
+    rig.edit(enabled="true", internal_only="false", rollout_percent="100")
+    rule = "resetkeys %R~flags:* -hset"
+    rig.client.execute_command("ACL", "SETUSER", "rollout-gate", *rule.split())  # type: ignore[no-untyped-call]
+    with RolloutGate.start(users["rollout-gate"], {"microsoft": FEATURE}, []) as gate:
+        gate.count("microsoft", True, 0.1, "ann")
+        denied = rig.client.acl_log
+        wait_until(lambda: any(one["object"] == "hset" for one in denied()), what="the refusal")
+        assert gate.check("microsoft", "ann").open
+        assert not gate.trouble
+    assert not rig.client.exists(live_key("microsoft"))
 
 
 @pytest.mark.parametrize("name", ["rollout-controller", "rollout-sender", "rollout-gate"])
