@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote
 
 from adapter.sandbox.answers import json_answer
 from adapter.sandbox.certificates import make_certificates
@@ -74,6 +75,8 @@ class MailSandbox(ABC):
         self.statuses: Counter[str] = Counter()
         self.copies: Counter[str] = Counter()
         """How often each Message-ID was taken."""
+        self.subjects: Counter[str] = Counter()
+        """How often a mail of each subject was taken."""
         self.posts = 0
         """Sends that arrived, whatever came of them."""
         self.arrived = asyncio.Event()
@@ -181,6 +184,7 @@ class MailSandbox(ABC):
         self.messages.append(received)
         if len(self.copies) < KEPT_IDS:
             self.copies[mail.internet_message_id] += 1
+            self.subjects[mail.subject] += 1
         return received
 
     def _make_room(self, size: int) -> None:
@@ -211,9 +215,13 @@ class MailSandbox(ABC):
             return self._change_faults(head.method, body)
         if path == "/sandbox/messages":
             return json_answer(200, [received.summary() for received in self.messages])
+        if path == "/sandbox/subjects":
+            return json_answer(200, self.subjects)
+        if path.startswith("/sandbox/subjects/"):
+            return json_answer(200, {"copies": self.subjects[unquote(path[18:])]})
         if path == "/sandbox/stats":
             return json_answer(200, self.stats())
-        return json_answer(404, {"error": "there are /sandbox/faults, /sandbox/messages and /sandbox/stats"})
+        return json_answer(404, {"error": "there are /sandbox/faults, messages, subjects and stats"})
 
     def _change_faults(self, method: str, body: bytes) -> SandboxReply:
         try:

@@ -22,10 +22,13 @@ from controller.loop.manual import operate
 FAULT_STEP = 25.0
 """The step at which something goes wrong: the middle of the plan."""
 OPERATOR = "demo-operator"
-_FEATURE = "microsoft"
+_FEATURE, _OLD = "microsoft", "google"
+"""The feature that ramps, and the one that is complete: its fallback and its reference."""
 _REPAIR_S = 6.0
 """How long the demo's people take to mend what broke."""
 _LIMIT_S = 210.0
+_REST_S = 3.0
+"""Longer than any mail takes whose provider is well."""
 
 
 class StoryError(Exception):
@@ -37,6 +40,8 @@ class StoryProgress:
     """What the demo has seen so far."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
+    old: dict[str, Any] = field(default_factory=dict)
+    """The newest record of the feature that is complete."""
     measured: dict[str, float] = field(default_factory=dict)
     fault_at: float = 0.0
     pause_at: float = 0.0
@@ -68,6 +73,11 @@ class StoryProgress:
         return bool(self.records) and bool(self.last["to"]["paused"])
 
     @property
+    def old_paused(self) -> bool:
+        """Whether the feature that was complete is paused."""
+        return bool(self.old) and bool(self.old["to"]["paused"])
+
+    @property
     def complete(self) -> bool:
         """Whether the ramp is over."""
         return self.reason == "complete"
@@ -82,6 +92,8 @@ class Trouble:
     mend: Callable[[World], None]
     known_by: frozenset[str]
     """Reasons of the decision that must follow."""
+    is_common: bool = False
+    """Whether it hits both providers."""
 
 
 def _fault(**faults: Any) -> Callable[[World], None]:
@@ -100,9 +112,16 @@ _GOOD_DAY = _fault(latency_s=0.03)
 TROUBLES: dict[str, Trouble] = {
     "errors": Trouble(
         "Graph begins to fail 20 % of the sends",
-        _fault(latency_s=0.03, error_share=0.2, error_status=503),
+        _fault(latency_s=0.03, error_share=0.2, error_status=503, delivered_share=0.3),
         _GOOD_DAY,
         frozenset({"slo_error_rate", "outage"}),
+    ),
+    "common-cause": Trouble(
+        "Graph and Gmail begin to fail 30 % of the sends",
+        _fault(both=True, latency_s=0.03, error_share=0.3, error_status=503, delivered_share=0.3),
+        _fault(both=True, latency_s=0.03),
+        frozenset({"slo_error_rate", "outage"}),
+        is_common=True,
     ),
     "slow": Trouble(
         "Graph begins to answer 40 % of the sends after 2.6 s",
@@ -112,7 +131,7 @@ TROUBLES: dict[str, Trouble] = {
     ),
     "outage": Trouble(
         "Graph fails every send",
-        _fault(status=503),
+        _fault(status=503, delivered_share=0.3),
         _GOOD_DAY,
         frozenset({"outage", "slo_error_rate"}),
     ),
@@ -141,6 +160,7 @@ def look(world: World, seen: StoryProgress) -> None:
     known = {record["id"] for record in seen.records[-50:]}
     newest = world.store.history(_FEATURE, newest=20)
     seen.records.extend(record for record in newest if record["id"] not in known)
+    seen.old = next(iter(world.store.history(_OLD, newest=1)), seen.old)
     try:
         seen.measured.update(world.measured())
     except (requests.RequestException, PrometheusApiClientException, KeyError, ValueError):
@@ -153,8 +173,11 @@ def tell(world: World, seen: StoryProgress, scenario: str) -> Iterator[str]:
     Raises StoryError when it does not end in time or not as it should.
     """
     by = time.monotonic() + _LIMIT_S
+    _person(world, Kind.ENABLE, "the demo begins", _OLD)
+    _person(world, Kind.SET, "it was rolled out before", _OLD, percent=100.0)
+    yield "google: everybody sends through gmail.send; its rollout is complete"
     _person(world, Kind.ENABLE, "the demo begins")
-    yield f"{OPERATOR} enables the feature; the controller takes it from here"
+    yield f"{OPERATOR} enables microsoft; the controller takes over, and who is not in yet uses google"
     trouble = TROUBLES.get(scenario)
     if trouble is not None:
         yield from _climb(world, seen, lambda: seen.percent >= FAULT_STEP and _settled(seen), by, "25 %")
@@ -180,11 +203,19 @@ def _go_wrong(world: World, seen: StoryProgress, trouble: Trouble, by: float) ->
         raise StoryError(f"the fault was answered with {seen.reason}, not with {', '.join(trouble.known_by)}")
     seen.pause_at, seen.answered_by = noticed["at"], noticed["evidence"]["source"]
     yield f"{noticed['kind'].upper()} after {seen.pause_at - seen.fault_at:.1f} s: {noticed['detail']}"
+    if trouble.is_common:
+        yield from _wait(seen, lambda: seen.old_paused and seen.paused, by, "the other feature's pause")
+        yield f"google is breached too: a common cause is likely ({seen.old['detail']})"
+    elif seen.paused:
+        yield "google goes on: only microsoft is hit, and everybody sends through google"
     mended_by = time.monotonic() + _REPAIR_S
     yield from _wait(seen, partial(_past, mended_by), by, "the repair")
     trouble.mend(world)
     seen.harmed = seen.measured.get("failed", 0.0) - seen.failed_at_fault
     yield "the fault is gone"
+    if seen.old_paused:
+        _person(world, Kind.RESUME, "the fault is gone", _OLD)
+        yield f"{OPERATOR} resumes google"
     if seen.paused:
         yield from _wait(seen, partial(_past, mended_by + 2), by, "a person")
         _person(world, Kind.RESUME, "the fault is gone")
@@ -198,7 +229,11 @@ def _climb(
     answered by the demo's operator after a while, as a person would.
     """
     while not (seen.records and come()):
-        yield from _wait(seen, lambda: come() or seen.paused, by, what)
+        yield from _wait(seen, lambda: come() or seen.paused or seen.old_paused, by, what)
+        if seen.old_paused:
+            yield f"not in the story: google: {seen.old['detail']}"
+            _person(world, Kind.RESUME, "the demo goes on", _OLD)
+            yield from _wait(seen, lambda: not seen.old_paused, by, "google's resume")
         if seen.paused:
             until = time.monotonic() + _REPAIR_S
             yield f"not in the story: {seen.last['detail']}"
@@ -220,6 +255,17 @@ def _wait(seen: StoryProgress, come: Callable[[], bool], by: float, what: str) -
         yield ""
 
 
-def _person(world: World, kind: Kind, why: str) -> None:
-    feature = world.settings.features[_FEATURE]
-    operate(world.store, Journals(), feature, kind, actor=OPERATOR, note=why, now=time.time())
+def _person(
+    world: World, kind: Kind, why: str, name: str = _FEATURE, *, percent: float | None = None
+) -> None:
+    feature, now = world.settings.features[name], time.time()
+    operate(world.store, Journals(), feature, kind, actor=OPERATOR, note=why, now=now, percent=percent)
+
+
+def rest(world: World) -> Iterator[str]:
+    """Let the users stop, so that what became of each mail can be counted."""
+    _signal_senders(signal.SIGUSR1)(world)
+    yield "the users stop; every mail that is under way comes to its end"
+    until = time.monotonic() + _REST_S
+    while not _past(until):
+        yield ""

@@ -1,9 +1,11 @@
-"""The demo's world: redis-server, Prometheus, the sandbox Graph, two senders and the daemon, on loopback."""
+"""The demo's world: redis-server, Prometheus, a local Graph and Gmail, two senders and the daemon."""
 
 import json
 import sys
 import urllib.request
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from urllib3.util.retry import Retry
 
 from controller.config.settings import ControllerSettings, load_settings
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
+from controller.decision.model import RolloutFeature
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.sandbox.processes import Process, Processes, answers, free_port
@@ -35,12 +38,17 @@ scrape_s = {scrape_s}
 journal = "{folder}/decisions.jsonl"
 log_unchanged_holds = false
 
+# A machine that also runs tests may be slow for a moment; that is not what this demo is about.
+[features.google]
+action = "gmail.send"
+slo_latency_p95_ms = 2000
+
 [features.microsoft]
 bake_s = 6
 blip_s = 1
-# A machine that also runs tests may be slow for a moment; that is not what this demo is about.
 slo_latency_p95_ms = 2000
-"""
+{reference}"""
+_REFERENCE = 'reference = "google"\n' if "reference" in {f.name for f in fields(RolloutFeature)} else ""
 
 
 @dataclass(slots=True)
@@ -51,21 +59,33 @@ class World:
     settings: ControllerSettings
     store: RedisFlagStore
     graph_url: str
+    gmail_url: str
 
     @property
     def listed(self) -> list[Process]:
         """Return every process that was started."""
         return list(self.processes.all.values())
 
-    def set_faults(self, **faults: Any) -> None:
-        """Tell the sandbox Graph what to do wrong; nothing, without arguments."""
-        request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.graph_url}/sandbox/faults",
-            data=json.dumps(faults).encode(),
-            method="PUT",
-            headers={"Content-Type": "application/json"},
+    def set_faults(self, *, both: bool = False, **faults: Any) -> None:
+        """Tell the local Graph what to do wrong, with `both` Gmail too; nothing, without arguments."""
+        for url in (self.graph_url, self.gmail_url) if both else (self.graph_url,):
+            _put_faults(url, faults)
+
+    def mails(self) -> "Mails":
+        """Compare what the senders say of their mails with what arrived at both providers."""
+        logs = [self.processes.folder / f"{name}.mails" for name in SENDERS]
+        lines = [line for log in logs if log.exists() for line in log.read_text().splitlines()]
+        by = {said["mail"]: said["by"] for said in map(json.loads, lines)}
+        arrived: Counter[str] = Counter()
+        for url in (self.graph_url, self.gmail_url):
+            with urllib.request.urlopen(f"{url}/sandbox/subjects", timeout=5) as answer:  # noqa: S310
+                arrived.update(json.load(answer))
+        return Mails(
+            written=len(by),
+            by_fallback=sum(provider == "google" for provider in by.values()),
+            lost=sum(not arrived[mail] for mail in by),
+            twice=sum(copies > 1 for copies in arrived.values()),
         )
-        urllib.request.urlopen(request, timeout=5).close()  # noqa: S310 - loopback
 
     def measured(self) -> dict[str, float]:
         """Ask Prometheus for what people look at: sends, failed sends, rates and p95. Absent is left out."""
@@ -84,10 +104,30 @@ class World:
         return {entry["metric"]["what"]: float(entry["value"][1]) for entry in api.custom_query(asked)}
 
 
+@dataclass(frozen=True, slots=True)
+class Mails:
+    """What became of the mails that the demo's users wrote."""
+
+    written: int
+    by_fallback: int
+    lost: int
+    twice: int
+
+
+def _put_faults(url: str, faults: dict[str, Any]) -> None:
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{url}/sandbox/faults",
+        data=json.dumps(faults).encode(),
+        method="PUT",
+        headers={"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=5).close()  # noqa: S310 - loopback
+
+
 def build(processes: Processes) -> World:
     """Start everything and wait until it answers. Raises StartError, MissingServerError."""
     folder = processes.folder
-    prometheus_port, graph_port, port = (free_port() for _ in range(3))
+    prometheus_port, graph_port, gmail_port, port = (free_port() for _ in range(4))
     sender_ports = {name: free_port() for name in SENDERS}
     config, redis_url = folder / "rollout.toml", start_redis(processes)
     config.write_text(
@@ -98,6 +138,7 @@ def build(processes: Processes) -> World:
             tick_s=TICK_S,
             scrape_s=SCRAPE_S,
             folder=folder,
+            reference=_REFERENCE,
         )
     )
     settings = load_settings(config, environ={})
@@ -105,37 +146,49 @@ def build(processes: Processes) -> World:
     files, ports = rule_files(settings.features.values(), scale), Ports((*sender_ports.values(),), port)
     start_prometheus(processes, files, scale, ports, prometheus_port)
     python = [sys.executable, "-m"]
-    graph = processes.start(
-        "graph",
-        graph_port,
-        [*python, "adapter.sandbox.graph", "--port", str(graph_port), "--faults", _WEATHER],
-    )
-    graph_url = f"http://127.0.0.1:{graph_port}"
-    processes.wait_for(graph, answers(f"{graph_url}/sandbox/stats"))
+    urls = {
+        name: _start_sandbox(processes, name, number)
+        for name, number in (("graph", graph_port), ("gmail", gmail_port))
+    }
     daemon = processes.start(
         "controller", port, [*python, "controller", "run", "--config", str(config), "--no-adapter"]
     )
     for number, (name, sender_port) in enumerate(sender_ports.items()):
         first = str(number * USERS_EACH)
-        command = [*python, "adapter.sandbox.sender", "--port", str(sender_port), "--first", first]
-        processes.start(name, sender_port, command, **_sender_environment(redis_url, config, graph_url))
+        log = ["--log", str(folder / f"{name}.mails")]
+        command = [*python, "adapter.sandbox.sender", "--port", str(sender_port), "--first", first, *log]
+        processes.start(name, sender_port, command, **_sender_environment(redis_url, config, urls))
     for name, sender_port in sender_ports.items():
         processes.wait_for(processes.all[name], answers(f"http://127.0.0.1:{sender_port}/metrics"))
     processes.wait_for(daemon, answers(f"http://127.0.0.1:{port}/healthz"))
-    return World(processes, settings, RedisFlagStore(open_redis(redis_url, 1.0)), graph_url)
+    return World(
+        processes, settings, RedisFlagStore(open_redis(redis_url, 1.0)), urls["graph"], urls["gmail"]
+    )
+
+
+def _start_sandbox(processes: Processes, name: str, port: int) -> str:
+    """Start a local provider and return its address."""
+    module = [sys.executable, "-m", f"adapter.sandbox.{name}"]
+    started = processes.start(name, port, [*module, "--port", str(port), "--faults", _WEATHER])
+    url = f"http://127.0.0.1:{port}"
+    processes.wait_for(started, answers(f"{url}/sandbox/stats"))
+    return url
 
 
 _WEATHER = json.dumps({"latency_s": 0.03, "seed": 1})
-"""How the sandbox answers on a good day."""
+"""How both sandboxes answer on a good day."""
 
 
-def _sender_environment(redis_url: str, config: Path, graph_url: str) -> dict[str, str]:
+def _sender_environment(redis_url: str, config: Path, urls: Mapping[str, str]) -> dict[str, str]:
     return {
         "ROLLOUT_REDIS_URL": redis_url,
         "ROLLOUT_CONFIG": str(config),
-        "MS_GRAPH_URL": f"{graph_url}/v1.0",
+        "MS_GRAPH_URL": f"{urls['graph']}/v1.0",
+        "GOOGLE_API_URL": urls["gmail"],
+        "PROVIDER_GOOGLE_ENABLED": "true",
         "PROVIDER_MICROSOFT_ENABLED": "true",
         "INTERNAL_DOMAINS": "internal.com",
         "INTEGRATION_TESTS_ENABLED": "true",
         "MS_INTEGRATION_TOKEN": "sandbox-demo",
+        "GOOGLE_INTEGRATION_TOKEN": "sandbox-demo",
     }

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-BENCHES = ("gate", "tick", "decisions", "send", "signin", "faces", "keep_alive", "live", "startup")
+BENCHES = (
+    *("gate", "tick", "decisions", "send", "gmail", "signin", "faces", "keep_alive", "live", "startup"),
+)
 
 
 def main() -> int:

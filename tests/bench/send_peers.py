@@ -95,14 +95,14 @@ def o365(url: str) -> Send:
 PEERS: dict[str, Callable[[str], Send]] = {"msgraph-sdk": msgraph_sdk, "O365": o365}
 
 
-async def serve(url: str) -> None:
+async def serve(url: str, peers: dict[str, Callable[[str], Send]]) -> None:
     loop = asyncio.get_running_loop()
     ready: dict[str, Send] = {}
     while line := await loop.run_in_executor(None, sys.stdin.readline):
         peer, mail = line.rstrip("\n").split("\t")
         try:
             if peer not in ready:
-                ready[peer] = PEERS[peer](url)
+                ready[peer] = peers[peer](url)
             print(await at_once(ready[peer], MAILS[mail]), flush=True)
         except Exception as error:  # noqa: BLE001 (what a peer raises is its row)
             print(f"{type(error).__name__}: {error}".replace("\n", " "), flush=True)
@@ -116,4 +116,4 @@ async def at_once(send: Send, mail: Sample) -> float:
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve(sys.argv[1], PEERS))

@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -55,10 +55,10 @@ def environment(redis_url: str, graph_url: str, ca_file: Path | None = None) -> 
 
 
 @contextmanager
-def sandbox(cert_dir: Path | None = None) -> Iterator[str]:
-    """Serve Graph in a process of its own, over TLS if there is a place for certificates; gives its URL."""
+def sandbox(cert_dir: Path | None = None, kind: str = "graph") -> Iterator[str]:
+    """Serve a provider in a process of its own, over TLS if certificates have a place; yields its URL."""
     secure = ["--cert-dir", str(cert_dir)] if cert_dir else []
-    command = [sys.executable, "-m", "adapter.sandbox.graph", "--port", "0", *secure]
+    command = [sys.executable, "-m", f"adapter.sandbox.{kind}", "--port", "0", *secure]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         if process.stdout is None:
             raise RuntimeError("the sandbox has no output")
@@ -159,9 +159,11 @@ async def at_once(send: Callable[[], Awaitable[None]]) -> float:
 
 
 @contextmanager
-def peers(graph_url: str) -> Iterator[Callable[[str, str], Contender]]:
+def peers(
+    url: str, race: str = "send", packages: Iterable[str] = PEER_PACKAGES.values()
+) -> Iterator[Callable[[str, str], Contender]]:
     """Run the peers beside us; each contender waits for its turn there. One that fails gives -1."""
-    command = [str(peers_python("send", PEER_PACKAGES.values())), "-m", "bench.send_peers", graph_url]
+    command = [str(peers_python(race, packages)), "-m", f"bench.{race}_peers", url]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -85,7 +85,7 @@ def running_demo(folder: Path) -> Iterator[World]:
 def watch(world: World, page: Page, on_pause: Callable[[], None] = lambda: None) -> Watched:
     """Tell the story of the failing sends while a page is open; `on_pause` is called while it is paused."""
     watched, paused = Watched(), False
-    page.goto(f"http://{world.settings.listen}/")
+    page.goto(f"http://{world.settings.listen}/features/microsoft")
     page.evaluate(_NOTE_WHAT_IS_SEEN)
     for _ in tell(world, watched.seen, "errors"):
         time.sleep(_PULSE_S)
@@ -151,7 +151,7 @@ def main() -> None:
 
 def _take_story() -> None:
     with tempfile.TemporaryDirectory() as folder, running_demo(Path(folder)) as world, chromium() as browser:
-        url = f"http://{world.settings.listen}/"
+        url = f"http://{world.settings.listen}/features/microsoft"
 
         def pictures(*views: View) -> None:
             for view in views:

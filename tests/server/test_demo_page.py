@@ -22,10 +22,10 @@ def test_the_whole_story_is_on_the_page_while_it_happens_and_a_person_pauses_fro
     world_folder.mkdir()
     with running_demo(world_folder) as world, chromium() as browser:
         page = browser.new_page()
-        url = f"http://{world.settings.listen}/"
+        url = f"http://{world.settings.listen}/features/microsoft"
 
         def look_while_paused() -> None:
-            expect(page.locator(".pill")).to_have_text("paused")
+            expect(page.locator(".card .pill")).to_have_text("paused")
             expect(page.locator(".answers")).to_contain_text("sends failed")
             expect(page.get_by_role("button", name="Resume", exact=True)).to_be_visible()
             for view in (DARK, PHONE):
@@ -62,7 +62,7 @@ def pauses_from_the_page(world: World, page: Page) -> None:
     assert not stored.flags.paused
     page.get_by_label("Token").fill(TOKEN)
     pause.click()
-    expect(page.locator(".pill")).to_have_text("paused")
+    expect(page.locator(".card .pill")).to_have_text("paused")
     [stored] = world.store.read(["microsoft"])
     assert stored.flags.paused
     by_hand = [r for r in world.store.history("microsoft", newest=20) if r["kind"] == "pause"]

@@ -8,6 +8,7 @@ from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
     ACTION_LATENCY_SECONDS,
+    MS_TOKEN_REFRESH_TOTAL,
     ROLLOUT_GATE_TOTAL,
     SENDER_JOB,
     STRUCTURED_ERROR_TOTAL,
@@ -137,7 +138,7 @@ def rates_per_s(feature: RolloutFeature, phase: Phase) -> dict[Key, float]:
     for (outcome, reason), per_s in phase.gate_per_s.items():
         put(ROLLOUT_GATE_TOTAL, per_s, feature=feature.name, outcome=outcome, reason=reason)
     for outcome, per_s in phase.refreshes_per_s.items():
-        put(SIGN_IN_METRICS[feature.provider], per_s, outcome=outcome)
+        put(SIGN_IN_METRICS.get(feature.provider, MS_TOKEN_REFRESH_TOTAL), per_s, outcome=outcome)
     return rates
 
 
