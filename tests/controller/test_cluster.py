@@ -34,7 +34,7 @@ from adapter.signin.store import TokenStore
 from controller.cli import rollout
 from controller.config.receivers import Receiver
 from controller.config.settings import ControllerSettings, load_settings, shown
-from controller.contract import FLAG_NAMES
+from controller.contract import FLAG_NAMES, live_key
 from controller.decision.model import Kind
 from controller.doctor.redis import look_at_redis
 from controller.features import ROLLOUT_FEATURES
@@ -59,6 +59,7 @@ ALL_KEYS = {
     *(f"rollout:decisions:{name}" for name in ROLLOUT_FEATURES),
     f"rollout:reply:{sha256(chr(10).join(('ann', 'the-key')).encode()).hexdigest()}",
     "rollout:notice:ops:leader-1",
+    live_key("microsoft"),
     redis_key("outlook.send", "u1", "the-key"),
     *(f"oauth:microsoft:{kind}:ann" for kind in ("access_token", "refresh_token", "lock")),
     *(f"oauth:microsoft:{kind}:{sha256(b'secret').hexdigest()}" for kind in ("link", "state")),
@@ -90,7 +91,15 @@ async def use_all(url: str, folder: Path) -> None:
         open_flags(client)
     async with Sandbox() as graph, open_sender(url, graph) as sender:
         assert (await sender.send(idempotency_key="the-key")).success
+        await published(url)
     await keep_tokens(url)
+
+
+async def published(url: str) -> None:
+    """Wait until a sender's live counts are there: it writes them once a second."""
+    with open_redis(url, 2.0) as client:
+        key = key_prefix(client) + live_key("microsoft")
+        await asyncio.to_thread(wait_until, lambda: client.exists(key))
 
 
 def ask_the_api(url: str) -> None:
