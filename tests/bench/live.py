@@ -20,12 +20,12 @@ from pathlib import Path
 
 import redis
 from bench.report import machine, median, quantile, say, table, write_section
-from kit.servers import RedisServer, free_port, stop
+from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 
 from adapter.gate.counts import LiveCounts
 from adapter.gate.live import RolloutGate
-from controller.contract import LEASE_KEY, live_key
+from controller.contract import LIVE_SIGHT_KEY, live_key
 from controller.decision.model import Kind, RolloutFeature
 from controller.features import load_features
 from controller.journal.sinks import Journals
@@ -111,14 +111,13 @@ def daemon(url: str, folder: Path, blip_s: float) -> Iterator[Path]:
         f'[features.microsoft]\nprovider = "microsoft"\naction = "outlook.send"\nblip_s = {blip_s}\n'
     )
     command = [sys.executable, "-m", "controller", "run", "--config", str(config), "--no-adapter"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("w"))
-    try:
-        with open_redis(url, 1.0) as client:
-            wait_until(lambda: client.exists(LEASE_KEY), 30, "the lease")
-            time.sleep(2)
-        yield config
-    finally:
-        stop(process)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            with open_redis(url, 1.0) as client:
+                wait_until(lambda: client.exists(LIVE_SIGHT_KEY), 30, "the guard")
+            yield config
+        finally:
+            process.kill()
 
 
 def reaction(fault: Fault, folder: Path) -> list[int]:

@@ -1,23 +1,34 @@
 """The guard on a real Redis: it pauses within seconds on what senders tell, and on nothing else."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from kit.servers import RedisServer
+import redis
+from kit.servers import RedisServer, free_port
+from kit.waiting import wait_until
 from worlds.fault_rig import TICK_S, Rig
 
+from adapter.gate.live import RolloutGate
+from adapter.gate.rule import GateReason
 from controller.config.settings import load_settings
 from controller.contract import LIVE_SIGHT_KEY, decisions_key, live_key, state_key
 from controller.decision.model import Evidence, Kind, Window
 from controller.decision.record import verify
 from controller.doctor.redis import look_at_redis
+from controller.features import load_features
 from controller.journal.sinks import Journals
 from controller.loop.feature_status import feature_status, status_context
 from controller.loop.live_guard import LiveGuard
+from controller.loop.manual import operate
+from controller.shared.redis_pool import open_redis
 from controller.store.live_sight import BY_WINDOWS, NOBODY_LOOKS, read_sights
 from controller.store.redis_store import RedisFlagStore
 
@@ -313,3 +324,45 @@ def test_status_and_doctor_say_how_fast_harm_is_answered(senders: Senders) -> No
 def test_what_somebody_wrote_in_the_place_of_the_sight_is_no_sight(rig: Rig, text: str) -> None:
     rig.client.set(LIVE_SIGHT_KEY, text)
     assert read_sights(rig.client) == {}
+
+
+def test_a_daemon_answers_an_outage_long_before_its_next_tick(
+    redis_server: RedisServer, redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    """With production's lengths, and even without Prometheus: a process that counts is all that it needs."""
+    config, port = tmp_path / "rollout.toml", free_port()
+    config.write_text(
+        f'[controller]\nredis_url = "{redis_server.url}"\nprometheus_url = "http://127.0.0.1:{free_port()}"\n'
+        f'interval_s = 30\nlisten = "127.0.0.1:{port}"\n'
+        '[features.microsoft]\nprovider = "microsoft"\naction = "outlook.send"\nblip_s = 1\n'
+    )
+    command = [sys.executable, "-m", "controller", "run", "--config", str(config), "--no-adapter"]
+    store, feature = RedisFlagStore(open_redis(redis_server.url, 1.0)), load_features(config)["microsoft"]
+
+    def person(kind: Kind, percent: float | None = None) -> None:
+        operate(store, Journals(), feature, kind, actor="ann", note="-", now=time.time(), percent=percent)
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as daemon:
+        try:
+            wait_until(lambda: redis_client.exists(LIVE_SIGHT_KEY), 30, "the guard")
+            person(Kind.ENABLE)
+            person(Kind.SET, 100.0)
+            with RolloutGate.start(redis_server.url, {"microsoft": feature}) as gate:
+                wait_until(lambda: gate.check("microsoft", "ann").open, what="the open gate")
+                sent = 0
+                while gate.check("microsoft", "ann").open and sent < 3000:
+                    gate.count("microsoft", False, 0.1, f"user-{sent}")
+                    sent += 1
+                    time.sleep(0.02)
+                assert gate.check("microsoft", "ann").reason is GateReason.PAUSED
+            record = next(iter(store.history("microsoft", newest=1)))
+            assert (record["reason"], record["evidence"]["source"]) == ("outage", "live")
+            assert verify(record) == []
+            told = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+            assert 'rollout_decisions_total{feature="microsoft",kind="pause",reason="outage"} 1.0' in told
+            (stand,) = httpx.get(f"http://127.0.0.1:{port}/api/v1/features").json()["features"]
+            assert stand["live"]["processes"] == 1
+            assert stand["live"]["text"].startswith("live, within seconds (1 process")
+            assert "How fast is harm answered?" in httpx.get(f"http://127.0.0.1:{port}/").text
+        finally:
+            daemon.kill()
