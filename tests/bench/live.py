@@ -83,12 +83,15 @@ def send(
     per_s: "Synchronized[float]",
     share: "Synchronized[float]",
     failed: "Synchronized[int]",
+    ready: "Synchronized[int]",
     seed: int,
 ) -> None:
     """Send at random moments as long as the gate lets a user in."""
     chance = random.Random(seed)
     features = load_features(Path(config))
     with RolloutGate.start(url, features, []) as gate:
+        with ready.get_lock():
+            ready.value += 1
         while True:
             time.sleep(chance.expovariate(max(per_s.value, 0.001)))
             user = f"user-{chance.randrange(100_000)}"
@@ -127,16 +130,17 @@ def reaction(fault: Fault, folder: Path) -> list[int]:
         store = RedisFlagStore(open_redis(server.url, 1.0))
         context = multiprocessing.get_context("spawn")
         per_s = context.Value("d", fault.per_s / PROCESSES)
-        share, failed = context.Value("d", 0.0), context.Value("i", 0)
+        share, failed, ready = context.Value("d", 0.0), context.Value("i", 0), context.Value("i", 0)
         senders = [
             context.Process(
-                target=send, args=(server.url, str(config), per_s, share, failed, seed), daemon=True
+                target=send, args=(server.url, str(config), per_s, share, failed, ready, seed), daemon=True
             )
             for seed in range(PROCESSES)
         ]
         for sender in senders:
             sender.start()
         try:
+            wait_until(lambda: ready.value == PROCESSES, 60, "the senders")
             person(store, feature, Kind.ENABLE)
             person(store, feature, Kind.OPEN)
             return [trial(fault, store, feature, share, failed) for _ in range(TRIALS)]
