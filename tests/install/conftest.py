@@ -1,5 +1,7 @@
 """What somebody installs from the registries: the wheel of this tree, and hosts for it."""
 
+import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -40,3 +42,46 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "uv", "pip", "install", "-q", "--python", str(folder / "bin" / "python")]
     subprocess.run([*command, str(wheel), *HOSTS], cwd=folder, check=True)
     return folder / "bin"
+
+
+@pytest.fixture(scope="module")
+def bare_debian(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a Debian with Python and make alone; it reaches the registries as this machine does."""
+    if os.getuid() or not shutil.which("debootstrap"):
+        pytest.skip("needs root, and the package debootstrap")
+    root = tmp_path_factory.mktemp("debian") / "root"
+    packages = "--include=ca-certificates,make,python3,python3-venv"
+    release, *mirror = here()
+    subprocess.run(["debootstrap", "--variant=minbase", packages, release, root, *mirror], check=True)
+    for name in ("/etc/resolv.conf", "/etc/hosts", "/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"):
+        if Path(name).exists():
+            shutil.copyfile(name, f"{root}{name}")
+    # The names that an image of Python has.
+    assert inside(root, "python3 -m venv /usr/local/lib/pip").returncode == 0
+    (root / "usr/local/bin/pip").symlink_to("/usr/local/lib/pip/bin/pip")
+    (root / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    return root
+
+
+def here() -> tuple[str, ...]:
+    """Return this machine's own release, and where its packages come from."""
+    facts = dict(
+        line.split("=", 1) for line in Path("/etc/os-release").read_text("utf-8").split("\n") if line
+    )
+    sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("debian.sources")]
+    words = [word for path in sources if path.exists() for word in path.read_text("utf-8").split()]
+    return (facts["VERSION_CODENAME"], *[word for word in words if word.startswith("http")][:1])
+
+
+def inside(root: Path, script: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script in this root, with processes and mounts of its own: nothing outlives it."""
+    kept = [f"{name}={os.environ[name]}" for name in ("PIP_CERT", "PIP_INDEX_URL") if name in os.environ]
+    entered = ["unshare", "--mount", "--pid", "--fork", f"--mount-proc={root}/proc", "chroot", str(root)]
+    cleanly = ["env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", *kept]
+    return subprocess.run(
+        [*entered, *cleanly, "sh", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )

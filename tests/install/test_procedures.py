@@ -80,13 +80,12 @@ class Prefix:
         return "".join(re.findall(r"versions/([\d.]+)/", command))
 
     def wait_until_it_ticks(self) -> None:
-        wait_until(lambda: '"role": "leader"' in self.ready(), 60, "a leader")
+        wait_until(lambda: '"role":"leader"' in self.ready(), 60, "a leader")
 
     def ready(self) -> str:
-        address = f"http://127.0.0.1:{self.ports['8003']}/readyz"
-        return subprocess.run(
-            ["curl", "-s", "-m", "5", address], capture_output=True, text=True, check=False
-        ).stdout
+        """Return what /readyz says; nothing while nobody answers."""
+        command = ["curl", "-s", "-m", "5", f"http://127.0.0.1:{self.ports['8003']}/readyz"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.fixture(scope="session")
