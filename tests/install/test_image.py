@@ -34,7 +34,7 @@ mount -t tmpfs tmpfs {root}/tmp
 mount --rbind /proc {root}/proc && mount --rbind /dev {root}/dev
 mount --bind {config} {root}/etc/rollout-controller
 if touch {root}/written 2> /dev/null; then exit 77; fi
-exec chroot --userspec={user} {root} "$@"
+exec {chroot} --userspec={user} {root} "$@"
 """
 
 
@@ -51,7 +51,8 @@ class Image:
     ) -> Iterator["subprocess.Popen[bytes]"]:
         """Run it with these words after its entry point; with none, as it says itself."""
         command = [*self.config["Entrypoint"], *(words or self.config["Cmd"])]
-        script = MOUNTED.format(root=self.root, config=folder / "config", user=self.config["User"])
+        places = {"root": self.root, "config": folder / "config", "chroot": shutil.which("chroot")}
+        script = MOUNTED.format(user=self.config["User"], **places)
         given = dict(pair.split("=", 1) for pair in self.config["Env"]) | environment
         with (
             (folder / f"{port}.log").open("wb") as log,
@@ -156,7 +157,7 @@ def healthy(image: Image, port: int) -> bool:
     _, *command = image.config["Healthcheck"]["Test"]
     words = [word.replace("8003", str(port)) for word in command]
     path = dict(pair.split("=", 1) for pair in image.config["Env"])["PATH"]
-    asked = ["chroot", "--userspec=10001:10001", str(image.root), *words]
+    asked = [str(shutil.which("chroot")), "--userspec=10001:10001", str(image.root), *words]
     return subprocess.run(asked, env={"PATH": path}, check=False).returncode == 0
 
 
