@@ -66,6 +66,8 @@ def start_victoria(processes: Processes, files: Iterable[RuleFile], scale: Scale
             f"-httpListenAddr=127.0.0.1:{port}",
             f"-storageDataPath={processes.folder / 'victoria'}",
             f"-promscrape.config={config}",
+            # The file names the rules for Prometheus; here vmalert has them.
+            "-promscrape.config.strictParse=false",
             # Without these, the newest samples are hidden for seconds.
             "-search.latencyOffset=0s",
             "-search.cacheTimestampOffset=0s",

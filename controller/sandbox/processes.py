@@ -86,7 +86,7 @@ class Processes:
         old.popen.wait(_GRACE_S)
         return self.start(name, old.port, old.command, **old.env)
 
-    def wait_for(self, process: Process, ready: Callable[[], bool], within_s: float = 20.0) -> None:
+    def wait_for(self, process: Process, ready: Callable[[], bool], within_s: float = 60.0) -> None:
         """Wait until a child answers; raises StartError when it ends or takes too long."""
         deadline = time.monotonic() + within_s
         while not ready():
