@@ -82,6 +82,10 @@ class LiveCounts:
             self._changed.update(features)
             self._due_at += wait_s
 
+    def renew_lock(self) -> None:
+        """Forget who held the lock."""
+        self._lock = threading.Lock()
+
     @staticmethod
     def _taken(tally: _Tally) -> str:
         tally.failed_mailboxes += len(tally.failing)
@@ -97,3 +101,14 @@ def counts_of_process(url: str) -> LiveCounts:
     """Return the counts that this process publishes in one Redis: the same ones for all its gates."""
     with _making:
         return _of_process.setdefault((os.getpid(), url), LiveCounts())
+
+
+def _forked() -> None:
+    """Replace the locks: in a child of a fork, a lock that was held stays so."""
+    global _making  # noqa: PLW0603
+    _making = threading.Lock()
+    for counts in _of_process.values():
+        counts.renew_lock()
+
+
+os.register_at_fork(after_in_child=_forked)

@@ -11,7 +11,7 @@ from controller.commands.common import config_option, settings_from
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.codec import decode
-from controller.decision.model import Finding, Kind, Reason, State
+from controller.decision.model import LIVE, Finding, Kind, Reason, State
 from controller.decision.record import state_from_dict, verify
 from controller.decision.telling.sentences import REASONS, count_text, duration_text, finding_text
 from controller.journal.sinks import read_file
@@ -148,6 +148,10 @@ def _why(record: Record) -> list[str]:
     sends = sum(float(window["sends"]) for window in evidence["windows"])
     windows = len(evidence["windows"])
     measured = f"Measured since the decision before: {count_text(sends)} sends in {windows} window(s)"
+    if evidence.get("source") == LIVE:
+        failed = sum(float(window["errors"]) for window in evidence["windows"])
+        told = f"{count_text(sends)} sends, {count_text(failed)} failed, by {evidence['targets']} process(es)"
+        measured = f"Seen live in the {windows} seconds before: {told}"
     ages = [
         f"{what} is {float(age):.1f} s old"
         for what, age in (

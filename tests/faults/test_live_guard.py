@@ -12,12 +12,14 @@ from typing import Any
 import httpx
 import pytest
 import redis
+from click.testing import CliRunner
 from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 from worlds.fault_rig import TICK_S, Rig
 
 from adapter.gate.live import RolloutGate
 from adapter.gate.rule import GateReason
+from controller.cli import rollout
 from controller.config.settings import load_settings
 from controller.contract import LIVE_SIGHT_KEY, decisions_key, live_key, state_key
 from controller.decision.model import Evidence, Kind, Window
@@ -126,6 +128,20 @@ def test_the_pause_is_a_record_like_any_other(senders: Senders) -> None:
     assert verify(record) == []
     assert [one["id"] for one in senders.kept.records] == [record["id"]]
     assert json.loads(json.dumps(senders.kept.records[0])) == record
+
+
+def test_explain_tells_what_was_seen_and_verifies_it(senders: Senders, tmp_path: Path) -> None:
+    senders.until_paused(50, 50)
+    config = tmp_path / "rollout.toml"
+    config.write_text(
+        f'[controller]\nredis_url = "{senders.rig.url}"\n'
+        '[features.microsoft]\nprovider = "microsoft"\naction = "outlook.send"\n'
+    )
+    decision_id = senders.rig.stream()[-1]["id"]
+    told = CliRunner().invoke(rollout, ["explain", decision_id, "--verify", "--config", str(config)])
+    assert told.exit_code == 0, told.output
+    said = " ".join(told.output.split())
+    assert "Seen live in the 9 seconds before: 450 sends, 200 failed, by 1 process(es)" in said
 
 
 def test_a_tick_takes_the_pause_as_its_own(senders: Senders) -> None:

@@ -154,3 +154,15 @@ def test_refused_counts_are_tried_again_later_with_what_came_meanwhile() -> None
 def test_the_gates_of_a_process_count_together_and_two_redis_apart() -> None:
     assert counts_of_process("redis://a") is counts_of_process("redis://a")
     assert counts_of_process("redis://a") is not counts_of_process("redis://b")
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_in_the_midst_of_counting_leaves_a_child_that_can_count() -> None:
+    counts = counts_of_process("redis://forked")
+    with counts._lock:
+        child = os.fork()
+        if child == 0:
+            add(counts)
+            add(counts_of_process("redis://forked"))
+            os._exit(0)
+    wait_until(lambda: os.waitpid(child, os.WNOHANG) != (0, 0), what="the child")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from controller.decision.model import LIVE
 from controller.journal.stream import Entry, Streams
 
 MOST_POINTS = 1200
@@ -103,7 +104,8 @@ class Course:
 def _point(record: Mapping[str, Any]) -> Point:
     point = Point(record["at"], record["to"]["rollout_percent"], record["to"]["paused"])
     evidence = record["evidence"] if record["kind"] != "external_change" else None
-    for window in evidence["windows"] if evidence else ():
+    live = evidence is not None and evidence.get("source") == LIVE  # the windows hold that, too
+    for window in evidence["windows"] if evidence and not live else ():
         point.sends += window["sends"]
         point.errors += window["errors"]
         point.timed += window["timed"]
