@@ -125,7 +125,7 @@ class GmailSandbox(MailSandbox):
     def _read(self, head: Head, content: bytes) -> Mail:
         if head.headers.get("content-type", "").startswith("application/json"):
             content = base64.urlsafe_b64decode(json.loads(content)["raw"] + "==")
-        return read_rfc822(content)
+        return read_rfc822(content, heads_only=self.heads_only)
 
     def _take(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> SandboxReply:
         if not mailbox:

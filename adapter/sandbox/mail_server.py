@@ -82,6 +82,8 @@ class MailSandbox(ABC):
         self.arrived = asyncio.Event()
         """Set once a send is here with its body."""
         self.most_at_once = 0
+        self.heads_only = False
+        """Whether a mail in RFC 5322 is read no further than its head: a benchmark measures its senders."""
         self._kept_bytes = 0
         self._at_once: Counter[str] = Counter()
 
@@ -260,6 +262,7 @@ def serve(kind: type[MailSandbox], port: int) -> None:
     parser.add_argument("--port", type=int, default=port, help="0 takes a free one, which is printed")
     parser.add_argument("--token-prefix", default="sandbox-", help="tokens that begin so are taken")
     parser.add_argument("--cert-dir", type=Path, help="serve TLS, with certificates that are written there")
+    parser.add_argument("--heads-only", action="store_true", help="read no mail further than its head")
     parser.add_argument("--faults", default="{}", help='JSON, such as {"latency_s": 0.05}')
     asyncio.run(_serve(kind, parser.parse_args()))
 
@@ -277,6 +280,7 @@ async def _serve(kind: type[MailSandbox], options: argparse.Namespace) -> None:
         faults=faults,
         tls=tls,
     ) as sandbox:
+        sandbox.heads_only = options.heads_only
         sys.stdout.write(f"{sandbox.url}\n")
         sys.stdout.flush()
         await stopped.wait()

@@ -184,9 +184,10 @@ def _read_mime(body: bytes) -> Mail:
     return read_rfc822(_base64(body, "ErrorMimeContentInvalidBase64String"))
 
 
-def read_rfc822(raw: bytes) -> Mail:
-    """Understand a mail in RFC 5322; raises BrokenRule."""
-    message = BytesParser(policy=email.policy.SMTP).parsebytes(raw)
+def read_rfc822(raw: bytes, *, heads_only: bool = False) -> Mail:
+    """Understand a mail in RFC 5322, or its head alone; raises BrokenRule."""
+    read = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" if heads_only else raw
+    message = BytesParser(policy=email.policy.SMTP).parsebytes(read)
     addresses = [
         address.addr_spec
         for name in ("to", "cc", "bcc")

@@ -34,7 +34,8 @@ TEXT = """## Sending through Gmail
 Sending {at_once} mails at once for one mailbox to a local Gmail in another process, in turns. Bare httpx
 posts the bytes that `gmail_send` makes, which are ready; `raw` in JSON builds the request that most clients
 make, with every file as base64 in base64. Google's own client has no `async` and runs in threads, in an
-environment of its own.
+environment of its own. The local Gmail reads no further than the head of a mail.
+The local Gmail reads no further than the head of a mail.
 
 {races}
 """
@@ -111,7 +112,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         RedisServer(Path(folder)) as server,
         server.client() as client,
-        sandbox(kind="gmail") as url,
+        sandbox(None, "gmail", "--heads-only") as url,
     ):
         open_flags(client, "google")
         raced = asyncio.run(race(server.url, url))

@@ -55,10 +55,10 @@ def environment(redis_url: str, graph_url: str, ca_file: Path | None = None) -> 
 
 
 @contextmanager
-def sandbox(cert_dir: Path | None = None, kind: str = "graph") -> Iterator[str]:
+def sandbox(cert_dir: Path | None = None, kind: str = "graph", *options: str) -> Iterator[str]:
     """Serve a provider in a process of its own, over TLS if certificates have a place; yields its URL."""
     secure = ["--cert-dir", str(cert_dir)] if cert_dir else []
-    command = [sys.executable, "-m", f"adapter.sandbox.{kind}", "--port", "0", *secure]
+    command = [sys.executable, "-m", f"adapter.sandbox.{kind}", "--port", "0", *secure, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         if process.stdout is None:
             raise RuntimeError("the sandbox has no output")
