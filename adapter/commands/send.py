@@ -174,7 +174,9 @@ def _header(text: str) -> tuple[str, str]:
 async def _send(action: Action, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     async with Runtime.open(settings) as runtime:
         result = await action.send(**arguments, runtime=runtime)
-    return asdict(result)
+    told = asdict(result)
+    del told["provider_message_id"]
+    return {**told, "message_id": result.message_id}
 
 
 def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -> Request:
@@ -191,18 +193,17 @@ def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -
 def _show(request: Request, action: Action, settings: Settings, as_json: bool) -> None:
     base_url = settings.base_urls.get(action.provider.name, action.provider.base_url)
     url = base_url.rstrip("/") + request.path
-    written = bytes(request.upload.body if request.upload else request.body).decode()
+    mail = request.upload.body if request.upload else request.body
+    written = bytes(mail).decode()
     body = _shortened(json.loads(written)) if request.form is Form.JSON else _cut(written)
     if as_json:
         headers = dict(request.headers)
-        print_json(
-            {"method": "POST", "url": url, "headers": headers, "bytes": len(request.body), "body": body}
-        )
+        print_json({"method": "POST", "url": url, "headers": headers, "bytes": len(mail), "body": body})
         return
     say(f"POST {url}")
     for name, value in request.headers.items():
         say(f"{name}: {value}")
-    say(f"Content-Length: {len(request.body)}\n")
+    say(f"Content-Length: {len(mail)}\n")
     say(json.dumps(body, indent=2, ensure_ascii=False) if request.form is Form.JSON else body)
 
 
@@ -225,8 +226,9 @@ def _tell(sent: dict[str, Any], as_json: bool) -> None:
         print_json({"status": "sent", **sent})
         return
     say("already sent with this key" if sent["replayed"] else "sent")
-    for name in ("request_id", "client_request_id", "internet_message_id", "form"):
-        say(f"  {name}: {sent[name]}")
+    for name in ("request_id", "client_request_id", "internet_message_id", "message_id", "thread_id", "form"):
+        if sent[name]:
+            say(f"  {name}: {sent[name]}")
 
 
 def _advice(error: StructuredError) -> str:

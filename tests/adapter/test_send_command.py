@@ -75,6 +75,41 @@ def test_a_dry_run_prints_the_request_and_asks_nobody(page: Path) -> None:
     assert [file["name"] for file in request["body"]["message"]["attachments"]] == ["page.html", "logo.png"]
 
 
+def test_a_dry_run_of_gmail_prints_the_mail_itself(page: Path) -> None:
+    code, out, _ = run(*SEND, *with_files(page), "--action", "gmail.send", "--dry-run", "--json")
+    request = json.loads(out)
+    assert code == 0
+    assert request["url"].startswith("https://gmail.googleapis.com/upload/gmail/v1/users/me/messages/send?")
+    assert request["body"].startswith("To: Ann")
+    code, _, err = run(*SEND, *with_files(page), "--action", "gmail.send", "--no-save", "--dry-run")
+    assert (code, "Gmail keeps every sent mail" in err) == (1, True)
+
+
+def test_a_mail_goes_through_gmail_and_tells_its_ids(
+    redis_server: RedisServer, redis_client: redis.Redis, page: Path
+) -> None:
+    open_flags(redis_client, "google")
+    command = [sys.executable, "-m", "adapter.sandbox.gmail", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        environment = {
+            "ROLLOUT_REDIS_URL": redis_server.url,
+            "GOOGLE_API_URL": process.stdout.readline().strip(),
+            "PROVIDER_GOOGLE_ENABLED": "true",
+            "INTEGRATION_TESTS_ENABLED": "true",
+            "GOOGLE_INTEGRATION_TOKEN": "sandbox-command",
+        }
+        gmail = [*SEND, "--action", "gmail.send", *with_files(page)]
+        sent = run(*gmail, "--key", "k", "--json", env=environment)
+        again = run(*gmail, "--key", "k", env=environment)
+        process.terminate()
+    told = json.loads(sent[1])
+    assert told["status"] == "sent"
+    assert told["message_id"] == told["thread_id"] != ""
+    assert again[1].startswith("already sent with this key")
+    assert f"message_id: {told['message_id']}" in again[1]
+
+
 def test_a_dry_run_refuses_what_a_send_would(page: Path) -> None:
     code, _, err = run(*SEND, "--html", str(page), "--dry-run")
     assert (code, err.count("\n")) == (1, 1)

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import redis
+from click.testing import CliRunner, Result
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -24,6 +25,7 @@ from kit.signin import API_TOKEN, Browser, link_user, quick
 from kit.signin_processes import ended, start
 from prometheus_client import CollectorRegistry
 
+from adapter.commands.auth import auth
 from adapter.sandbox.gmail import GmailSandbox
 from adapter.sandbox.google_accounts import SandboxGoogle
 from adapter.sandbox.google_issuer import MOST_LIVE_TOKENS, TESTING_S
@@ -337,6 +339,26 @@ async def test_a_service_account_sends_for_every_mailbox_of_its_domain(
         await tokens.refresh_access_token("ann@corp.example")
     assert error.value.code == "GOOGLE_AUTH_INSUFFICIENT_PERMS"
     await tokens.aclose()
+
+
+async def test_the_command_links_tells_and_revokes_with_google_when_asked(
+    browser: Browser, manager: GoogleTokenManager, env: dict[str, str]
+) -> None:
+    async def ask(*arguments: str) -> Result:
+        return await asyncio.to_thread(
+            CliRunner().invoke, auth, [*arguments, "--provider", "google"], env=env
+        )
+
+    printed = await ask("link", "user-1")
+    assert printed.stdout.startswith("http://127.0.0.1:8003/oauth/google/authorize?link="), printed.output
+    unlinked = await ask("status", "user-1")
+    assert (unlinked.exit_code, "rollout auth link user-1 --provider google" in unlinked.stdout) == (1, True)
+    link = parse_qs(urlsplit(printed.stdout.strip()).query)["link"][0]
+    assert (await browser.sign_in(link)).status_code == 200
+    told = await ask("status", "user-1")
+    assert "linked to ann@corp.example in tenant corp.example" in told.stdout
+    gone = await ask("revoke", "user-1", "--json")
+    assert json.loads(gone.stdout) == {"user_id": "user-1", "revoked": True, "server_revoked": True}
 
 
 @pytest.mark.parametrize("written", ["{", "[]", "{}", '{"type": "service_account", "client_email": "a"}'])
