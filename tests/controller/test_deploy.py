@@ -1,6 +1,8 @@
 """The manifests and the image say the same as the program: ports, probes, paths, variables."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,26 @@ def test_every_manifest_is_what_kubernetes_takes(version: str) -> None:
     assert len(checked) >= 8
     for one in checked:
         kubernetes_validate.validate(one, version, strict=True)
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl, which has kustomize in it, is not here")
+def test_the_overlay_is_built_of_what_kubernetes_takes() -> None:
+    overlay = ROOT / "deploy" / "kubernetes" / "overlays" / "production"
+    built = subprocess.run(["kubectl", "kustomize", overlay], capture_output=True, text=True, check=True)
+    made = list(yaml.safe_load_all(built.stdout))
+    for one in made:
+        assert one["metadata"]["namespace"] == "mail"
+        if one["kind"] not in OF_THE_OPERATOR:
+            kubernetes_validate.validate(one, "1.33", strict=True)
+    [config] = [one["metadata"]["name"] for one in made if one["kind"] == "ConfigMap"]
+    mounted = [
+        volume["configMap"]["name"]
+        for one in made
+        if one["kind"] == "Deployment"
+        for volume in one["spec"]["template"]["spec"]["volumes"]
+        if "configMap" in volume
+    ]
+    assert mounted == [config] * 2
 
 
 @pytest.mark.parametrize(("name", "port", "variable"), PODS)
