@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from email.message import Message, MIMEPart
 from email.policy import SMTP, compat32
 
-from pybase64 import b64encode
+from pybase64 import b64encode, encodebytes
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendIds
 from adapter.providers.body import base64_length, spliced
@@ -64,14 +64,11 @@ def _lines_length(count: int) -> int:
 
 
 def base64_lines(content: bytes) -> Iterator[bytes]:
-    """Yield the base64 in lines, a block at a time: single lines need much memory."""
+    """Yield the base64 in lines, a block at a time; all but the last block end with a line's end."""
+    view = memoryview(content)
     for start in range(0, len(content), BLOCK_BYTES):
-        encoded = b64encode(content[start : start + BLOCK_BYTES])
-        yield b"\r\n".join(
-            encoded[at : at + LINE_CHARACTERS] for at in range(0, len(encoded), LINE_CHARACTERS)
-        )
-        if start + BLOCK_BYTES < len(content):
-            yield b"\r\n"
+        lines = encodebytes(view[start : start + BLOCK_BYTES]).replace(b"\n", b"\r\n")
+        yield lines if start + BLOCK_BYTES < len(content) else lines[:-2]
 
 
 def _headers(message: OutgoingMessage, ids: SendIds) -> str:

@@ -35,7 +35,6 @@ Sending {at_once} mails at once for one mailbox to a local Gmail in another proc
 posts the bytes that `gmail_send` makes, which are ready; `raw` in JSON builds the request that most clients
 make, with every file as base64 in base64. Google's own client has no `async` and runs in threads, in an
 environment of its own. The local Gmail reads no further than the head of a mail.
-The local Gmail reads no further than the head of a mail.
 
 {races}
 """
