@@ -47,7 +47,7 @@ def plan(feature: str, rps: float | None, config: Path | None, as_json: bool) ->
     settings = settings_from(config)
     chosen = feature_named(settings, feature)
     traffic = _live(settings, chosen) if rps is None else rps
-    estimated = forecast(chosen, traffic, settings.interval_s)
+    estimated = forecast(chosen, traffic, settings.window_s)
     if as_json:
         print_json(_as_dict(chosen, traffic, GIVEN if rps is not None else LIVE, estimated))
     else:
@@ -151,6 +151,10 @@ def _sentences(feature: RolloutFeature, estimated: Forecast) -> list[str]:
     said.append(
         f"A step is taken once the rate is proven below {proven} ({feature.margin:g}x); a worse one that is "
         "too small to be seen in that time holds the step."
+    )
+    said.append(
+        f"The first steps ask for less proof, the last ones for more: at {proven} a step exposes at most "
+        f"{share_text(feature.step_up_error)} of the users by mistake, on average."
     )
     said.append(f"{last} % stays: its smallest breach is what shows within {day}.")
     saved_s = estimated.total_s - estimated.without_first_s

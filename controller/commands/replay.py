@@ -26,7 +26,7 @@ from controller.whatif.chart import Timeline, clock, page, ticks_a_bin
 from controller.whatif.outcome import RampOutcome
 from controller.whatif.playback import Tick, course
 from controller.whatif.recorded import Recorded, RecordedError
-from controller.whatif.trace import TraceError, read_trace
+from controller.whatif.trace import TraceError, read_trace, spacing_s
 
 ACTOR = "replay"
 _LONGEST_LINE = 65_536
@@ -76,7 +76,9 @@ def replay(
 
     A line of a trace holds the counts since the line before, at the percentage of that moment:
     {"t": seconds, "sends": n, "errors": k, "slow": s}, or {"t": seconds, "missing": true} for a tick
-    without data. The feature is taken as enabled and not paused, and begins at its initial percentage.
+    without data; "failed_mailboxes" may say of how many mailboxes the failed sends are. A window of
+    evidence is as long as two lines are apart. The feature is taken as enabled and not paused, and begins
+    at its initial percentage.
     With --json each tick's record is one line.
     """
     if plot is not None and plot.suffix not in {"", ".html", ".htm"}:
@@ -85,12 +87,14 @@ def replay(
     chosen = feature_named(settings, feature)
     if trace is not None and since is None:
         ticks = _from_file(trace) or fail(f"{trace}: has no line; a trace is JSON lines", USAGE)
+        window_s = spacing_s(ticks) or settings.window_s
     elif since is not None and trace is None:
         ticks = _from_prometheus(settings, chosen, since, prometheus)
+        window_s = settings.window_s
     else:
         fail("give either --trace FILE or --since TIME, as in --since 7d", USAGE)
     runs = [
-        _run(replace(chosen, policy=policy), ticks, settings, as_json=as_json, drawn=plot is not None)
+        _run(replace(chosen, policy=policy), ticks, window_s, as_json=as_json, drawn=plot is not None)
         for policy in policies or (chosen.policy,)
     ]
     if plot is not None:
@@ -139,7 +143,7 @@ def _from_prometheus(
 def _run(
     feature: RolloutFeature,
     ticks: Sequence[Tick],
-    settings: ControllerSettings,
+    window_s: float,
     *,
     as_json: bool,
     drawn: bool,
@@ -150,7 +154,7 @@ def _run(
         feature,
         ticks,
         config_hash=config_hash(feature),
-        window_s=settings.interval_s,
+        window_s=window_s,
         freeze_at=_freezes(feature),
         decide=decide if as_json else None,
     )

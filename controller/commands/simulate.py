@@ -64,7 +64,7 @@ def simulate(
     chosen = feature_named(settings, feature)
     traffic = Traffic(rps, error_rate, slow_share, constant=constant)
     outcomes = [
-        ramp(chosen, traffic, seed=f"{seed}/{number}", hours=hours, window_s=settings.interval_s)
+        ramp(chosen, traffic, seed=f"{seed}/{number}", hours=hours, window_s=settings.window_s)
         for number in range(ramps)
     ]
     told = _told(chosen, traffic, outcomes) | {"seed": seed, "hours": hours}

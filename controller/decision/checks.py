@@ -6,14 +6,11 @@ Each looks at a case and answers with a move or not at all. The first answer dec
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from controller.decision.judge import FeatureTests
 from controller.decision.live import is_outage
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
+from controller.decision.policies import Tests
 from controller.decision.ramp import bake_s_of, baked_s, most_restrictive, same_flags, step_above, step_below
 
-OUTAGE_SENDS = 20
-OUTAGE_SHARE = 0.5
-"""One window with at least so many sends, at least this share of them failed, pauses at once."""
 CAUSES = {Slo.ERROR_RATE: Reason.SLO_ERROR_RATE, Slo.LATENCY: Reason.SLO_LATENCY}
 
 
@@ -27,7 +24,7 @@ class Assessment:
     windows: tuple[Window, ...]
     """The new windows that count."""
     findings: tuple[Finding, ...]
-    tests: FeatureTests
+    tests: Tests
 
     @property
     def at_zero(self) -> bool:
@@ -81,11 +78,9 @@ def _stopped(case: Assessment) -> Proposal | None:
 
 
 def _outage(case: Assessment) -> Proposal | None:
-    """Stop at once when one window shows half of many sends failed."""
-    for window in case.windows:
-        if window.sends >= OUTAGE_SENDS and window.errors >= OUTAGE_SHARE * window.sends:
-            return _stop(case, Reason.OUTAGE)
-    return None
+    """Stop at once when half of many sends failed, for longer than a blip and of more than one mailbox."""
+    outage = case.tests.is_outage(case.windows, case.snapshot.state.half_failed)
+    return _stop(case, Reason.OUTAGE) if outage else None
 
 
 def _live_outage(case: Assessment) -> Proposal | None:

@@ -10,9 +10,9 @@ from dataclasses import replace
 from controller.contract import Flags
 from controller.decision.causes import CONTROLLER, with_causes
 from controller.decision.checks import CHECKS, LIVE_CHECKS, Assessment, Proposal
-from controller.decision.judge import add_windows, feature_tests, with_needed
+from controller.decision.judge import feature_tests, tests_of
 from controller.decision.live import live_findings, with_seconds
-from controller.decision.model import LIVE, Cause, Decision, Kind, Reason, Snapshot, State
+from controller.decision.model import LIVE, Cause, Decision, Finding, Kind, Reason, Snapshot, State
 from controller.decision.policies import POLICIES
 from controller.decision.ramp import (
     anchor_to_source_clock,
@@ -31,9 +31,13 @@ from controller.decision.telling.sentences import in_words
 def decide(snapshot: Snapshot) -> Decision:
     """Decide one feature, with the reason in words and what is still needed."""
     case = assess(snapshot)
-    live = snapshot.evidence.source == LIVE
-    findings = case.findings if live else with_needed(case.findings, case.tests, case.state)
+    findings = case.findings if snapshot.evidence.source == LIVE else _with_needed(case)
     return _with_cause(snapshot, in_words(snapshot, decide_bare(case), findings, case.state))
+
+
+def _with_needed(case: Assessment) -> tuple[Finding, ...]:
+    feature, percent = case.snapshot.feature, case.snapshot.flags.rollout_percent
+    return case.tests.with_needed(case.findings, case.state, feature, percent)
 
 
 def _with_cause(snapshot: Snapshot, decision: Decision) -> Decision:
@@ -48,11 +52,13 @@ def assess(snapshot: Snapshot) -> Assessment:
     """Follow the flags, weigh the windows that still count, and let the policy judge."""
     if snapshot.evidence.source == LIVE:
         return _assess_live(snapshot)
-    tests = feature_tests(snapshot.feature, snapshot.window_s)
+    feature = snapshot.feature
+    tests = tests_of(feature, snapshot.window_s, snapshot.form)
     state, counts = apply_flag_changes(snapshot)
     windows = snapshot.evidence.windows if counts and is_open(snapshot.flags) else ()
-    state = add_windows(tests, state, windows, snapshot.evidence)
-    findings = POLICIES[snapshot.feature.policy](tests, state, windows)
+    state = tests.with_windows(state, windows, snapshot.evidence)
+    judged = tests.judge(state, feature, snapshot.flags.rollout_percent)
+    findings = POLICIES[feature.policy](judged, windows)
     return Assessment(snapshot, state, windows, findings, tests)
 
 

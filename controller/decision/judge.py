@@ -1,7 +1,9 @@
 """From what the tests have added up to findings: each SLO met, breached or unknown, with the numbers."""
 
 from dataclasses import dataclass, replace
+from math import log
 
+from controller.decision.first_form import first_tests
 from controller.decision.model import (
     SLOW_SHARE_LIMIT,
     Evidence,
@@ -13,24 +15,84 @@ from controller.decision.model import (
     Verdict,
     Window,
 )
-from controller.decision.sequential import (
-    SloTest,
-    breach_evidence,
-    health_evidence,
-    late_evidence,
-    log_mean,
-    sends_until_healthy,
-    slo_test,
-    with_window,
-)
+from controller.decision.outage import outage_windows, windows_in_a_row
+from controller.decision.policies import Tests
+from controller.decision.ramp import step_above
+from controller.decision.sequential.health import step_error
+from controller.decision.sequential.late import late_evidence
+from controller.decision.sequential.logarithms import log_mean
+from controller.decision.slo_tests import SloTest, slo_test, with_window
+
+
+def tests_of(feature: RolloutFeature, window_s: float, form: int) -> Tests:
+    """Return a feature's tests in the form that a record names."""
+    return first_tests(feature, window_s) if form == 1 else feature_tests(feature, window_s)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureTests:
-    """The tests of the two SLOs of one feature."""
+    """The tests of the SLOs of one feature."""
 
     error_rate: SloTest
     latency: SloTest
+    window_s: float
+    blip_s: float
+
+    def with_windows(self, state: State, windows: tuple[Window, ...], evidence: Evidence) -> State:
+        """Add windows to the tests and the counts, and say up to when all is judged.
+
+        Only a converged window of metrics without a problem proves health.
+        """
+        errors, latency = state.error_rate, state.latency
+        for one in windows:
+            proves = one.converged and evidence.problem is None
+            errors = with_window(
+                self.error_rate,
+                errors,
+                one.sends,
+                one.errors,
+                proves_health=proves,
+                mailboxes=one.failed_mailboxes,
+            )
+            latency = with_window(self.latency, latency, one.timed, one.slow, proves_health=proves)
+        judged_to = evidence.judged_to or state.judged_to
+        if errors is state.error_rate and latency is state.latency:
+            return state if judged_to == state.judged_to else replace(state, judged_to=judged_to)
+        return _counted(state, errors, latency, judged_to, windows)
+
+    def judge(self, state: State, feature: RolloutFeature, percent: float) -> tuple[Finding, ...]:
+        """Judge each SLO by the sequential tests.
+
+        For the alarm the SLOs' e-values are averaged, which is valid under any dependence between them; the
+        largest is named as the cause.
+        """
+        step = _next_step(feature, percent)
+        errors = _measured(Slo.ERROR_RATE, self.error_rate, state.error_rate, feature, step)
+        latency = _measured(Slo.LATENCY, self.latency, state.latency, feature, step)
+        cause = _cause(errors, latency)
+        if cause is None:
+            return errors, latency
+        if cause is Slo.ERROR_RATE:
+            return replace(errors, verdict=Verdict.BREACHED), latency
+        return errors, replace(latency, verdict=Verdict.BREACHED)
+
+    def with_needed(
+        self, findings: tuple[Finding, ...], state: State, _feature: RolloutFeature, _percent: float
+    ) -> tuple[Finding, ...]:
+        """Estimate for each finding how many more sends prove health at the rate seen so far."""
+        parts = {
+            Slo.ERROR_RATE: (self.error_rate, state.error_rate),
+            Slo.LATENCY: (self.latency, state.latency),
+        }
+        return tuple(_needing(finding, *parts[finding.slo]) for finding in findings)
+
+    def is_outage(self, windows: tuple[Window, ...], before: int) -> bool:
+        """Whether these windows are an outage; `before` of the windows before them had half failed."""
+        runs = windows_in_a_row(windows, before)
+        return any(
+            run and run >= outage_windows(window, self.window_s, self.blip_s)
+            for run, window in zip(runs, windows, strict=True)
+        )
 
 
 _LATELY_USED: dict[tuple[float, ...], FeatureTests] = {}
@@ -43,9 +105,8 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
         feature.slo_error_rate_threshold,
         feature.margin,
         feature.alpha,
-        feature.step_up_error,
         feature.longest_ramp_s,
-        len(feature.steps),
+        feature.blip_s,
         window_s,
     )
     tests = _LATELY_USED.get(key)
@@ -53,6 +114,8 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
         tests = FeatureTests(
             error_rate=slo_test(feature.slo_error_rate_threshold, feature, window_s),
             latency=slo_test(SLOW_SHARE_LIMIT, feature, window_s),
+            window_s=window_s,
+            blip_s=feature.blip_s,
         )
         if len(_LATELY_USED) >= _KEPT:
             _LATELY_USED.clear()
@@ -60,20 +123,10 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
     return tests
 
 
-def add_windows(tests: FeatureTests, state: State, windows: tuple[Window, ...], evidence: Evidence) -> State:
-    """Add windows to the tests and the counts, and say up to when all is judged.
-
-    Only a converged window of metrics without a problem proves health.
-    """
-    errors, latency = state.error_rate, state.latency
-    for window in windows:
-        proves = window.converged and evidence.problem is None
-        errors = with_window(tests.error_rate, errors, window.sends, window.errors, proves_health=proves)
-        latency = with_window(tests.latency, latency, window.timed, window.slow, proves_health=proves)
-    judged_to = evidence.judged_to or state.judged_to
-    if errors is state.error_rate and latency is state.latency:
-        return state if judged_to == state.judged_to else replace(state, judged_to=judged_to)
-    # Written out: replace() would take a tenth of the whole tick. A test sees to it that no field is lost.
+def _counted(
+    state: State, errors: SloState, latency: SloState, judged_to: float, windows: tuple[Window, ...]
+) -> State:
+    """Write out what replace() would do in a tenth of the whole tick. A test sees that no field is lost."""
     return State(
         config_hash=state.config_hash,
         ramp_started_at=state.ramp_started_at,
@@ -91,6 +144,7 @@ def add_windows(tests: FeatureTests, state: State, windows: tuple[Window, ...], 
         approved_percent=state.approved_percent,
         tests_started=state.tests_started,
         alpha_spent=state.alpha_spent,
+        half_failed=windows_in_a_row(windows, state.half_failed)[-1],
         previous_config_hash=state.previous_config_hash,
         unplaced=state.unplaced,
         paused_by=state.paused_by,
@@ -100,20 +154,9 @@ def add_windows(tests: FeatureTests, state: State, windows: tuple[Window, ...], 
     )
 
 
-def judge(tests: FeatureTests, state: State) -> tuple[Finding, Finding]:
-    """Judge both SLOs by the sequential tests.
-
-    For the alarm the SLOs' e-values are averaged, which is valid under any dependence between them; the
-    largest is named as the cause. `needed` is left to `with_needed`, since not every reader asks.
-    """
-    errors = _measured(Slo.ERROR_RATE, tests.error_rate, state.error_rate)
-    latency = _measured(Slo.LATENCY, tests.latency, state.latency)
-    cause = _cause(errors, latency)
-    if cause is None:
-        return errors, latency
-    if cause is Slo.ERROR_RATE:
-        return replace(errors, verdict=Verdict.BREACHED), latency
-    return errors, replace(latency, verdict=Verdict.BREACHED)
+def _next_step(feature: RolloutFeature, percent: float) -> float:
+    """Return the percentage that a step up would lead to; at the end of the plan, the present one."""
+    return step_above(feature.steps, percent) or percent
 
 
 def _cause(errors: Finding, latency: Finding) -> Slo | None:
@@ -129,35 +172,32 @@ def _cause(errors: Finding, latency: Finding) -> Slo | None:
     return None
 
 
-def _measured(slo: Slo, test: SloTest, state: SloState) -> Finding:
-    health = health_evidence(state)
+def _measured(slo: Slo, test: SloTest, state: SloState, feature: RolloutFeature, step: float) -> Finding:
+    seen = state.clusters.effect_on_health()
+    effect = state.health.effect(seen, step / 100)
+    health = test.health.evidence(state.health, effect)
+    # Where clusters were seen their size is only an estimate, so more is asked for.
+    needed = log(seen / step_error(feature.step_up_error, step))
     return Finding(
         slo=slo,
-        verdict=Verdict.MET if health >= test.health_needed else Verdict.UNKNOWN,
+        verdict=Verdict.MET if health >= needed else Verdict.UNKNOWN,
         n=state.sends,
         k=state.bad,
         limit=test.limit,
-        evidence_for_breach=breach_evidence(state),
+        evidence_for_breach=state.wallet.evidence(),
         evidence_for_health=health,
-        breach_needed=test.breach_needed,
-        health_needed=test.health_needed,
-        late_evidence=late_evidence(state),
+        breach_needed=test.breach.needed,
+        health_needed=needed,
+        late_evidence=late_evidence(state.late),
         late_needed=test.late_needed,
         needed=None,
+        effect=effect,
     )
 
 
-def with_needed(findings: tuple[Finding, ...], tests: FeatureTests, state: State) -> tuple[Finding, ...]:
-    """Estimate for each finding how many more sends prove health at the rate seen so far."""
-    parts = {
-        Slo.ERROR_RATE: (tests.error_rate, state.error_rate),
-        Slo.LATENCY: (tests.latency, state.latency),
-    }
-    return tuple(_needing(finding, sends_until_healthy(*parts[finding.slo])) for finding in findings)
-
-
-def _needing(finding: Finding, needed: float | None) -> Finding:
+def _needing(finding: Finding, test: SloTest, state: SloState) -> Finding:
     """Do what replace() does, in a third of its time."""
+    rate = state.health.bad / state.health.sends if state.health.sends > 0 else 0.0
     return Finding(
         finding.slo,
         finding.verdict,
@@ -170,5 +210,6 @@ def _needing(finding: Finding, needed: float | None) -> Finding:
         finding.health_needed,
         finding.late_evidence,
         finding.late_needed,
-        needed,
+        test.health.sends_needed(state.health, finding.effect, finding.health_needed, rate),
+        finding.effect,
     )

@@ -21,15 +21,13 @@ from controller.decision.model import (
     Verdict,
     Window,
 )
-from controller.decision.sequential import log_mean
+from controller.decision.sequential.logarithms import log_mean
+from controller.decision.sequential.wallet import LIVE_SHARE, Wallet
 
 LOOK_S = 1.0
 """Between two looks at the counts: the length of one window of them."""
 LATE_S = 1.1
 """So long after a send its count may come: a process publishes once a second."""
-LIVE_SHARE = 0.2
-"""The first-seconds test has this share of alpha: its first start half of it, each further one half of the
-rest."""
 FIRST_S = 45.0
 """So long after its start the test bets; later, gradual harm is left to the windows."""
 STAKE = 0.1
@@ -50,7 +48,10 @@ OUTAGE_REACH = 5 / 3
 
 
 def alarm_at(feature: RolloutFeature, live: LiveState) -> float:
-    """Return what evidence the first-seconds test needs, as a natural logarithm."""
+    """Return what evidence the first-seconds test needs, as a natural logarithm.
+
+    The first start has half of the live counts' share of alpha, each further one half of the rest.
+    """
     return log(2 ** max(live.starts, 1) / (LIVE_SHARE * feature.alpha))
 
 
@@ -88,7 +89,7 @@ def _with_second(state: SloState, limit: float, most: float, n: float, k: float)
         return state
     bad = min(max(k, 0.0), n)
     bet = min(log(1 + STAKE * (bad / n / limit - 1)), most)
-    return SloState(breach=(sum(state.breach) + bet,), sends=state.sends + n, bad=state.bad + bad)
+    return SloState(Wallet((sum(state.wallet.bets) + bet,), 0.0), sends=state.sends + n, bad=state.bad + bad)
 
 
 def live_findings(feature: RolloutFeature, live: LiveState) -> tuple[Finding, Finding]:
@@ -111,7 +112,7 @@ def _finding(slo: Slo, state: SloState, limit: float, needed: float) -> Finding:
         n=state.sends,
         k=state.bad,
         limit=limit,
-        evidence_for_breach=sum(state.breach),
+        evidence_for_breach=sum(state.wallet.bets),
         evidence_for_health=0.0,
         breach_needed=needed,
         health_needed=needed,

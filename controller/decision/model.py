@@ -9,6 +9,12 @@ from enum import StrEnum
 
 from controller.contract import CLOSED, Flags
 from controller.decision.freeze import Freeze
+from controller.decision.sequential.clusters import Clusters
+from controller.decision.sequential.health import Health
+from controller.decision.sequential.wallet import Wallet
+
+FORM = 2
+"""Of the mathematics, and of the records that are written now; those of the first form name none."""
 
 
 class Kind(StrEnum):
@@ -132,7 +138,7 @@ class RolloutFeature:
     alpha: float = 0.05
     """Chance of a false pause over the whole ramp."""
     step_up_error: float = 0.05
-    """Chance that one step is taken although an SLO is violated by the margin."""
+    """Share of the users, on average, whom one step exposes although an SLO is violated by the margin."""
     blip_s: float = 3.0
     """What lasts no longer never pauses by itself."""
     margin: float = 2.0
@@ -219,13 +225,18 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class SloState:
-    """What the tests of one SLO have added up: natural logarithms, one per point of their grids."""
+    """What the tests of one SLO have added up."""
 
-    breach: tuple[float, ...] = ()
+    wallet: Wallet = field(default_factory=Wallet)
+    """The breach test, over the whole ramp."""
     late: tuple[float, ...] = ()
-    healthy: tuple[float, ...] = ()
+    """The late-change test: natural logarithms, one for each rate that it bets on."""
+    health: Health = field(default_factory=Health)
+    """The health test of this step."""
+    clusters: Clusters = field(default_factory=Clusters)
     sends: float = 0.0
     bad: float = 0.0
+    """Counts of this step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +290,11 @@ class State:
     approved_percent: float = 0.0
     """The highest step that a person approved."""
     tests_started: int = 0
-    """Tests begun in this ramp, steps and resumes; each spends its share of alpha."""
+    """Tests begun in this ramp, steps and resumes; each stakes a part of the wallet."""
     alpha_spent: float = 0.0
+    """What the tests may have spent of alpha so far; never more than alpha in one ramp."""
+    half_failed: int = 0
+    """Newest windows, one after the other, of which at least half failed."""
     previous_config_hash: str = ""
     unplaced: bool = False
     """The tests were reset, but `counted_from` is not yet known on the source's clock: no window counts."""
@@ -310,6 +324,8 @@ class Snapshot:
     """Name of the freeze window that is open, worked out before."""
     newer: Flags | None = None
     """The flags as they were last known, where those read are of an earlier revision: writes were lost."""
+    form: int = FORM
+    """The form of the mathematics: older records are decided again by that of their time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +348,8 @@ class Finding:
     late_needed: float
     needed: float | None
     """About how many more sends prove health at the rate seen so far; None when they never would."""
+    effect: float = 1.0
+    """The design effect of health: bad sends are reckoned to come in groups of about so many."""
 
 
 @dataclass(frozen=True, slots=True)

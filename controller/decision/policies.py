@@ -1,21 +1,44 @@
-"""The policies: each judges the SLOs in its own way. A new one is one function and one row."""
+"""What judges the SLOs: the tests, of any form, and the policies. A new one is a function and a row."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
-from controller.decision.judge import FeatureTests, judge
-from controller.decision.model import Finding, Slo, State, Verdict, Window
-
-Policy = Callable[[FeatureTests, State, tuple[Window, ...]], tuple[Finding, ...]]
-"""(tests, state with the new windows in it, new windows, the newest last) -> one finding per SLO."""
+from controller.decision.model import Evidence, Finding, RolloutFeature, Slo, State, Verdict, Window
 
 
-def sequential(tests: FeatureTests, state: State, _windows: tuple[Window, ...]) -> tuple[Finding, ...]:
-    """Judge by everything seen at this step, with a stated chance of error for the whole ramp."""
-    return judge(tests, state)
+class Tests(Protocol):
+    """The mathematics of one feature, of whatever form."""
+
+    def with_windows(self, state: State, windows: tuple[Window, ...], evidence: Evidence) -> State:
+        """Add windows to the tests and the counts, and say up to when all is judged."""
+        ...
+
+    def judge(self, state: State, feature: RolloutFeature, percent: float) -> tuple[Finding, ...]:
+        """Judge each SLO; `needed` is left to `with_needed`, since not every reader asks."""
+        ...
+
+    def with_needed(
+        self, findings: tuple[Finding, ...], state: State, feature: RolloutFeature, percent: float
+    ) -> tuple[Finding, ...]:
+        """Estimate for each finding how many more sends prove health at the rate seen so far."""
+        ...
+
+    def is_outage(self, windows: tuple[Window, ...], before: int) -> bool:
+        """Whether these windows are an outage; `before` of the windows before them had half failed."""
+        ...
 
 
-def threshold(tests: FeatureTests, state: State, windows: tuple[Window, ...]) -> tuple[Finding, ...]:
+Policy = Callable[[tuple[Finding, ...], tuple[Window, ...]], tuple[Finding, ...]]
+"""(findings of the sequential tests, new windows, the newest last) -> findings of the policy."""
+
+
+def sequential(judged: tuple[Finding, ...], _windows: tuple[Window, ...]) -> tuple[Finding, ...]:
+    """Judge by everything seen, with a stated chance of error for the whole ramp."""
+    return judged
+
+
+def threshold(judged: tuple[Finding, ...], windows: tuple[Window, ...]) -> tuple[Finding, ...]:
     """Judge by the newest window alone: its ratio and its share of slow sends against the limits.
 
     This is the rule of the original plan, kept for comparison. It aborts most healthy ramps at low traffic.
@@ -27,7 +50,7 @@ def threshold(tests: FeatureTests, state: State, windows: tuple[Window, ...]) ->
     }
     return tuple(
         replace(finding, verdict=_against(finding.limit, *counts[finding.slo], newest.converged))
-        for finding in judge(tests, state)
+        for finding in judged
     )
 
 

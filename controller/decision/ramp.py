@@ -6,6 +6,7 @@ from controller.contract import Flags
 from controller.decision.causes import with_outside_causes
 from controller.decision.model import (
     LIVE,
+    SLOW_SHARE_LIMIT,
     Evidence,
     LiveState,
     Reason,
@@ -14,7 +15,7 @@ from controller.decision.model import (
     Snapshot,
     State,
 )
-from controller.decision.sequential import LATE_SHARE, STEPS_SHARE
+from controller.decision.sequential.wallet import RAMP_SHARE, Wallet, breach_rates
 
 
 def step_above(steps: tuple[float, ...], percent: float) -> float | None:
@@ -92,8 +93,12 @@ def with_flags(state: State, feature: RolloutFeature, flags: Flags, now: float) 
 
 
 def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, config_hash: str) -> State:
-    """Begin a ramp: nothing of an earlier one counts, but its configuration stays known."""
+    """Begin a ramp: nothing of an earlier one counts, but its configuration stays known.
+
+    Another configuration in the middle of a ramp begins with the cash that is left, so that alpha holds.
+    """
     changed = config_hash != state.config_hash
+    goes_on = changed and state.config_hash != "" and state.flags.rollout_percent > 0
     fresh = State(
         config_hash=config_hash,
         previous_config_hash=state.config_hash if changed else state.previous_config_hash,
@@ -101,22 +106,32 @@ def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, 
         judged_to=state.judged_to,
         held_since=state.held_since,
         approved_percent=0.0 if changed else state.approved_percent,
+        error_rate=_emptied(state.error_rate) if goes_on else SloState(),
+        latency=_emptied(state.latency) if goes_on else SloState(),
+        live=LiveState(starts=(state.live.starts if goes_on else 0) + is_open(flags)),
         paused_by=state.paused_by,
         stopped_by=state.stopped_by,
     )
-    return reset_tests(fresh, feature, flags, now)
+    return begin_step(fresh, feature, flags, now)
 
 
 def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
-    """Begin every test again, the late-change test too; that spends its share of alpha again."""
-    live = LiveState(starts=state.live.starts + is_open(flags))
-    emptied = replace(state, error_rate=SloState(), latency=SloState(), live=live)
-    spent = LATE_SHARE * feature.alpha if is_open(flags) else 0.0
-    return begin_step(replace(emptied, alpha_spent=state.alpha_spent + spent), feature, flags, now)
+    """Begin every test again, the late-change test too; the wallet pays for it from its cash."""
+    emptied = replace(
+        state,
+        error_rate=_emptied(state.error_rate),
+        latency=_emptied(state.latency),
+        live=LiveState(starts=state.live.starts + is_open(flags)),
+    )
+    return begin_step(emptied, feature, flags, now)
+
+
+def _emptied(state: SloState) -> SloState:
+    return SloState(wallet=state.wallet.emptied())
 
 
 def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
-    """Begin a step's tests again; only the late-change test goes on. Closed flags spend nothing.
+    """Begin a step: its health counts for itself, the other tests go on. Closed flags stake nothing.
 
     An approval is spent by the step that it allowed, and void once the percentage has been lowered.
     """
@@ -124,20 +139,34 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
     spent = (
         flags.rollout_percent < state.flags.rollout_percent or flags.rollout_percent >= state.approved_percent
     )
-    share = STEPS_SHARE * feature.alpha / len(feature.steps)
+    ahead = max(sum(step >= flags.rollout_percent for step in feature.steps), 1) if opened else 0
+    errors = _stepped(state.error_rate, ahead, feature.slo_error_rate_threshold)
     return replace(
         state,
         flags=flags,
         step_started_at=now,
-        error_rate=SloState(late=state.error_rate.late),
-        latency=SloState(late=state.latency.late),
+        error_rate=errors,
+        latency=_stepped(state.latency, ahead, SLOW_SHARE_LIMIT),
         step_sends=0.0,
         step_errors=0.0,
+        half_failed=0,
         tests_started=state.tests_started + opened,
-        alpha_spent=state.alpha_spent + share * opened,
+        alpha_spent=_alpha_spent(feature, errors.wallet),
         approved_percent=0.0 if spent else state.approved_percent,
         unplaced=True,
     )
+
+
+def _stepped(state: SloState, steps_ahead: int, limit: float) -> SloState:
+    """Go on at another step, where the tests of an open feature stake a part of their cash."""
+    wallet = state.wallet.staked(steps_ahead, len(breach_rates(limit))) if steps_ahead else state.wallet
+    return SloState(wallet=wallet, late=state.late, clusters=state.clusters.stepped())
+
+
+def _alpha_spent(feature: RolloutFeature, wallet: Wallet) -> float:
+    """Return what may be spent so far: what was staked of the wallet, and the other tests' shares whole."""
+    staked = 1 - wallet.cash
+    return feature.alpha * (staked * RAMP_SHARE + (1 - RAMP_SHARE)) if staked > 0 else 0.0
 
 
 def anchor_to_source_clock(state: State, evidence: Evidence) -> State:

@@ -7,15 +7,24 @@ from controller.contract import Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.codec import decode, encode
 from controller.decision.decide import decide, rejected_write
-from controller.decision.model import Decision, Evidence, Kind, Reason, RolloutFeature, Snapshot, State
+from controller.decision.first_form import FirstState
+from controller.decision.model import (
+    FORM,
+    Decision,
+    Evidence,
+    Kind,
+    Reason,
+    RolloutFeature,
+    Snapshot,
+    State,
+)
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
 _SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})
 _OUTCOME = ("kind", "reason", "to", "detail", "more_sends", "more_s", "findings", "approved_percent")
-FORM = 2
-"""Of the records that are written now. Those of the first form name none: what they decided is computed again
-and compared, but not their words, nor what an approval counts for, which have changed since."""
 _FIRST_OUTCOME = ("kind", "reason", "to", "more_sends", "more_s", "findings")
+"""Of records of the first form: what they decided, by the tests of that time, is computed again and compared,
+but not their words, nor what an approval counts for, which have changed since."""
 
 
 def record_of(
@@ -121,12 +130,21 @@ def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
         feature=decode(RolloutFeature, record["config"]),
         flags=decode(Flags, record["flags_read"]),
         evidence=Evidence(now=0.0) if evidence is None else decode(Evidence, evidence),
-        state=state_from_dict(record["state_before"]),
+        state=decode(State if form_of(record) == FORM else FirstState, record["state_before"]),
         config_hash=record["config_hash"],
         window_s=float(record["window_s"] or 0.0),
         frozen=record["frozen"],
         newer=decode(Flags, record["newer"]) if record.get("newer") else None,
+        form=form_of(record),
     )
+
+
+def form_of(record: Mapping[str, Any]) -> int:
+    """Return the form of the mathematics that a record was decided by. Raises ValueError."""
+    form = record.get("form", 1)
+    if form not in {1, FORM}:
+        raise ValueError(f"its form is {form!r}, which this version does not know")
+    return int(form)
 
 
 def decided_again(record: Mapping[str, Any]) -> Decision:
@@ -176,6 +194,8 @@ def verify(record: Mapping[str, Any]) -> list[str]:
 
 def _differences(record: Mapping[str, Any]) -> Iterator[str]:
     again = decided_again(record)
+    form = form_of(record)
+    findings = list(encode(again.findings))
     recomputed = {
         "kind": again.kind.value,
         "reason": again.reason.value,
@@ -183,14 +203,18 @@ def _differences(record: Mapping[str, Any]) -> Iterator[str]:
         "detail": again.detail,
         "more_sends": again.more_sends,
         "more_s": again.more_s,
-        "findings": list(encode(again.findings)),
+        "findings": findings if form == FORM else [_without_effect(one) for one in findings],
         "approved_percent": again.state.approved_percent,
     }
     return (
         f"{name}: recorded {record[name]!r}, recomputed {recomputed[name]!r}"
-        for name in (_OUTCOME if record.get("form") == FORM else _FIRST_OUTCOME)
+        for name in (_OUTCOME if form == FORM else _FIRST_OUTCOME)
         if record[name] != recomputed[name]
     )
+
+
+def _without_effect(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in finding.items() if name != "effect"}
 
 
 def flags_to_dict(flags: Flags) -> dict[str, Any]:

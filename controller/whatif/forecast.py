@@ -2,18 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, inf, log
+from math import ceil, exp, inf, log
 
-from controller.decision.checks import OUTAGE_SENDS, OUTAGE_SHARE
 from controller.decision.judge import FeatureTests, feature_tests
-from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature, SloState
-from controller.decision.sequential import SloTest, log_mean, sends_until_healthy
+from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature, Window
+from controller.decision.outage import half_failed, outage_windows
+from controller.decision.ramp import step_above
+from controller.decision.sequential.clusters import unseen_effect
+from controller.decision.sequential.health import Health, step_error
+from controller.decision.sequential.logarithms import log_sum
+from controller.decision.sequential.wallet import Wallet, capped
+from controller.decision.slo_tests import SloTest
 
 USUAL_SHARE = 0.3
 """A healthy feature is taken to fail at this share of its limit."""
-_LN_SLOS = log(2)
+_SLOS = 2
 """The alarm averages two SLOs; the one that is quiet halves the evidence of the other."""
 _HALVINGS = 40
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,36 +71,45 @@ def forecast(feature: RolloutFeature, sends_per_s: float, window_s: float) -> Fo
 
 def step_lasts_s(feature: RolloutFeature, percent: float, sends_per_s: float, window_s: float) -> float:
     """Estimate how long a healthy step lasts at its own traffic; infinite where health is never proven."""
-    needed, a_window = _sends_needed(feature_tests(feature, window_s), feature), sends_per_s * window_s
+    a_window = sends_per_s * window_s
+    needed = _sends_needed(feature_tests(feature, window_s), feature, percent, a_window)
     # The window during which the step is taken is left out, and a decision waits for a window's end.
     measuring_s = (ceil(needed / a_window) + 1) * window_s if a_window > 0 and needed < inf else inf
     return max(feature.bake_s_at(percent), measuring_s)
 
 
-def _sends_needed(tests: FeatureTests, feature: RolloutFeature) -> float:
-    return max(
-        _needed(tests.error_rate, USUAL_SHARE * feature.slo_error_rate_threshold),
-        _needed(tests.latency, USUAL_SHARE * SLOW_SHARE_LIMIT),
-    )
+def _sends_needed(tests: FeatureTests, feature: RolloutFeature, percent: float, a_window: float) -> float:
+    """Return the sends that prove both SLOs met at a step, where no clusters are seen."""
+    above = step_above(feature.steps, percent) or percent
+    needed = log(1 / step_error(feature.step_up_error, above))
+    with_any = a_window / (1 - exp(-a_window)) if a_window > 0 else 1.0
+    effect = unseen_effect(with_any, 1, above / 100)
+    pairs = ((tests.error_rate, feature.slo_error_rate_threshold), (tests.latency, SLOW_SHARE_LIMIT))
+    return max(_needed(test, effect, needed, USUAL_SHARE * limit) for test, limit in pairs)
+
+
+def _needed(test: SloTest, effect: float, needed: float, rate: float) -> float:
+    sends = test.health.sends_needed(Health(), effect, needed, rate)
+    return inf if sends is None else ceil(sends)
 
 
 def _step(feature: RolloutFeature, percent: float, sends_per_s: float, window_s: float) -> StepForecast:
     tests = feature_tests(feature, window_s)
-    needed = _sends_needed(tests, feature)
     bake_s = feature.bake_s_at(percent)
     lasts_s = step_lasts_s(feature, percent, sends_per_s, window_s)
     stays = percent == feature.steps[-1]
     horizon_s = feature.longest_hold_s if stays else min(lasts_s, feature.longest_hold_s)
     limit = feature.slo_error_rate_threshold
+    wallet = _wallet_at(feature, tests.error_rate, percent)
 
     def proof(rate: float) -> Breach | None:
-        return breach(tests.error_rate, rate, sends_per_s, window_s)
+        return breach(tests, wallet, rate, sends_per_s)
 
     smallest = _smallest(proof, limit, horizon_s)
     return StepForecast(
         percent=percent,
         sends_per_s=sends_per_s,
-        sends_needed=needed,
+        sends_needed=_sends_needed(tests, feature, percent, sends_per_s * window_s),
         lasts_s=lasts_s,
         smallest=smallest,
         tenfold=proof(min(10 * limit, 1.0)),
@@ -102,36 +117,40 @@ def _step(feature: RolloutFeature, percent: float, sends_per_s: float, window_s:
     )
 
 
-def _needed(test: SloTest, rate: float) -> float:
-    needed = sends_until_healthy(test, SloState(), rate)
-    return inf if needed is None else ceil(needed)
+def _wallet_at(feature: RolloutFeature, test: SloTest, percent: float) -> Wallet:
+    """Return the wallet as a step begins, when what was staked before is lost to hours of health."""
+    wallet = Wallet()
+    for step in feature.steps:
+        if step <= percent:
+            ahead = sum(one >= step for one in feature.steps)
+            wallet = wallet.emptied().staked(ahead, len(test.breach.worths))
+    return wallet
 
 
-def breach(test: SloTest, error_rate: float, sends_per_s: float, window_s: float) -> Breach | None:
+def breach(tests: FeatureTests, wallet: Wallet, error_rate: float, sends_per_s: float) -> Breach | None:
     """Estimate when an error rate is proven a breach while the other SLO is quiet; None if never."""
-    n = sends_per_s * window_s
+    n = sends_per_s * tests.window_s
     k = n * error_rate
     if n <= 0:
         return None
-    if n >= OUTAGE_SENDS and error_rate >= OUTAGE_SHARE:
-        return Breach(error_rate, n, k, window_s)
-    bets = [min(k * hit + (n - k) * miss, test.cap) for hit, miss in test.breach]
-    if max(bets) <= 0:
-        return None
-    windows = _windows_until(bets, test.breach_needed + _LN_SLOS)
-    return Breach(error_rate, windows * n, windows * k, windows * window_s)
+    test = tests.error_rate.breach
+    bets = capped(test.bets(k, n - k, 1.0), test.cap)
+    goal = _SLOS * (exp(test.needed) - wallet.cash)
+    window = Window(0.0, n, k, n, 0.0)
+    outage = outage_windows(window, tests.window_s, tests.blip_s) if half_failed(window) else inf
+    proven = _windows_until(wallet, bets, log(goal)) if max(bets) > 0 else inf
+    windows = min(outage, proven)
+    return None if windows == inf else Breach(error_rate, windows * n, windows * k, windows * tests.window_s)
 
 
-def _windows_until(bets: list[float], goal: float) -> int:
-    """Return the whole number of windows of such bets after which their mean reaches the goal."""
-    low, high = 0.0, (goal + log(len(bets))) / max(bets)
+def _windows_until(wallet: Wallet, bets: list[float], goal: float) -> int:
+    """Return the whole number of windows of such bets after which the stakes are worth the goal."""
+    low, high = 0.0, (goal - min(wallet.bets)) / max(bets)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if log_mean([middle * bet for bet in bets]) < goal:
-            low = middle
-        else:
-            high = middle
-    return max(ceil(high), 1)
+        reached = log_sum([held + middle * bet for held, bet in zip(wallet.bets, bets, strict=True)])
+        low, high = (middle, high) if reached < goal else (low, middle)
+    return max(ceil(high - _ROUNDING), 1)
 
 
 def _smallest(proof: Callable[[float], Breach | None], limit: float, within_s: float) -> Breach | None:

@@ -19,6 +19,8 @@ class Tick:
     errors: float = 0.0
     slow: float = 0.0
     missing: bool = False
+    failed_mailboxes: float | None = None
+    """Distinct mailboxes with a failure in it, where that was counted."""
 
 
 def opened(feature: RolloutFeature) -> Flags:
@@ -74,5 +76,7 @@ def evidence_of(tick: Tick, judged_to: float) -> Evidence:
     """Return one tick's counts as evidence: one window, as fresh as can be."""
     if tick.missing:
         return Evidence(now=tick.at, judged_to=judged_to, problem=Reason.METRICS_UNREACHABLE, detail=NO_DATA)
-    window = Window(tick.at, tick.sends, tick.errors, tick.sends, tick.slow)
+    window = Window(
+        tick.at, tick.sends, tick.errors, tick.sends, tick.slow, failed_mailboxes=tick.failed_mailboxes
+    )
     return Evidence(now=tick.at, windows=(window,), judged_to=tick.at, sample_age_s=0.0, input_age_s=0.0)

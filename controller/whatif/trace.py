@@ -2,7 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from statistics import median_low
 from typing import Any
 
 from controller.whatif.playback import Tick
@@ -10,6 +12,7 @@ from controller.whatif.playback import Tick
 _DECODE = json.JSONDecoder().decode
 _NUMBERS = (int, float)
 _SHAPE = 'each line is an object such as {"t": 0, "sends": 9, "errors": 1, "slow": 0}'
+_LOOKED_AT = 1000
 _MOST_EXTRAPOLATED = 1.1
 """An increase in Prometheus is extrapolated, so that a few more errors than sends may be seen."""
 
@@ -34,6 +37,12 @@ def read_trace(lines: Iterable[str]) -> Iterator[Tick]:
         yield tick
 
 
+def spacing_s(ticks: Sequence[Tick]) -> float | None:
+    """Return how far two lines of a trace are apart, as most of its first lines are; None for one line."""
+    first = ticks[:_LOOKED_AT]
+    return median_low([after.at - before.at for before, after in pairwise(first)]) if first[1:] else None
+
+
 def _decoded(line: str) -> Any:
     try:
         return _DECODE(line)
@@ -53,7 +62,17 @@ def _tick(entry: Any) -> Tick:
     sends, errors, slow = _count(entry, "sends"), _count(entry, "errors"), _count(entry, "slow")
     if max(errors, slow) > _MOST_EXTRAPOLATED * sends + 1:
         raise ValueError(f"{errors:g} errors and {slow:g} slow sends cannot be among {sends:g} sends")
-    return Tick(at, sends, errors, slow)
+    return Tick(at, sends, errors, slow, failed_mailboxes=_mailboxes(entry, errors))
+
+
+def _mailboxes(entry: dict[str, Any], errors: float) -> float | None:
+    """Read the distinct mailboxes of the failed sends: none or as many as failed, or nobody told."""
+    if entry.get("failed_mailboxes") is None:
+        return None
+    mailboxes = _count(entry, "failed_mailboxes")
+    if mailboxes > _MOST_EXTRAPOLATED * errors + 1:
+        raise ValueError(f"{errors:g} failed sends cannot be of {mailboxes:g} mailboxes")
+    return mailboxes
 
 
 def _count(entry: dict[str, Any], name: str) -> float:

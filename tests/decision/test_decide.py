@@ -20,7 +20,7 @@ from controller.decision.telling.sentences import REASONS
 from controller.store.record_json import dump
 from controller.whatif.playback import Tick, course
 
-BREACHING = {"windows": (window(150, 40), window(150, 40))}
+BREACHING = {"windows": (window(150, 40),) * 3}
 UNREADABLE = Flags(True, False, 5.0, True, unreadable=("paused",))
 
 HOLDS: list[tuple[Reason, Snapshot]] = [
@@ -47,7 +47,7 @@ HOLDS: list[tuple[Reason, Snapshot]] = [
     (Reason.AWAITING_APPROVAL, at_step(0.0, feature={"approval_steps": (1.0,)})),
     (Reason.ALERT_FIRING, proven_healthy(evidence={"alerts": ("SendHighErrorRate",)})),
     (Reason.NO_TRAFFIC, at_step(evidence={"windows": (window(0),)})),
-    (Reason.GATHERING_EVIDENCE, at_step()),
+    (Reason.GATHERING_EVIDENCE, at_step(evidence={"windows": (window(20),)})),
     (Reason.GATHERING_EVIDENCE, at_step(evidence={"windows": ()})),
     (Reason.BAKING, proven_healthy(state={"counted_from": NOW - 599})),
 ]
@@ -109,7 +109,7 @@ def test_a_breach_pauses() -> None:
 
 
 def test_a_latency_breach_names_latency_as_the_cause() -> None:
-    slow = {"windows": (window(150, 0, 80), window(150, 0, 80))}
+    slow = {"windows": (window(150, 0, 80),) * 3}
     decision = decide(at_step(evidence=slow))
     assert (decision.kind, decision.reason) == (Kind.PAUSE, Reason.SLO_LATENCY)
 
@@ -124,14 +124,53 @@ def test_a_breach_pauses_at_the_end_of_the_plan_too() -> None:
     assert decide(at_step(100.0, evidence=BREACHING)).kind is Kind.PAUSE
 
 
-def test_one_window_of_half_failed_sends_is_an_outage() -> None:
-    decision = decide(at_step(evidence={"windows": (window(20, 10),)}))
+ONE_OF_60, TWO_OF_20 = (window(60, 30),), (window(20, 10), window(20, 10))
+OF_THREE, OF_TWO = window(20, 10, failed_mailboxes=3), window(200, 150, failed_mailboxes=2)
+
+
+@pytest.mark.parametrize("windows", [ONE_OF_60, TWO_OF_20, (OF_THREE,)], ids=["sure", "twice", "three boxes"])
+def test_half_failed_sends_are_an_outage_where_they_are_not_one_mailbox_s(windows: Any) -> None:
+    decision = decide(at_step(evidence={"windows": windows}))
     assert (decision.kind, decision.reason) == (Kind.PAUSE, Reason.OUTAGE)
 
 
-@pytest.mark.parametrize("counts", [(19, 19), (20, 9.9)])
-def test_fewer_sends_or_fewer_failures_are_not_yet_an_outage(counts: tuple[float, float]) -> None:
-    assert decide(at_step(evidence={"windows": (window(*counts),)})).reason is not Reason.OUTAGE
+def test_two_half_failed_windows_in_two_ticks_are_an_outage() -> None:
+    first = decide(at_step(evidence={"windows": (window(20, 10),)}))
+    assert (first.kind, first.state.half_failed) == (Kind.HOLD, 1)
+    second = decide(at_step(evidence={"windows": (window(20, 10),)}, state=first.state))
+    assert second.reason is Reason.OUTAGE
+    assert "at least half in the window before" in second.detail
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        (window(59, 59),),
+        (window(19, 19),) * 2,
+        (window(60, 29.9),),
+        (window(20, 10), window(20, 0), window(20, 10)),
+        (OF_TWO,) * 2,
+    ],
+    ids=["one window", "few sends", "few failures", "not in a row", "two mailboxes"],
+)
+def test_fewer_sends_failures_windows_or_mailboxes_are_not_yet_an_outage(windows: Any) -> None:
+    assert decide(at_step(evidence={"windows": windows})).reason is not Reason.OUTAGE
+
+
+def test_a_blip_is_no_outage_however_short_the_windows_are() -> None:
+    blip = at_step(evidence={"windows": (window(600, 600),) * 4}, window_s=1.0)
+    assert decide(blip).reason is not Reason.OUTAGE
+    assert decide(changed(blip, evidence={"windows": (window(600, 600),) * 5})).reason is Reason.OUTAGE
+
+
+def retries(mailboxes: int) -> dict[str, Any]:
+    """Return ten windows of 20 sends, in each of which half fail, of so many mailboxes."""
+    return {"windows": (window(20, 10, failed_mailboxes=mailboxes),) * 10}
+
+
+def test_the_retries_of_one_mailbox_never_pause_by_themselves_but_those_of_five_do() -> None:
+    assert decide(at_step(evidence=retries(1))).kind is Kind.HOLD
+    assert decide(at_step(evidence=retries(5))).kind is Kind.PAUSE
 
 
 def test_more_failed_sends_than_the_harm_budget_pause() -> None:
@@ -159,7 +198,7 @@ def test_a_breach_at_the_lowest_step_pauses_because_there_is_none_below() -> Non
 def test_lagging_senders_may_prove_harm_but_not_health() -> None:
     lagging = decide(at_step(evidence={"windows": (window(5000, converged=False),)}))
     assert lagging.reason is Reason.GATHERING_EVIDENCE
-    harmed = {"windows": (window(150, 40, converged=False), window(150, 40, converged=False))}
+    harmed = {"windows": (window(150, 40, converged=False),) * 3}
     assert decide(at_step(evidence=harmed)).kind is Kind.PAUSE
 
 
@@ -178,17 +217,26 @@ def test_alerts_are_passed_over_where_the_feature_says_so() -> None:
 
 
 def test_a_hold_remembers_since_when_and_a_step_forgets_it() -> None:
-    held = decide(at_step())
+    few = {"windows": (window(20),)}
+    held = decide(at_step(evidence=few))
     assert held.state.held_since == NOW
-    assert decide(at_step(state={"held_since": NOW - 90})).state.held_since == NOW - 90
+    assert decide(at_step(evidence=few, state={"held_since": NOW - 90})).state.held_since == NOW - 90
     assert decide(proven_healthy(state={"held_since": NOW - 90})).state.held_since == 0.0
 
 
 def test_gathering_says_how_many_sends_and_how_long() -> None:
-    decision = decide(at_step(state={"step_sends": 0.0}))
-    assert decision.more_sends == pytest.approx(52, abs=2)
+    decision = decide(at_step(evidence={"windows": (window(30),)}))
+    assert decision.more_sends == pytest.approx(14, abs=2)
     assert decision.more_s is not None
-    assert decision.detail.startswith("About 52 more sends, about ")
+    assert decision.detail.startswith("About 14 more sends, about ")
+
+
+def test_a_hold_says_that_clusters_are_reckoned_with() -> None:
+    clustered = {"windows": (window(150, 0), window(150, 5), window(150, 0), window(150, 0))}
+    held = decide(at_step(evidence=clustered))
+    assert held.reason is Reason.GATHERING_EVIDENCE
+    assert held.findings[0].effect == pytest.approx(4.84, abs=0.1)
+    assert "reckoned with failures in groups of about 4.8, so more sends are asked for" in held.detail
 
 
 def test_the_state_says_up_to_when_all_is_judged_and_keeps_it_without_an_answer() -> None:

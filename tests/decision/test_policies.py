@@ -7,11 +7,11 @@ from hypothesis import given
 from worlds.snapshots import FEATURE, at_step, snapshots, window
 
 from controller.decision.decide import assess, decide
-from controller.decision.judge import feature_tests, with_needed
+from controller.decision.judge import feature_tests
 from controller.decision.model import Kind, Reason, Snapshot, State, Verdict, Window
 from controller.decision.policies import POLICIES, sequential, threshold
 
-TESTS = feature_tests(FEATURE, 30.0)
+JUDGED = feature_tests(FEATURE, 30.0).judge(State(), FEATURE, 5.0)
 MET, BREACHED, UNKNOWN = Verdict.MET, Verdict.BREACHED, Verdict.UNKNOWN
 
 
@@ -30,12 +30,12 @@ MET, BREACHED, UNKNOWN = Verdict.MET, Verdict.BREACHED, Verdict.UNKNOWN
 def test_threshold_looks_at_the_newest_window_alone(
     newest: Window, verdicts: tuple[Verdict, Verdict]
 ) -> None:
-    findings = threshold(TESTS, State(), (window(1000, 900, 900), newest))
+    findings = threshold(JUDGED, (window(1000, 900, 900), newest))
     assert tuple(finding.verdict for finding in findings) == verdicts
 
 
 def test_threshold_knows_nothing_without_a_window() -> None:
-    assert {finding.verdict for finding in threshold(TESTS, State(), ())} == {UNKNOWN}
+    assert {finding.verdict for finding in threshold(JUDGED, ())} == {UNKNOWN}
 
 
 def test_one_failed_send_of_five_pauses_by_threshold_and_not_by_the_tests() -> None:
@@ -48,7 +48,7 @@ def test_one_failed_send_of_five_pauses_by_threshold_and_not_by_the_tests() -> N
 
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_every_policy_gives_one_finding_for_each_slo(name: str) -> None:
-    findings = POLICIES[name](TESTS, State(), (window(),))
+    findings = POLICIES[name](JUDGED, (window(),))
     assert [finding.slo for finding in findings] == ["error_rate", "latency"]
 
 
@@ -71,12 +71,12 @@ def test_the_slos_share_one_alarm() -> None:
 
 
 def test_sequential_says_what_the_tests_say() -> None:
-    findings = sequential(TESTS, State(), ())
-    assert [finding.evidence_for_breach for finding in findings] == [0.0, 0.0]
+    assert sequential(JUDGED, ()) == JUDGED
+    assert [finding.evidence_for_breach for finding in JUDGED] == [0.0, 0.0]
 
 
 @given(snapshots())
 def test_what_is_still_needed_is_all_that_is_added_to_a_finding(snapshot: Snapshot) -> None:
     case = assess(snapshot)
-    told = with_needed(case.findings, case.tests, case.state)
+    told = case.tests.with_needed(case.findings, case.state, snapshot.feature, snapshot.flags.rollout_percent)
     assert told == tuple(replace(f, needed=t.needed) for f, t in zip(case.findings, told, strict=True))

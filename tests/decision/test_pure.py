@@ -16,7 +16,7 @@ ALLOWED = {
     "controller.contract",
     "msgspec",
 }
-FILES = sorted(Path(controller.decision.__path__[0]).glob("*.py"))
+FILES = sorted(Path(controller.decision.__path__[0]).rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

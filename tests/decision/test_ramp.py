@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields, replace
+from math import isfinite, log
 from typing import Any
 
 import pytest
@@ -14,14 +15,26 @@ from controller.contract import CLOSED, Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.causes import CONTROLLER, OUTSIDE
 from controller.decision.decide import decide
-from controller.decision.judge import add_windows, feature_tests
+from controller.decision.judge import feature_tests
 from controller.decision.model import Cause, Evidence, Kind, Reason, SloState, Snapshot, State
 from controller.decision.ramp import step_above, step_below
+from controller.decision.sequential.clusters import Clusters
+from controller.decision.sequential.health import Health
+from controller.decision.sequential.wallet import Wallet
 from controller.whatif.playback import Tick, course
 
 CAUSE = Cause(Reason.OUTAGE, CONTROLLER, 9.0, "Outage.")
-STEP_SHARE, LATE_SHARE = 0.9 * 0.05 / 6, 0.1 * 0.05
-USED = SloState((1.0,) * 8, (2.0,) * 8, (-9.0,) * 7, 300.0, 3.0)
+CASH = 0.4
+USED = SloState(
+    Wallet((1.0,) * 8, CASH), (2.0,) * 8, Health(300.0, 3.0, 2.0), Clusters(9.0, 3.0, 1.0), 300.0, 3.0
+)
+
+
+def spent(cash: float) -> float:
+    """Return what of alpha 0.05 is spent while so much of the wallet is not staked."""
+    return 0.05 * (0.9 * (1 - cash) + 0.1)
+
+
 WITH_TESTS: dict[str, Any] = {
     "state": {
         "error_rate": USED,
@@ -44,23 +57,29 @@ def test_the_steps_of_the_plan_are_walked_one_by_one_from_anywhere() -> None:
     ids=["resumed", "opened to external users", "enabled"],
 )
 def test_everything_begins_anew_and_spends_alpha_again(before: dict[str, Any]) -> None:
-    snapshot = at_step(**WITH_TESTS)
+    snapshot = at_step(1.0, **WITH_TESTS)
     snapshot = changed(snapshot, state={"flags": replace(snapshot.flags, **before)})
     state = decide(snapshot).state
-    assert (state.error_rate, state.latency, state.step_sends) == (SloState(), SloState(), 0.0)
+    left = CASH * 6 / 7  # of six parts for the steps ahead and one for the resumes
+    assert state.error_rate == state.latency == SloState(state.error_rate.wallet)
+    assert state.error_rate.wallet == Wallet(cash=CASH).staked(6, 8)
+    assert state.error_rate.wallet.cash == pytest.approx(left)
+    assert state.step_sends == 0.0
     assert state.step_started_at == NOW
     assert state.counted_from == NOW
     assert state.tests_started == 3
-    assert state.alpha_spent == pytest.approx(0.02 + STEP_SHARE + LATE_SHARE)
+    assert state.alpha_spent == pytest.approx(spent(left))
 
 
-def test_another_percentage_begins_the_step_but_the_late_test_goes_on() -> None:
+def test_another_percentage_begins_the_step_s_health_but_the_other_tests_go_on() -> None:
     snapshot = at_step(**WITH_TESTS)
     snapshot = changed(snapshot, state={"flags": replace(snapshot.flags, rollout_percent=1.0)})
     state = decide(snapshot).state
-    assert state.error_rate == SloState(late=USED.late)
+    wallet = USED.wallet.staked(5, 8)
+    assert min(wallet.bets) > 1.0
+    assert state.error_rate == SloState(wallet, USED.late, clusters=USED.clusters.stepped())
     assert state.tests_started == 3
-    assert state.alpha_spent == pytest.approx(0.02 + STEP_SHARE)
+    assert state.alpha_spent == pytest.approx(spent(wallet.cash))
 
 
 def test_windows_from_before_a_change_count_for_nothing() -> None:
@@ -78,16 +97,17 @@ def test_a_new_revision_alone_begins_nothing() -> None:
     assert state.step_sends == 450.0
 
 
-def test_another_configuration_begins_a_ramp_and_keeps_the_old_hash() -> None:
+def test_another_configuration_begins_with_the_cash_that_is_left_and_keeps_the_old_hash() -> None:
     state = decide(replace(at_step(**WITH_TESTS), config_hash="new")).state
     assert (state.config_hash, state.previous_config_hash) == ("new", HASH)
     assert (state.ramp_started_at, state.ramp_sends) == (NOW, 0.0)
-    assert state.alpha_spent == pytest.approx(STEP_SHARE + LATE_SHARE)
+    assert state.error_rate.wallet == Wallet(cash=CASH).staked(5, 8)
+    assert state.alpha_spent == pytest.approx(spent(state.error_rate.wallet.cash))
 
 
 def test_leaving_zero_begins_a_ramp() -> None:
     state = decide(at_step(0.0, **WITH_TESTS)).state
-    assert (state.tests_started, state.error_rate) == (1, SloState())
+    assert (state.tests_started, state.error_rate) == (1, SloState(Wallet().staked(6, 8)))
     assert state.ramp_started_at == NOW
 
 
@@ -115,14 +135,14 @@ def test_the_tests_begin_on_the_source_s_clock_as_soon_as_it_can_be_read() -> No
 def test_closed_flags_spend_nothing() -> None:
     snapshot = at_step(**WITH_TESTS)
     state = decide(changed(snapshot, flags={"enabled": False})).state
-    assert (state.tests_started, state.alpha_spent) == (2, 0.02)
+    assert (state.tests_started, state.error_rate.wallet) == (2, Wallet(cash=CASH))
 
 
 def test_paused_or_disabled_features_learn_nothing() -> None:
     for closed in ({"paused": True}, {"enabled": False}):
         snapshot = proven_healthy(flags=closed)
         state = decide(changed(snapshot, state={"flags": snapshot.flags})).state
-        assert state.error_rate == SloState()
+        assert (state.error_rate.sends, state.error_rate.late) == (0.0, ())
 
 
 def test_weighing_windows_loses_no_field_of_the_state() -> None:
@@ -136,6 +156,7 @@ def test_weighing_windows_loses_no_field_of_the_state() -> None:
         approved_percent=5.0,
         tests_started=6,
         alpha_spent=7.0,
+        half_failed=1,
         previous_config_hash="b",
         unplaced=True,
         paused_by=CAUSE,
@@ -143,19 +164,41 @@ def test_weighing_windows_loses_no_field_of_the_state() -> None:
         stepped_back=(8.0,),
     )
     evidence = at_step().evidence
-    weighed = add_windows(feature_tests(FEATURE, 30.0), kept, evidence.windows, evidence)
-    counted = {"judged_to", "error_rate", "latency", "step_sends", "step_errors", "ramp_sends", "ramp_errors"}
+    weighed = feature_tests(FEATURE, 30.0).with_windows(kept, evidence.windows, evidence)
+    counts = {"step_sends", "step_errors", "ramp_sends", "ramp_errors"}
+    counted = {"judged_to", "error_rate", "latency", "half_failed", *counts}
     for field in fields(State):
         assert (getattr(weighed, field.name) == getattr(kept, field.name)) is (
             field.name not in counted - {"step_errors", "ramp_errors"}
         ), field.name
 
 
-def test_the_whole_ramp_spends_just_alpha() -> None:
+def test_the_whole_ramp_spends_no_more_than_alpha_and_leaves_some_for_resumes() -> None:
     ticks = [Tick(30.0 * i, 150, 0.45, 2) for i in range(200)]
     *_, (_, last) = course(FEATURE, ticks, config_hash=HASH, window_s=30.0)
     assert last.state.tests_started == 6
-    assert last.state.alpha_spent == pytest.approx(0.05)
+    assert last.state.alpha_spent == pytest.approx(spent(1 / 12))
+
+
+def test_resumes_without_number_and_changed_configurations_never_spend_more_than_alpha() -> None:
+    snapshot = proven_healthy(100.0)
+    state = decide(at_step(0.0)).state
+    for number in range(2000):
+        paused = by_hand(Kind.PAUSE, snapshot.flags, FEATURE, state, NOW)
+        state = by_hand(Kind.RESUME, paused.flags, FEATURE, paused.state, NOW).state
+        if number % 10 == 0:
+            state = decide(changed(snapshot, state=state, config_hash=f"config {number}")).state
+        assert state.alpha_spent <= 0.05 + 1e-12
+        assert all(isfinite(bet) for bet in state.error_rate.wallet.bets)
+    assert isfinite(state.error_rate.wallet.evidence())
+
+
+def test_a_resume_forgets_the_evidence_but_not_what_was_spent() -> None:
+    snapshot = at_step(**WITH_TESTS)
+    paused = by_hand(Kind.PAUSE, snapshot.flags, FEATURE, snapshot.state, NOW)
+    resumed = by_hand(Kind.RESUME, paused.flags, FEATURE, paused.state, NOW).state.error_rate
+    assert resumed == SloState(Wallet(cash=CASH).staked(5, 8))
+    assert resumed.wallet.evidence() == pytest.approx(log(CASH))
 
 
 def test_lowering_the_percentage_voids_the_approvals_above_it() -> None:
@@ -192,9 +235,9 @@ def test_a_resume_begins_the_tests_anew_and_says_how_much_of_alpha_is_spent_with
     assert paused.detail == "By hand: paused false -> true."
     resumed = by_hand(Kind.RESUME, paused.flags, FEATURE, paused.state, NOW)
     assert resumed.detail == (
-        "By hand: paused true -> false. The tests start again; with them 0.0325 of alpha 0.05 is spent."
+        "By hand: paused true -> false. The tests start again; with them 0.035 of alpha 0.05 is spent."
     )
-    assert (resumed.state.error_rate, resumed.state.unplaced) == (SloState(), True)
+    assert (resumed.state.error_rate.sends, resumed.state.unplaced) == (0.0, True)
 
 
 @pytest.mark.parametrize("percent", [None, -1.0, 100.5, 1.2345, float("nan")])
@@ -251,7 +294,7 @@ class Rollout(RuleBasedStateMachine):
         if decision.kind is Kind.STEP_UP:
             assert decision.reason is Reason.FIRST_STEP or evidence.now - begun >= FEATURE.bake_s_at(0)
             assert step_above(STEPS, before.rollout_percent) == self.flags.rollout_percent
-            assert self.state.error_rate.breach == ()
+            assert self.state.error_rate.health == Health()
 
     @property
     def here(self) -> float:
@@ -309,6 +352,10 @@ class Rollout(RuleBasedStateMachine):
         assert self.state.counted_from <= self.now + 30
         if self.state.unplaced:
             assert self.state.step_sends == 0
+
+    @invariant()
+    def no_more_than_alpha_is_spent(self) -> None:
+        assert self.state.alpha_spent <= FEATURE.alpha + 1e-12
 
     @invariant()
     def the_state_knows_the_flags_it_was_left_with(self) -> None:
@@ -446,7 +493,7 @@ def test_open_and_close_change_who_may_be_in_and_begin_the_tests_again() -> None
     snapshot = at_step(**WITH_TESTS, flags={"internal_only": True})
     snapshot = changed(snapshot, state={"flags": snapshot.flags})
     opened = by_hand(Kind.OPEN, snapshot.flags, FEATURE, snapshot.state, NOW)
-    assert (opened.flags.internal_only, opened.state.error_rate) == (False, SloState())
+    assert (opened.flags.internal_only, opened.state.error_rate.sends) == (False, 0.0)
     closed = by_hand(Kind.CLOSE, opened.flags, FEATURE, opened.state, NOW)
     assert closed.flags == snapshot.flags
     assert by_hand(Kind.CLOSE, closed.flags, FEATURE, closed.state, NOW).detail == (

@@ -15,6 +15,9 @@ from controller.decision.decide import decide, rejected_write
 from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.decision.model import Kind, Reason, RolloutFeature, SloState, State
 from controller.decision.record import manual_record, snapshot_from, state_from_dict, state_to_dict, verify
+from controller.decision.sequential.clusters import Clusters
+from controller.decision.sequential.health import Health
+from controller.decision.sequential.wallet import Wallet
 from controller.store.record_json import dump
 from controller.whatif.playback import Tick, course
 
@@ -53,7 +56,8 @@ def by_a_person(kind: Kind, percent: float | None = None, **changes: Any) -> dic
 
 
 def test_a_record_has_every_field_that_others_read() -> None:
-    plain = through_json(record(at_step(), decide(at_step())))
+    held = at_step(evidence={"windows": ()})
+    plain = through_json(record(held, decide(held)))
     assert plain.keys() >= FIELDS
     assert all(finding.keys() >= FINDING_FIELDS for finding in plain["findings"])
     four = {"enabled": True, "internal_only": False, "rollout_percent": 5.0, "paused": False}
@@ -61,13 +65,15 @@ def test_a_record_has_every_field_that_others_read() -> None:
 
 
 def test_the_floats_of_a_state_come_back_bit_for_bit() -> None:
-    state = replace(State(), error_rate=SloState((0.1 + 0.2, -1e-300, 1 / 3), (), (-745.13,), 1e17 + 1, 0.3))
+    wallet = Wallet((0.1 + 0.2, -1e-300, 1 / 3), 1 / 7)
+    health, clusters = Health(1e17 + 1, 0.3, 2.0), Clusters(0.7, 1e-300, None, 1 / 3, 0.1)
+    state = replace(State(), error_rate=SloState(wallet, (-745.13,), health, clusters, 1e17 + 1, 0.3))
     assert state_from_dict(json.loads(json.dumps(state_to_dict(state), allow_nan=False))) == state
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=8, max_size=8))
 def test_any_finite_state_survives_json(numbers: list[float]) -> None:
-    state = replace(State(), latency=SloState(breach=tuple(numbers)), counted_from=numbers[0])
+    state = replace(State(), latency=SloState(Wallet(tuple(numbers))), counted_from=numbers[0])
     assert state_from_dict(json.loads(json.dumps(state_to_dict(state), allow_nan=False))) == state
 
 

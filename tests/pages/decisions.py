@@ -15,34 +15,37 @@ from worlds.snapshots import FEATURE, NOW, at_step, changed, window
 
 from controller.contract import Flags, format_percent
 from controller.decision.byhand import BY_HAND, by_hand, external_change
-from controller.decision.checks import CHECKS, OUTAGE_SENDS, OUTAGE_SHARE
+from controller.decision.checks import CHECKS
 from controller.decision.decide import decide, rejected_write
 from controller.decision.model import Cause, Decision, Kind, Reason, Snapshot
+from controller.decision.outage import OUTAGE_MAILBOXES, OUTAGE_SENDS, OUTAGE_SHARE, OUTAGE_SURE
 from controller.decision.record import NOT_WRITTEN
-from controller.decision.sequential import (
-    BREACH_BOTTOM,
-    BREACH_POINTS,
+from controller.decision.sequential.health import HEALTHY_GRID, step_error
+from controller.decision.sequential.wallet import (
     BREACH_TOP,
-    CAP_SHARE,
-    HEALTHY_SHARES,
+    GRIDS,
     LATE_SHARE,
-    STEPS_SHARE,
-    slo_test,
+    LIVE_SHARE,
+    OPENING,
+    RAMP_SHARE,
 )
+from controller.decision.slo_tests import BURST_CAP, BURST_S, slo_test
 from controller.decision.telling.sentences import REASONS, duration_text
 from controller.whatif.forecast import forecast
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "decisions.md"
 
+WINDOW_S = 10.0
 PROVEN = {"windows": (window(1000),)}
 EVIDENCE: tuple[dict[str, Any], ...] = (
     {},
+    {"windows": (window(20),)},
     PROVEN,
     {"windows": (window(150, 4),)},
     {"windows": (window(0),)},
-    {"windows": (window(150, 40), window(150, 40))},
-    {"windows": (window(150, 0, 80), window(150, 0, 80))},
-    {"windows": (window(50, 40),)},
+    {"windows": (window(150, 40),) * 3},
+    {"windows": (window(150, 0, 80),) * 3},
+    {"windows": (window(60, 40),)},
     {"problem": Reason.METRICS_UNREACHABLE, "windows": ()},
     {"problem": Reason.METRICS_STALE},
     {"problem": Reason.METRICS_INCOMPLETE, "rules_missing": ("rollout:evidence_sends",)},
@@ -162,19 +165,27 @@ def _first_line(text: str | None) -> str:
 
 def figures() -> str:
     """Tell the figures of the tests, as the code has them, for the built-in features."""
-    test = slo_test(FEATURE.slo_error_rate_threshold, FEATURE, 30.0)
-    needed = (test.breach_needed, test.late_needed, test.health_needed)
-    shares = ", ".join(f"{share:g}" for share in HEALTHY_SHARES)
-    rows = [
-        ("rates that breach bets on", f"{BREACH_POINTS}, from {BREACH_BOTTOM} x limit to {BREACH_TOP}"),
-        ("rates that health bets on", f"margin x limit x {shares}"),
-        ("one window brings at most", f"{CAP_SHARE:g} of the way to the alarm (ln)"),
-        ("alpha of the steps / of the late change", f"{STEPS_SHARE:g} / {LATE_SHARE:g}"),
-        ("breach alarm, late alarm, health (ln)", ", ".join(f"{number:.2f}" for number in needed)),
-        ("outage", f"{OUTAGE_SENDS} sends in a window, {OUTAGE_SHARE:.0%} of them failed"),
-    ]
+    test = slo_test(FEATURE.slo_error_rate_threshold, FEATURE, WINDOW_S)
+    steps = (step_error(FEATURE.step_up_error, to) for to in FEATURE.steps[1:])
+    (small, many, lowest), (_, points, bottom) = GRIDS
+    caps = test.breach.cap, test.late_cap
+    rows = {
+        "rates that breach bets on": f"{points}, from {bottom} x limit to {BREACH_TOP}",
+        f"the same for limits below {small:.1%}": f"{many}, from {lowest} x limit",
+        "rates that health bets on": "margin x limit x "
+        + ", ".join(f"{share:g}" for share, _ in HEALTHY_GRID),
+        "stake of the first step": f"{OPENING:g} of the wallet",
+        "a window of 10 s brings a breach / a late change at most (ln)": f"{caps[0]:.2f} / {caps[1]:.2f}",
+        "forgiven by the breach test": f"{FEATURE.blip_s:g} s (`blip_s`)",
+        "forgiven by the late-change test": f"{BURST_S:g} s, {BURST_CAP:g} of the way to the alarm",
+        "alpha of the ramp / late change / live counts": f"{RAMP_SHARE:g} / {LATE_SHARE:g} / {LIVE_SHARE:g}",
+        "breach alarm, late alarm (ln)": f"{test.breach.needed:.2f}, {test.late_needed:.2f}",
+        "chance of error of the steps up": ", ".join(f"{error:.2g}" for error in steps),
+        "outage": f"{OUTAGE_SHARE:.0%} of {OUTAGE_SURE} sends; of {OUTAGE_SENDS} in two windows in a row, "
+        f"or of {OUTAGE_MAILBOXES} mailboxes",
+    }
     return "\n".join(
-        ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)]
+        ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]
     )
 
 
@@ -184,7 +195,7 @@ def example() -> str:
         f"| {format_percent(step.percent)} % | {step.sends_per_s:g} "
         f"| {'stays' if step.percent == FEATURE.steps[-1] else duration_text(step.lasts_s)} "
         f"| {step.smallest.error_rate:.1%} | {step.smallest.failed:,.0f} |"
-        for step in forecast(FEATURE, 5.0, 30.0).steps
+        for step in forecast(FEATURE, 5.0, WINDOW_S).steps
         if step.smallest is not None
     ]
     head = "| step | sends/s | lasts | smallest breach it can prove in that time | failed until then |"

@@ -20,6 +20,9 @@ from controller.decision.model import (
     Window,
 )
 from controller.decision.record import record_of
+from controller.decision.sequential.clusters import Clusters
+from controller.decision.sequential.health import Health
+from controller.decision.sequential.wallet import Wallet, breach_rates
 
 FEATURE = RolloutFeature(name="microsoft", provider="microsoft", action="outlook.send")
 NOW = 1_763_834_130.0
@@ -100,16 +103,21 @@ def windows(draw: st.DrawFn) -> Window:
         timed=sends,
         slow=draw(st.one_of(st.just(0.0), st.floats(0, 1).map(lambda share: share * sends))),
         converged=draw(booleans),
+        failed_mailboxes=draw(st.one_of(st.none(), st.none(), counts)),
     )
 
 
 @st.composite
-def slo_states(draw: st.DrawFn) -> SloState:
+def slo_states(draw: st.DrawFn, rates: int) -> SloState:
     def points(size: int) -> tuple[float, ...]:
         first, slope = draw(slopes)
         return tuple(first + slope * place for place in range(size)) if slope else ()
 
-    return SloState(points(8), points(8), points(7), draw(counts), draw(counts))
+    sends, bad = sorted((draw(counts), draw(counts)), reverse=True)
+    proving = Health(sends, bad, float(draw(st.integers(1, 50)))) if draw(st.booleans()) else Health()
+    clusters = Clusters(draw(counts), draw(counts), draw(st.one_of(st.none(), counts)), bad, draw(counts))
+    wallet = Wallet(points(rates), draw(st.sampled_from((1.0, 0.5, 0.1, 1e-9))))
+    return SloState(wallet, points(rates), proving, clusters, sends, bad)
 
 
 flags = st.builds(
@@ -156,6 +164,7 @@ features = st.builds(
     alpha=st.floats(0.001, 0.5),
     step_up_error=st.floats(0.001, 0.5),
     margin=st.floats(1.0, 2.4),
+    blip_s=st.sampled_from((0.0, 3.0, 3.0, 600.0)),
 )
 
 
@@ -167,7 +176,7 @@ causes = st.one_of(
 
 
 @st.composite
-def states(draw: st.DrawFn, of: Flags) -> State:
+def states(draw: st.DrawFn, of: Flags, limit: float) -> State:
     return State(
         config_hash=draw(st.sampled_from((HASH, HASH, HASH, "", "other"))),
         ramp_started_at=NOW - 7200,
@@ -176,13 +185,14 @@ def states(draw: st.DrawFn, of: Flags) -> State:
         judged_to=draw(st.sampled_from((0.0, NOW - 30))),
         held_since=draw(st.sampled_from((0.0, NOW - 60))),
         flags=draw(st.one_of(st.just(of), st.just(of), flags)),
-        error_rate=draw(slo_states()),
-        latency=draw(slo_states()),
+        error_rate=draw(slo_states(len(breach_rates(limit)))),
+        latency=draw(slo_states(8)),
         step_sends=draw(counts),
         step_errors=draw(counts),
         approved_percent=draw(percents),
         tests_started=draw(st.integers(0, 9)),
         alpha_spent=draw(st.floats(0, 1)),
+        half_failed=draw(st.sampled_from((0, 0, 1))),
         unplaced=draw(st.sampled_from((False, False, True))),
         paused_by=draw(causes),
         stopped_by=draw(causes),
@@ -193,13 +203,13 @@ def states(draw: st.DrawFn, of: Flags) -> State:
 @st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     """Return any snapshot that could be read, and many that should not be."""
-    read = draw(flags)
+    read, feature = draw(flags), draw(features)
     return Snapshot(
         now=NOW,
-        feature=draw(features),
+        feature=feature,
         flags=read,
         evidence=draw(evidences),
-        state=draw(states(read)),
+        state=draw(states(read, feature.slo_error_rate_threshold)),
         config_hash=HASH,
         window_s=draw(st.sampled_from((1.0, 30.0, 300.0))),
         frozen=draw(st.sampled_from(("", "", "weekend"))),

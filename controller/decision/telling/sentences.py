@@ -46,6 +46,8 @@ REASONS: dict[Reason, str] = {
     Reason.MANUAL: "A person did it.",
 }
 
+CLUSTERED = 1.5
+"""From this design effect on the hold says that clusters are reckoned with."""
 _MOST_SENDS = 1e12
 _LONGEST_S = 100 * 365 * 86_400.0
 """What takes more sends, or longer, is never reached; so the figures stay finite, as JSON wants them."""
@@ -219,13 +221,21 @@ def _gathering(telling: Telling) -> str:
     if telling.snapshot.evidence.source == LIVE:
         return "Live counts prove no harm, and never health."
     unproven = [finding for finding in telling.findings if finding.verdict is not Verdict.MET]
-    seen = "; ".join(finding_text(finding) for finding in unproven)
+    seen = "; ".join(_unproven_text(finding) for finding in unproven)
     if telling.more_sends is None:
         return f"At the rate seen so far health would never be proven: {seen}."
     about = f"about {max(telling.more_sends, 1):,.0f} more sends"
     if telling.more_s is None:
         return f"{about} to go; {seen}.".capitalize()
     return f"{about}, about {duration_text(telling.more_s)} at this rate; {seen}.".capitalize()
+
+
+def _unproven_text(finding: Finding) -> str:
+    if finding.effect < CLUSTERED:
+        return finding_text(finding)
+    what = "failures" if finding.slo is Slo.ERROR_RATE else "slow sends"
+    clusters = f"reckoned with {what} in groups of about {finding.effect:.2g}, so more sends are asked for"
+    return f"{finding_text(finding)}, {clusters}"
 
 
 def _no_traffic(telling: Telling) -> str:
@@ -280,7 +290,8 @@ def _outage(telling: Telling) -> str:
         return _live_outage(telling)
     worst = max(telling.snapshot.evidence.windows, key=lambda window: window.errors)
     seen = f"{count_text(worst.errors)} of {count_text(worst.sends)} sends"
-    return f"Outage: {seen} failed in one window.{_done(telling)}"
+    before = ", and at least half in the window before" if telling.state.half_failed > 1 else ""
+    return f"Outage: {seen} failed in one window{before}.{_done(telling)}"
 
 
 def _live_outage(telling: Telling) -> str:
