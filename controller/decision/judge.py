@@ -89,7 +89,7 @@ class FeatureTests:
     def is_outage(self, windows: tuple[Window, ...], before: int) -> bool:
         """Whether these windows are an outage; `before` of the windows before them had half failed."""
         runs = windows_in_a_row(windows, before)
-        return any(
+        return any(runs) and any(
             run and run >= outage_windows(window, self.window_s, self.blip_s)
             for run, window in zip(runs, windows, strict=True)
         )
@@ -179,19 +179,19 @@ def _measured(slo: Slo, test: SloTest, state: SloState, feature: RolloutFeature,
     # Where clusters were seen their size is only an estimate, so more is asked for.
     needed = log(seen / step_error(feature.step_up_error, step))
     return Finding(
-        slo=slo,
-        verdict=Verdict.MET if health >= needed else Verdict.UNKNOWN,
-        n=state.sends,
-        k=state.bad,
-        limit=test.limit,
-        evidence_for_breach=state.wallet.evidence(),
-        evidence_for_health=health,
-        breach_needed=test.breach.needed,
-        health_needed=needed,
-        late_evidence=late_evidence(state.late),
-        late_needed=test.late_needed,
-        needed=None,
-        effect=effect,
+        slo,
+        Verdict.MET if health >= needed else Verdict.UNKNOWN,
+        state.sends,
+        state.bad,
+        test.limit,
+        state.wallet.evidence(),
+        health,
+        test.breach.needed,
+        needed,
+        late_evidence(state.late),
+        test.late_needed,
+        None,
+        effect,
     )
 
 

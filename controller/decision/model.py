@@ -9,8 +9,7 @@ from enum import StrEnum
 
 from controller.contract import CLOSED, Flags
 from controller.decision.freeze import Freeze
-from controller.decision.sequential.clusters import Clusters
-from controller.decision.sequential.health import Health
+from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet
 
 FORM = 2

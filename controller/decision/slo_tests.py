@@ -16,9 +16,9 @@ from controller.decision.sequential.wallet import (
     windows_touched,
 )
 
-BURST_S = 30.0
+BURST_BLIPS = 10.0
 BURST_CAP = 0.75
-"""A burst of so many seconds brings the late-change test at most this share of the way to its alarm."""
+"""A burst of so many blips brings the late-change test at most this share of the way to its alarm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def slo_test(limit: float, feature: RolloutFeature, window_s: float) -> SloTest:
         breach=breach_test(limit, alpha=alpha, window_s=window_s, blip_s=feature.blip_s),
         health=health_test(min(feature.margin * limit, (1 + limit) / 2)),
         late_needed=late_needed,
-        late_cap=BURST_CAP * late_needed / windows_touched(BURST_S, window_s),
+        late_cap=BURST_CAP * late_needed / windows_touched(BURST_BLIPS * feature.blip_s, window_s),
     )
 
 

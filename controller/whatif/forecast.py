@@ -8,8 +8,8 @@ from controller.decision.judge import FeatureTests, feature_tests
 from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature, Window
 from controller.decision.outage import half_failed, outage_windows
 from controller.decision.ramp import step_above
-from controller.decision.sequential.clusters import unseen_effect
-from controller.decision.sequential.health import Health, step_error
+from controller.decision.sequential.clusters import Health, unseen_effect
+from controller.decision.sequential.health import step_error
 from controller.decision.sequential.logarithms import log_sum
 from controller.decision.sequential.wallet import Wallet, capped
 from controller.decision.slo_tests import SloTest

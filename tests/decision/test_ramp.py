@@ -18,8 +18,7 @@ from controller.decision.decide import decide
 from controller.decision.judge import feature_tests
 from controller.decision.model import Cause, Evidence, Kind, Reason, SloState, Snapshot, State
 from controller.decision.ramp import step_above, step_below
-from controller.decision.sequential.clusters import Clusters
-from controller.decision.sequential.health import Health
+from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet
 from controller.whatif.playback import Tick, course
 

@@ -15,8 +15,7 @@ from controller.decision.decide import decide, rejected_write
 from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.decision.model import Kind, Reason, RolloutFeature, SloState, State
 from controller.decision.record import manual_record, snapshot_from, state_from_dict, state_to_dict, verify
-from controller.decision.sequential.clusters import Clusters
-from controller.decision.sequential.health import Health
+from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet
 from controller.store.record_json import dump
 from controller.whatif.playback import Tick, course

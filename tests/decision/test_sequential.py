@@ -12,8 +12,8 @@ from kit.examples import examples, share_of
 from worlds.snapshots import FEATURE
 
 from controller.decision.model import RolloutFeature, SloState
-from controller.decision.sequential.clusters import Clusters, counted_once, unseen_effect
-from controller.decision.sequential.health import HEALTHY_GRID, Health, step_error
+from controller.decision.sequential.clusters import Clusters, Health, counted_once, unseen_effect
+from controller.decision.sequential.health import HEALTHY_GRID, step_error
 from controller.decision.sequential.late import late_evidence
 from controller.decision.sequential.logarithms import log_mean, log_sum
 from controller.decision.sequential.wallet import (
@@ -312,4 +312,4 @@ def test_at_the_limit_false_alarms_of_one_slo_stay_far_below_alpha() -> None:
 
 def test_a_limit_too_high_for_the_margin_still_leaves_room_below_one() -> None:
     test = slo_test(0.7, RolloutFeature("a", "b", "c"), 30.0)
-    assert all(-inf < worth < inf for pair in (*test.breach.worths, *test.health.worths) for worth in pair)
+    assert all(-inf < worth < inf for pair in (*test.breach.worths, *test.health.rates) for worth in pair)

@@ -29,7 +29,7 @@ from controller.decision.sequential.wallet import (
     OPENING,
     RAMP_SHARE,
 )
-from controller.decision.slo_tests import BURST_CAP, BURST_S, slo_test
+from controller.decision.slo_tests import BURST_BLIPS, BURST_CAP, slo_test
 from controller.decision.telling.sentences import REASONS, duration_text
 from controller.whatif.forecast import forecast
 
@@ -177,7 +177,7 @@ def figures() -> str:
         "stake of the first step": f"{OPENING:g} of the wallet",
         "a window of 10 s brings a breach / a late change at most (ln)": f"{caps[0]:.2f} / {caps[1]:.2f}",
         "forgiven by the breach test": f"{FEATURE.blip_s:g} s (`blip_s`)",
-        "forgiven by the late-change test": f"{BURST_S:g} s, {BURST_CAP:g} of the way to the alarm",
+        "forgiven by the late-change test": f"{BURST_BLIPS:g} x `blip_s`, {BURST_CAP:g} of the way",
         "alpha of the ramp / late change / live counts": f"{RAMP_SHARE:g} / {LATE_SHARE:g} / {LIVE_SHARE:g}",
         "breach alarm, late alarm (ln)": f"{test.breach.needed:.2f}, {test.late_needed:.2f}",
         "chance of error of the steps up": ", ".join(f"{error:.2g}" for error in steps),

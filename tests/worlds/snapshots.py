@@ -20,8 +20,7 @@ from controller.decision.model import (
     Window,
 )
 from controller.decision.record import record_of
-from controller.decision.sequential.clusters import Clusters
-from controller.decision.sequential.health import Health
+from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet, breach_rates
 
 FEATURE = RolloutFeature(name="microsoft", provider="microsoft", action="outlook.send")

@@ -47,13 +47,17 @@ class Clusters:
 
     def effect_on_bets(self) -> float:
         """Return by what a bet on a breach is divided: 1 without clear signs of clusters."""
+        if self.spread <= self.mean:
+            return 1.0
         over = self.spread - self.mean - BETS_Z * sqrt(self.mean / 2)
         return 1 + over / (self.mean + 1) if over > 0 else 1.0
 
     def effect_on_health(self) -> float:
         """Return by what the evidence of health is divided: the largest that the counts tell of."""
-        over = self.spread - self.mean - HEALTH_Z * sqrt(self.mean / 2)
-        seen = 1 + over / self.mean if over > 0 and self.mean > 0 else 1.0
+        seen = 1.0
+        if self.spread > self.mean > 0:
+            over = self.spread - self.mean - HEALTH_Z * sqrt(self.mean / 2)
+            seen = 1 + over / self.mean if over > 0 else 1.0
         return max(seen, self.bad / self.mailboxes) if self.mailboxes > 0 else seen
 
 
@@ -75,3 +79,20 @@ def unseen_effect(sends: float, windows: float, share: float) -> float:
     A cluster is at most a window's sends, and weighs as the share of the users that the step lets in.
     """
     return max(min(sends / windows, UNSEEN * share), 1.0) if windows > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Counts of the windows of one step that may prove health."""
+
+    sends: float = 0.0
+    bad: float = 0.0
+    windows: float = 0.0
+
+    def with_window(self, sends: float, bad: float) -> "Health":
+        """Add one window that has sends."""
+        return Health(self.sends + sends, self.bad + bad, self.windows + 1)
+
+    def effect(self, seen: float, share: float) -> float:
+        """Return by what its evidence is divided: the effect seen, or that which must be reckoned with."""
+        return max(seen, unseen_effect(self.sends, self.windows, share))

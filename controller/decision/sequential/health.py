@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import exp, isfinite, log
 
-from controller.decision.sequential.clusters import unseen_effect
+from controller.decision.sequential.clusters import Health
 from controller.decision.sequential.logarithms import log_sum, worth
 
 HEALTHY_GRID = ((0.01, 0.228), (0.08, 0.143), (0.18, 0.164), (0.32, 0.257), (0.55, 0.208))
@@ -17,28 +17,11 @@ def step_error(error: float, next_percent: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
-    """Counts of the windows of one step that may prove health."""
-
-    sends: float = 0.0
-    bad: float = 0.0
-    windows: float = 0.0
-
-    def with_window(self, sends: float, bad: float) -> "Health":
-        """Add one window that has sends."""
-        return Health(self.sends + sends, self.bad + bad, self.windows + 1)
-
-    def effect(self, seen: float, share: float) -> float:
-        """Return by what its evidence is divided: the effect seen, or that which must be reckoned with."""
-        return max(seen, unseen_effect(self.sends, self.windows, share))
-
-
-@dataclass(frozen=True, slots=True)
 class HealthTest:
-    """What a bad and a good send bring at each rate, and the weights: natural logarithms."""
+    """What a window brings at each rate: natural logarithms."""
 
-    worths: tuple[tuple[float, float], ...]
-    weights: tuple[float, ...]
+    rates: tuple[tuple[float, float, float], ...]
+    """(worth of a bad send, worth of a good send, weight) for each rate."""
 
     def evidence(self, health: Health, effect: float) -> float:
         """Tell how much speaks for a rate below margin x limit: ln H."""
@@ -46,8 +29,7 @@ class HealthTest:
 
     def _terms(self, health: Health, effect: float) -> list[float]:
         bad, good = health.bad / effect, (health.sends - health.bad) / effect
-        pairs = zip(self.worths, self.weights, strict=True)
-        return [weight + bad * hit + good * miss for (hit, miss), weight in pairs]
+        return [weight + bad * hit + good * miss for hit, miss, weight in self.rates]
 
     def sends_needed(self, health: Health, effect: float, needed: float, rate: float) -> float | None:
         """Estimate how many more sends prove health at a rate; None if never.
@@ -55,7 +37,7 @@ class HealthTest:
         The evidence after N more sends is a convex function of N, so Newton's method, begun to the right of
         the root, stays to the right of it and a few steps come within a send or two.
         """
-        drifts = [(rate * hit + (1 - rate) * miss) / effect for hit, miss in self.worths]
+        drifts = [(rate * hit + (1 - rate) * miss) / effect for hit, miss, _ in self.rates]
         held = self._terms(health, effect)
         if log_sum(held) >= needed:
             return 0.0
@@ -76,6 +58,5 @@ class HealthTest:
 def health_test(unhealthy: float) -> HealthTest:
     """Work out the test against a rate of `unhealthy` or more."""
     return HealthTest(
-        worths=tuple(worth(share * unhealthy, unhealthy) for share, _ in HEALTHY_GRID),
-        weights=tuple(log(weight) for _, weight in HEALTHY_GRID),
+        rates=tuple((*worth(share * unhealthy, unhealthy), log(weight)) for share, weight in HEALTHY_GRID)
     )

@@ -7,22 +7,19 @@ from math import exp, log, log1p
 
 from controller.decision.sequential.logarithms import log_sum
 
-_LOST = -40.0
-
 
 def with_late(held: tuple[float, ...], bets: list[float]) -> tuple[float, ...]:
     """Add one window's bets, of which one is begun again at each rate with an equal weight."""
     weight = 1 / len(bets)
-    ln_weight = log(weight)
     if not held:
-        return tuple([ln_weight + bet for bet in bets])
-    return tuple([_with_weight(r, weight, ln_weight) + bet for r, bet in zip(held, bets, strict=True)])
+        return tuple([log(weight) + bet for bet in bets])
+    if max(held) < 0:
+        return tuple([log(weight + exp(r)) + bet for r, bet in zip(held, bets, strict=True)])
+    return tuple([_with_weight(r, weight) + bet for r, bet in zip(held, bets, strict=True)])
 
 
-def _with_weight(r: float, weight: float, ln_weight: float) -> float:
-    """Return ln(w + e^r), without overflow; far below w, e^r adds nothing that a float could hold."""
-    if r < _LOST:
-        return ln_weight
+def _with_weight(r: float, weight: float) -> float:
+    """Return ln(w + e^r), without overflow."""
     return r + log1p(weight * exp(-r)) if r > 0 else log(weight + exp(r))
 
 
