@@ -11,8 +11,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.contract import format_percent
+from controller.decision.feature import Links, RolloutFeature
 from controller.decision.freeze import DatedFreeze, Freeze, WeeklyFreeze
-from controller.decision.model import Links, RolloutFeature
 from controller.shared.config_file import ConfigError, Table, probably, read_config_file
 from controller.shared.value_readers import Reader, count, flag, http_url, number, one_of, text
 

@@ -10,7 +10,7 @@ import httpx
 from controller.alertcheck.result import Result
 from controller.config.settings import PrometheusAccess, shown
 from controller.contract import ACTION_LATENCY_SECONDS, CRITICAL_LATENCY_TIMES
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.model import Alert, Recording, RuleKey, rule_key
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale, duration

@@ -9,7 +9,7 @@ from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import PromtoolError
 from controller.alertcheck.result import Result
 from controller.alertcheck.setting import Setting, complaints_of, files_of, matchers, milliseconds
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 
 TOLERANCE = 1e-6
 

@@ -9,7 +9,7 @@ from typing import Any
 from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import Complaint, input_series, run
 from controller.contract import SENDER_JOB
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale
 from controller.rules.scope import DEFAULT_SCOPE, Scope

@@ -13,7 +13,8 @@ from controller.config.receivers import EVENTS, Receiver
 from controller.config.settings import ControllerSettings
 from controller.contract import Flags
 from controller.decision.byhand import by_hand
-from controller.decision.model import Kind, RolloutFeature, State
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Kind, State
 from controller.decision.record import manual_record
 from controller.features import config_hash
 from controller.notify.delivery import DeliveryError, send_once

@@ -10,7 +10,7 @@ import click
 from controller.commands.common import config_option, feature_argument, feature_named, settings_from
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.decision.telling.sentences import duration_text, share_text
 from controller.shared.console import (
     NO,

@@ -14,8 +14,9 @@ from controller.commands.history import Ago
 from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.decide import decide
-from controller.decision.model import Decision, Kind, RolloutFeature, Snapshot
-from controller.decision.policies import POLICIES
+from controller.decision.feature import RolloutFeature
+from controller.decision.judging.policies import POLICIES
+from controller.decision.model import Decision, Kind, Snapshot
 from controller.decision.record import record_of
 from controller.decision.telling.sentences import count_text, duration_text
 from controller.features import config_hash

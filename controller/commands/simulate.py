@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from controller.commands.common import config_option, feature_argument, feature_named, settings_from
-from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import SLOW_SHARE_LIMIT
 from controller.decision.telling.sentences import count_text, duration_text, share_text
 from controller.shared.console import Number, examples, json_option, print_json, print_table, say
 from controller.whatif.outcome import RampOutcome

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from controller.contract import Flags, format_percent
 from controller.decision.causes import cause_text, differences_text, with_causes, with_outside_causes
-from controller.decision.model import Cause, Decision, Kind, Reason, RolloutFeature, State
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Cause, Decision, Kind, Reason, State
 from controller.decision.ramp import same_flags, with_flags
 
 BY_HAND = (

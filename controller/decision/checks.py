@@ -6,9 +6,9 @@ Each looks at a case and answers with a move or not at all. The first answer dec
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from controller.decision.live import is_outage
+from controller.decision.judging.live import is_outage
+from controller.decision.judging.policies import Tests
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
-from controller.decision.policies import Tests
 from controller.decision.ramp import bake_s_of, baked_s, most_restrictive, same_flags, step_above, step_below
 
 CAUSES = {Slo.ERROR_RATE: Reason.SLO_ERROR_RATE, Slo.LATENCY: Reason.SLO_LATENCY}

@@ -10,10 +10,10 @@ from dataclasses import replace
 from controller.contract import Flags
 from controller.decision.causes import CONTROLLER, with_causes
 from controller.decision.checks import CHECKS, LIVE_CHECKS, Assessment, Proposal
-from controller.decision.judge import feature_tests, tests_of
-from controller.decision.live import live_findings, with_seconds
+from controller.decision.judging.judge import feature_tests, tests_of
+from controller.decision.judging.live import live_findings, with_seconds
+from controller.decision.judging.policies import POLICIES
 from controller.decision.model import LIVE, Cause, Decision, Finding, Kind, Reason, Snapshot, State
-from controller.decision.policies import POLICIES
 from controller.decision.ramp import (
     anchor_to_source_clock,
     apply_flag_changes,

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 from controller.contract import Flags
 from controller.decision.causes import with_outside_causes
+from controller.decision.feature import RolloutFeature
 from controller.decision.model import (
     LIVE,
     SLOW_SHARE_LIMIT,
     Evidence,
     LiveState,
     Reason,
-    RolloutFeature,
     SloState,
     Snapshot,
     State,

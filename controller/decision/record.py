@@ -7,17 +7,9 @@ from controller.contract import Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.codec import decode, encode
 from controller.decision.decide import decide, rejected_write
-from controller.decision.first_form import FirstState
-from controller.decision.model import (
-    FORM,
-    Decision,
-    Evidence,
-    Kind,
-    Reason,
-    RolloutFeature,
-    Snapshot,
-    State,
-)
+from controller.decision.feature import RolloutFeature
+from controller.decision.judging.first_form import FirstState
+from controller.decision.model import FORM, Decision, Evidence, Kind, Reason, Snapshot, State
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
 _SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})

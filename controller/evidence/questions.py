@@ -15,7 +15,7 @@ from controller.contract import (
     EVIDENCE_SERIES,
     Doubt,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.evidence.answers import Entry
 from controller.evidence.progress import Lengths
 from controller.evidence.reading import PrometheusReading

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from controller.contract import EVIDENCE_SERIES, Doubt
-from controller.decision.model import Evidence, Reason, RolloutFeature, State, Window
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Evidence, Reason, State, Window
 from controller.evidence.doubts import doubts_in_words
 from controller.evidence.progress import Lengths, Progress, disjoint, progress_of, was_set_back
 from controller.evidence.reading import Pair, PrometheusReading, Series

@@ -8,7 +8,8 @@ from typing import Any
 from controller.config.command_line import command_line
 from controller.config.settings import ControllerSettings
 from controller.decision.codec import encode
-from controller.decision.model import RolloutFeature, State
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import State
 from controller.decision.ramp import is_open, step_above
 from controller.decision.telling.headline import Stage, headline, stage_of
 from controller.decision.telling.sentences import audience_text

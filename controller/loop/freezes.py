@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from controller.decision.feature import RolloutFeature
 from controller.decision.freeze import DatedFreeze, Freeze, WeeklyFreeze
-from controller.decision.model import RolloutFeature
 
 
 def open_freeze(feature: RolloutFeature, *clocks: float) -> str:

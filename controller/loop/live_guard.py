@@ -14,18 +14,9 @@ import structlog
 from controller.contract import evidence_delay_s
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
-from controller.decision.live import LOOK_S, is_outage, live_findings, reach_s, with_seconds
-from controller.decision.model import (
-    LIVE,
-    Evidence,
-    Kind,
-    LiveState,
-    RolloutFeature,
-    Snapshot,
-    State,
-    Verdict,
-    Window,
-)
+from controller.decision.feature import RolloutFeature
+from controller.decision.judging.live import LOOK_S, is_outage, live_findings, reach_s, with_seconds
+from controller.decision.model import LIVE, Evidence, Kind, LiveState, Snapshot, State, Verdict, Window
 from controller.decision.ramp import is_open
 from controller.evidence.live import LiveCounter
 from controller.evidence.live_difference import LiveDifference

@@ -5,7 +5,8 @@ from typing import Any
 from controller.contract import format_flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.causes import OUTSIDE
-from controller.decision.model import Kind, RolloutFeature, State
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Kind, State
 from controller.decision.record import manual_record, state_to_dict
 from controller.features import config_hash
 from controller.journal.sinks import Journal

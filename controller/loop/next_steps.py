@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from controller.contract import Flags, format_percent
-from controller.decision.model import Reason, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Reason
 from controller.decision.ramp import step_below
 from controller.decision.telling.headline import Stage
 

@@ -14,7 +14,8 @@ import structlog
 from controller.contract import Flags
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
-from controller.decision.model import Evidence, Reason, RolloutFeature, Snapshot, State
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Evidence, Reason, Snapshot, State
 from controller.decision.ramp import most_restrictive, same_flags
 from controller.decision.record import changed_flags, flags_from_record
 from controller.evidence.windows import EvidenceRequest, MetricSource

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from controller.decision.causes import CONTROLLER, OUTSIDE
 from controller.decision.codec import encode
 from controller.decision.decide import rejected_write
-from controller.decision.model import Decision, Kind, Reason, RolloutFeature, Snapshot, State
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Decision, Kind, Reason, Snapshot, State
 from controller.decision.record import record_of, state_to_dict
 from controller.store.flag_store import Stored, Write, WriteOutcome, new_decision_id, state_text
 from controller.store.lease import Leadership

@@ -5,7 +5,7 @@ alert said "Error rate is 1995%". The guard stands behind `and on ()`.
 """
 
 from controller.contract import CRITICAL_LATENCY_TIMES
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.model import Alert, Group
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS, WINDOWS_S

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from controller.contract import ACTION_LATENCY_SECONDS, METRIC_LABELS, ROLLOUT_TICK_DURATION_SECONDS, STATUSES
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.differences import Problem, differences
 from controller.rules.model import Alert, Recording, RuleFile
 from controller.rules.promql_names import vocabulary

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher
 
 _WORD = re.compile(r"[a-zA-Z0-9]+")

@@ -12,7 +12,7 @@ from controller.contract import (
     ROLLOUT_TICKS_TOTAL,
     ROLLOUT_UNWATCHED_FEATURES,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.model import Alert, Group
 from controller.rules.scale import Scale, in_words
 from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher

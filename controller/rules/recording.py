@@ -11,7 +11,7 @@ from controller.contract import (
     ROLLOUT_GATE_TOTAL,
     STRUCTURED_ERROR_TOTAL,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.model import Group, Recording
 from controller.rules.names import Names
 from controller.rules.scale import Scale

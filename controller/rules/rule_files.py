@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.alerts import alert_group
 from controller.rules.evidence import HEADER, evidence_group
 from controller.rules.model import Alert, Group, RuleFile

@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 from zlib import crc32
 
 from controller.contract import Flags
-from controller.decision.model import RolloutFeature, State
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import State
 from controller.decision.record import state_from_dict
 from controller.shared.redis_refusal import refusal
 from controller.store.record_json import dump

@@ -9,7 +9,8 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from controller.decision.model import Kind, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Kind
 from controller.loop.manual import operate
 from controller.shared.api_tokens import Right
 from controller.shared.openapi import TEXT, TRUTH, Operation, ResponseSpec, listed, record_like

@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 
 from controller.contract import parse_percent
 from controller.decision.byhand import BY_HAND
-from controller.decision.model import Kind, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Kind
 from controller.journal.stream import Streams, is_entry_id
 from controller.loop.feature_status import feature_status, status_context, unwatched_status
 from controller.loop.manual import operate

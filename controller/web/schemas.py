@@ -5,7 +5,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from controller.decision.model import Cause, Evidence, Finding, Kind, Links, Reason, State
+from controller.decision.feature import Links
+from controller.decision.model import Cause, Evidence, Finding, Kind, Reason, State
 from controller.decision.telling.headline import Stage
 from controller.shared.openapi import NUMBER, TEXT, TRUTH, Schema, listed, maybe, record_like, ref
 from controller.shared.plain_text import LONGEST_TEXT

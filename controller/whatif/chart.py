@@ -7,7 +7,8 @@ from html import escape
 
 from controller.contract import format_percent
 from controller.decision.decide import decide
-from controller.decision.model import SLOW_SHARE_LIMIT, Decision, Finding, Kind, RolloutFeature, Snapshot
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import SLOW_SHARE_LIMIT, Decision, Finding, Kind, Snapshot
 from controller.decision.sequential.logarithms import log_mean
 from controller.whatif.svg import ChartPanel, Line, Mark, Point, document, figure
 

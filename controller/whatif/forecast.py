@@ -4,15 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, exp, inf, log
 
-from controller.decision.judge import FeatureTests, feature_tests
-from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature, Window
-from controller.decision.outage import half_failed, outage_windows
+from controller.decision.feature import RolloutFeature
+from controller.decision.judging.judge import FeatureTests, feature_tests
+from controller.decision.judging.outage import half_failed, outage_windows
+from controller.decision.judging.slo_tests import SloTest
+from controller.decision.model import SLOW_SHARE_LIMIT, Window
 from controller.decision.ramp import step_above
 from controller.decision.sequential.clusters import Health, unseen_effect
 from controller.decision.sequential.health import step_error
 from controller.decision.sequential.logarithms import log_sum
 from controller.decision.sequential.wallet import Wallet, capped
-from controller.decision.slo_tests import SloTest
 
 USUAL_SHARE = 0.3
 """A healthy feature is taken to fail at this share of its limit."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from controller.contract import Flags
 from controller.decision.decide import assess, decide_bare
-from controller.decision.model import Decision, Evidence, Reason, RolloutFeature, Snapshot, State, Window
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Decision, Evidence, Reason, Snapshot, State, Window
 
 NO_DATA = "there is no data for this tick"
 

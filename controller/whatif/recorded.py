@@ -14,7 +14,7 @@ from controller.contract import (
     EVIDENCE_SENDS,
     ROLLOUT_GATE_PERCENT,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.evidence.session import AnswerError, BoundedSession
 from controller.rules.names import Names
 from controller.rules.scope import DEFAULT_SCOPE, Scope, matcher

@@ -5,7 +5,7 @@ from math import inf, isfinite
 from typing import Any
 
 from controller.contract import format_percent
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.decision.telling.headline import Stage
 from controller.decision.telling.sentences import duration_text
 from controller.whatif.forecast import step_lasts_s

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import exp, log, log1p, sqrt
 from random import Random
 
-from controller.decision.model import Reason, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Reason
 from controller.features import config_hash
 from controller.whatif.outcome import RampOutcome
 from controller.whatif.playback import Tick, course

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from controller.decision.model import Kind, Reason, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Kind, Reason
 from controller.whatif.playback import Tick, course
 
 WINDOW_S = 30

@@ -26,7 +26,8 @@ from controller.contract import (
     EVIDENCE_SENDS,
     decisions_key,
 )
-from controller.decision.model import Evidence, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Evidence
 from controller.evidence.prometheus import PrometheusSource
 
 WINDOWS_S = {1: 0.5, 10: 0.5, 100: 0.5, 1000: 2.0, 10_000: 3.0}

@@ -16,9 +16,9 @@ from worlds.snapshots import FEATURE, at_step, changed
 
 from controller.contract import EVIDENCE_ERRORS, EVIDENCE_LATENCY_BUCKET, EVIDENCE_SENDS
 from controller.decision.decide import decide
-from controller.decision.judge import feature_tests
+from controller.decision.judging.judge import feature_tests
+from controller.decision.judging.slo_tests import with_window
 from controller.decision.model import METRICS_PROBLEMS, Decision, Evidence, Kind, Reason, SloState, State
-from controller.decision.slo_tests import with_window
 from controller.evidence.progress import Lengths
 from controller.evidence.prometheus import PrometheusSource
 from controller.evidence.windows import EvidenceRequest

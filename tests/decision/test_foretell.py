@@ -13,7 +13,7 @@ from worlds.snapshots import FEATURE, at_step, changed, proven_healthy, record
 from controller.cli import rollout
 from controller.decision.byhand import by_hand
 from controller.decision.decide import decide
-from controller.decision.judge import feature_tests
+from controller.decision.judging.judge import feature_tests
 from controller.decision.model import Kind, Snapshot
 from controller.decision.sequential.wallet import Wallet
 from controller.journal.sinks import FileJournal

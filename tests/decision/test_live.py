@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from controller.contract import Flags
 from controller.decision.decide import decide
-from controller.decision.live import (
+from controller.decision.feature import RolloutFeature
+from controller.decision.judging.live import (
     FIRST_S,
-    LIVE_SHARE,
     alarm_at,
     cap,
     is_outage,
@@ -24,13 +24,13 @@ from controller.decision.model import (
     Kind,
     LiveState,
     Reason,
-    RolloutFeature,
     Snapshot,
     State,
     Verdict,
     Window,
 )
 from controller.decision.record import record_of, verify
+from controller.decision.sequential.wallet import LIVE_SHARE
 from controller.features import ROLLOUT_FEATURES, config_hash
 
 FEATURE = ROLLOUT_FEATURES["microsoft"]

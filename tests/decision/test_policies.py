@@ -7,9 +7,9 @@ from hypothesis import given
 from worlds.snapshots import FEATURE, at_step, snapshots, window
 
 from controller.decision.decide import assess, decide
-from controller.decision.judge import feature_tests
+from controller.decision.judging.judge import feature_tests
+from controller.decision.judging.policies import POLICIES, sequential, threshold
 from controller.decision.model import Kind, Reason, Snapshot, State, Verdict, Window
-from controller.decision.policies import POLICIES, sequential, threshold
 
 JUDGED = feature_tests(FEATURE, 30.0).judge(State(), FEATURE, 5.0)
 MET, BREACHED, UNKNOWN = Verdict.MET, Verdict.BREACHED, Verdict.UNKNOWN

@@ -15,7 +15,7 @@ from controller.contract import CLOSED, Flags
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.causes import CONTROLLER, OUTSIDE
 from controller.decision.decide import decide
-from controller.decision.judge import feature_tests
+from controller.decision.judging.judge import feature_tests
 from controller.decision.model import Cause, Evidence, Kind, Reason, SloState, Snapshot, State
 from controller.decision.ramp import step_above, step_below
 from controller.decision.sequential.clusters import Clusters, Health

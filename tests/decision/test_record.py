@@ -12,8 +12,9 @@ from worlds.snapshots import FEATURE, HASH, NOW, at_step, changed, proven_health
 from controller.decision.byhand import by_hand, external_change
 from controller.decision.codec import decode, encode
 from controller.decision.decide import decide, rejected_write
+from controller.decision.feature import RolloutFeature
 from controller.decision.freeze import DatedFreeze, WeeklyFreeze
-from controller.decision.model import Kind, Reason, RolloutFeature, SloState, State
+from controller.decision.model import Kind, Reason, SloState, State
 from controller.decision.record import manual_record, snapshot_from, state_from_dict, state_to_dict, verify
 from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet

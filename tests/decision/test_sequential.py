@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from kit.examples import examples, share_of
 from worlds.snapshots import FEATURE
 
-from controller.decision.model import RolloutFeature, SloState
+from controller.decision.feature import RolloutFeature
+from controller.decision.judging.slo_tests import SloTest, slo_test, with_window
+from controller.decision.model import SloState
 from controller.decision.sequential.clusters import Clusters, Health, counted_once, unseen_effect
 from controller.decision.sequential.health import HEALTHY_GRID, step_error
 from controller.decision.sequential.late import late_evidence
@@ -26,7 +28,6 @@ from controller.decision.sequential.wallet import (
     capped,
     windows_touched,
 )
-from controller.decision.slo_tests import SloTest, slo_test, with_window
 
 LIMIT, WINDOW_S = 0.01, 10.0
 TEST = slo_test(LIMIT, FEATURE, WINDOW_S)
@@ -76,7 +77,7 @@ def test_the_average_path_needs_as_many_sends_as_the_design_says(
 def test_alpha_is_split_between_the_ramp_the_late_change_and_the_live_counts() -> None:
     assert pytest.approx(1) == RAMP_SHARE + LATE_SHARE + LIVE_SHARE
     assert TEST.breach.needed == pytest.approx(log(1 / (0.9 * 0.05)))
-    assert TEST.late_needed == pytest.approx(log(8640 / (0.07 * 0.05)))
+    assert TEST.late_needed == pytest.approx(log(8640 / (0.05 * 0.05)))
 
 
 def test_a_longer_ramp_makes_the_late_alarm_only_a_little_slower() -> None:

@@ -15,7 +15,7 @@ CORE = "touches no clock, socket or file"
 FLOORS = "rooms are floors"
 
 PLANTED = [
-    ("controller/decision/judge.py", "import time", f"deciding {CORE}"),
+    ("controller/decision/judging/judge.py", "import time", f"deciding {CORE}"),
     ("controller/decision/model.py", "from controller.shared import redis_pool", f"deciding {CORE}"),
     ("controller/contract.py", "import os", f"deciding {CORE}"),
     ("adapter/gate/rule.py", "import controller.loop.tick", f"the gate's rule {CORE}"),

@@ -17,8 +17,9 @@ from controller.contract import Flags, format_percent
 from controller.decision.byhand import BY_HAND, by_hand, external_change
 from controller.decision.checks import CHECKS
 from controller.decision.decide import decide, rejected_write
+from controller.decision.judging.outage import OUTAGE_MAILBOXES, OUTAGE_SENDS, OUTAGE_SHARE, OUTAGE_SURE
+from controller.decision.judging.slo_tests import BURST_BLIPS, BURST_CAP, slo_test
 from controller.decision.model import Cause, Decision, Kind, Reason, Snapshot
-from controller.decision.outage import OUTAGE_MAILBOXES, OUTAGE_SENDS, OUTAGE_SHARE, OUTAGE_SURE
 from controller.decision.record import NOT_WRITTEN
 from controller.decision.sequential.health import HEALTHY_GRID, step_error
 from controller.decision.sequential.wallet import (
@@ -29,7 +30,6 @@ from controller.decision.sequential.wallet import (
     OPENING,
     RAMP_SHARE,
 )
-from controller.decision.slo_tests import BURST_BLIPS, BURST_CAP, slo_test
 from controller.decision.telling.sentences import REASONS, duration_text
 from controller.whatif.forecast import forecast
 

@@ -10,7 +10,8 @@ from kit.servers import RedisServer
 from kit.serving import Served, serving
 from worlds.fault_rig import Rig, Weather
 
-from controller.decision.model import Kind, Links, Reason
+from controller.decision.feature import Links
+from controller.decision.model import Kind, Reason
 from controller.features import ROLLOUT_FEATURES
 
 _LONGEST_TICKS = 400

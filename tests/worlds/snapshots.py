@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from controller.contract import Flags
+from controller.decision.feature import RolloutFeature
 from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.decision.model import (
     METRICS_PROBLEMS,
@@ -13,7 +14,6 @@ from controller.decision.model import (
     Decision,
     Evidence,
     Reason,
-    RolloutFeature,
     SloState,
     Snapshot,
     State,

@@ -23,7 +23,8 @@ from redis.connection import AbstractConnection
 from controller import contract
 from controller.config.settings import ControllerSettings
 from controller.daemon.wiring import assemble
-from controller.decision.model import Reason, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Reason
 from controller.loop.tick import Controller, Report
 from controller.rules.evidence import evidence_group
 from controller.rules.model import RuleFile

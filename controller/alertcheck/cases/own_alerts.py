@@ -15,7 +15,7 @@ from controller.contract import (
     ROLLOUT_UNWATCHED_FEATURES,
     SENDER_JOB,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.scale import Scale
 
 LAST_TICK = ROLLOUT_LAST_TICK_TIMESTAMP_SECONDS

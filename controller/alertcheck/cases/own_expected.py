@@ -16,7 +16,7 @@ from controller.contract import (
     ROLLOUT_UNWATCHED_FEATURES,
     SENDER_JOB,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.scale import Scale
 
 MISSED = "prometheus_rule_group_iterations_missed_total"

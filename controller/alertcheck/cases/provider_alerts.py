@@ -10,7 +10,7 @@ from controller.contract import (
     ACTION_LATENCY_SECONDS,
     SENDER_JOB,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS
 from controller.rules.scale import Scale

@@ -15,7 +15,7 @@ from controller.contract import (
     SENDER_JOB,
     STRUCTURED_ERROR_TOTAL,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS
 from controller.rules.scale import Scale

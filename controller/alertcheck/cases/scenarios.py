@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from controller.alertcheck.cases.provider_alerts import HOUR_S, strangers
 from controller.alertcheck.cases.synthetic_series import Phase, Samples, traffic
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.scale import Scale
 
 

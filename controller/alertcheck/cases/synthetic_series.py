@@ -14,7 +14,7 @@ from controller.contract import (
     STRUCTURED_ERROR_TOTAL,
     latency_edges_s,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.recording import SIGN_IN_METRICS
 from controller.rules.scale import DEFAULT_WINDOW_S, Scale
 

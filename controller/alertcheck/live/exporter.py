@@ -17,7 +17,7 @@ from controller.contract import (
     ROLLOUT_TICKS_TOTAL,
     ROLLOUT_UNWATCHED_FEATURES,
 )
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 
 GROUP = "synthetic;rollout_evidence"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.names import Names
 from controller.whatif.svg import STYLE, ChartPanel, Line, Point, figure
 

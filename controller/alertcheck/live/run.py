@@ -16,7 +16,7 @@ from controller.alertcheck.live.exporter import Exporter, serving
 from controller.alertcheck.live.pictures import pictures
 from controller.alertcheck.result import Result
 from controller.contract import flag_key
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.model import Alert
 from controller.rules.names import Names
 from controller.rules.rule_files import rule_files

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from math import ceil, exp, log, log1p
 
 RAMP_SHARE = 0.9
-LATE_SHARE = 0.07
-LIVE_SHARE = 0.03
+LATE_SHARE = 0.05
+LIVE_SHARE = 0.05
 """How alpha is split between the wallet of the ramp, the late-change test and the live counts."""
 
 BREACH_TOP = 0.9

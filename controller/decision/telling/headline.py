@@ -3,7 +3,8 @@
 from enum import StrEnum
 
 from controller.contract import Flags, format_percent
-from controller.decision.model import METRICS_PROBLEMS, Kind, Reason, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import METRICS_PROBLEMS, Kind, Reason
 from controller.decision.telling.sentences import audience_text, paused_text
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from controller.contract import FLAG_NAMES, Flags, format_percent
 from controller.decision.causes import cause_text
-from controller.decision.live import outage_windows
+from controller.decision.judging.live import outage_windows
 from controller.decision.model import (
     LIVE,
     Decision,

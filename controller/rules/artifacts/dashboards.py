@@ -20,7 +20,8 @@ from controller.contract import (
     ROLLOUT_TICK_DURATION_SECONDS,
     ROLLOUT_TICKS_TOTAL,
 )
-from controller.decision.model import SLOW_SHARE_LIMIT, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import SLOW_SHARE_LIMIT
 from controller.rules.artifacts.grafana import NUMBER, STATES, Dashboard, DashboardPanel
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS

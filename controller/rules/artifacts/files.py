@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from string import Template
 
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.artifacts.alertmanager import EXAMPLE_NAME, NoticeTiming, alertmanager_text
 from controller.rules.artifacts.dashboards import dashboards
 from controller.rules.artifacts.grafana import dashboard_json

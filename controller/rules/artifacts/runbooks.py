@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 
 from controller.contract import CRITICAL_LATENCY_TIMES
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.alerts import CRITICAL_ERRORS_TIMES
 from controller.rules.names import Names
 from controller.rules.recording import SIGN_IN_METRICS

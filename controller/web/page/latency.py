@@ -7,7 +7,7 @@ import time
 import httpx
 
 from controller.config.settings import ControllerSettings
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.evidence.asking import AsyncPrometheus
 from controller.rules.names import Names
 from controller.shared.tasks import end

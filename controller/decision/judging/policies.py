@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from controller.decision.model import Evidence, Finding, RolloutFeature, Slo, State, Verdict, Window
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Evidence, Finding, Slo, State, Verdict, Window
 
 
 class Tests(Protocol):

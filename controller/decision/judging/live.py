@@ -11,16 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import ceil, inf, log
 
-from controller.decision.model import (
-    SLOW_SHARE_LIMIT,
-    Finding,
-    LiveState,
-    RolloutFeature,
-    Slo,
-    SloState,
-    Verdict,
-    Window,
-)
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import SLOW_SHARE_LIMIT, Finding, LiveState, Slo, SloState, Verdict, Window
 from controller.decision.sequential.logarithms import log_mean
 from controller.decision.sequential.wallet import LIVE_SHARE, Wallet
 
@@ -30,7 +22,7 @@ LATE_S = 1.1
 """So long after a send its count may come: a process publishes once a second."""
 FIRST_S = 45.0
 """So long after its start the test bets; later, gradual harm is left to the windows."""
-STAKE = 0.1
+STAKE = 0.15
 """Share of its worth that the test bets against the limit in each second."""
 CERTAIN = 0.99
 """A blip brings at most this share of the way to the alarm."""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from math import inf, isnan, log
 
-from controller.decision.model import RolloutFeature, SloState
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import SloState
 from controller.decision.sequential.clusters import counted_once
 from controller.decision.sequential.health import HealthTest, health_test
 from controller.decision.sequential.late import with_late

@@ -6,11 +6,11 @@ They forget at each step what was seen before, and share alpha between the steps
 from dataclasses import dataclass, field, replace
 from math import exp, inf, isfinite, isnan, log
 
+from controller.decision.feature import RolloutFeature
 from controller.decision.model import (
     SLOW_SHARE_LIMIT,
     Evidence,
     Finding,
-    RolloutFeature,
     Slo,
     SloState,
     State,

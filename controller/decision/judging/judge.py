@@ -3,25 +3,25 @@
 from dataclasses import dataclass, replace
 from math import log
 
-from controller.decision.first_form import first_tests
+from controller.decision.feature import RolloutFeature
+from controller.decision.judging.first_form import first_tests
+from controller.decision.judging.outage import outage_windows, windows_in_a_row
+from controller.decision.judging.policies import Tests
+from controller.decision.judging.slo_tests import SloTest, slo_test, with_window
 from controller.decision.model import (
     SLOW_SHARE_LIMIT,
     Evidence,
     Finding,
-    RolloutFeature,
     Slo,
     SloState,
     State,
     Verdict,
     Window,
 )
-from controller.decision.outage import outage_windows, windows_in_a_row
-from controller.decision.policies import Tests
 from controller.decision.ramp import step_above
 from controller.decision.sequential.health import step_error
 from controller.decision.sequential.late import late_evidence
 from controller.decision.sequential.logarithms import log_mean
-from controller.decision.slo_tests import SloTest, slo_test, with_window
 
 
 def tests_of(feature: RolloutFeature, window_s: float, form: int) -> Tests:

@@ -1,0 +1,1 @@
+"""What the evidence is worth: the tests of both forms, outages, live counts, policies."""
