@@ -58,11 +58,19 @@ def parse_features(table: Table) -> dict[str, RolloutFeature]:
         own = Table(f"features.{name}", values, table.text, table.source)
         features[name] = _feature(name, own)
         _refuse_overlap(features[name], taken, own)
+    for name, feature in features.items():
+        if feature.reference and feature.reference not in features.keys() - {name}:
+            own = Table(f"features.{name}", table.values[name], table.text, table.source)
+            raise own.mistake("reference", f"must be another feature here, as in [features.{_other(name)}]")
     return features or dict(ROLLOUT_FEATURES)
 
 
+def _other(name: str) -> str:
+    return next(built_in for built_in in ROLLOUT_FEATURES if built_in != name)
+
+
 _ONLY_HOLDS = frozenset(
-    {"initial_percent", "freezes", "hold_on_alert", "pause_on_alert", "longest_hold_s", "links"}
+    {"initial_percent", "freezes", "hold_on_alert", "pause_on_alert", "longest_hold_s", "links", "reference"}
 )
 """What may change during a ramp without making its evidence worthless."""
 
@@ -204,4 +212,5 @@ _READERS: dict[str, Reader[Any]] = {
     "margin": number(1, 10, "times the limit"),
     "longest_ramp_s": number(60, 365 * 86_400, "s"),
     "blip_s": number(0, 30, "s"),
+    "reference": text(_NAME.pattern.removesuffix(r"\Z"), "google"),
 }

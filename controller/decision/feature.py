@@ -61,6 +61,8 @@ class RolloutFeature:
     """A step up is proof that the rate is below margin x limit."""
     longest_ramp_s: float = 86_400.0
     """Length over which the late-change test keeps its share of alpha."""
+    reference: str = ""
+    """Another feature of this configuration: a breach says whether that one is breached too."""
     links: Links = Links()
     """Where a person on call looks next: `runbook`, `dashboard` and `release`, each a URL."""
 

@@ -231,6 +231,17 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """Another feature, beside which this one is told: what its newest windows counted."""
+
+    name: str
+    limit: float
+    """Its limit of the share of failed sends."""
+    sends: float
+    errors: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that one decision may see."""
 
@@ -246,6 +257,8 @@ class Snapshot:
     """Name of the freeze window that is open, worked out before."""
     newer: Flags | None = None
     """The flags as they were last known, where those read are of an earlier revision: writes were lost."""
+    reference: Reference | None = None
+    """The feature that `reference` names, as it was measured in the same windows."""
     form: int = FORM
     """The form of the mathematics: older records are decided again by that of their time."""
 

@@ -9,7 +9,7 @@ from controller.decision.codec import decode, encode
 from controller.decision.decide import decide, rejected_write
 from controller.decision.feature import RolloutFeature
 from controller.decision.judging.first_form import FirstState
-from controller.decision.model import FORM, Decision, Evidence, Kind, Reason, Snapshot, State
+from controller.decision.model import FORM, Decision, Evidence, Kind, Reason, Reference, Snapshot, State
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
 _SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})
@@ -68,6 +68,7 @@ def record_of(
         "window_s": snapshot.window_s,
         "frozen": snapshot.frozen,
         "newer": encode(snapshot.newer),
+        "reference": encode(snapshot.reference),
     }
 
 
@@ -127,6 +128,7 @@ def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
         window_s=float(record["window_s"] or 0.0),
         frozen=record["frozen"],
         newer=decode(Flags, record["newer"]) if record.get("newer") else None,
+        reference=decode(Reference, record["reference"]) if record.get("reference") else None,
         form=form_of(record),
     )
 

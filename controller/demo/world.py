@@ -14,7 +14,7 @@ from urllib3.util.retry import Retry
 
 from controller.config.settings import ControllerSettings, load_settings
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
-from controller.decision.model import RolloutFeature
+from controller.decision.feature import RolloutFeature
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.sandbox.processes import Process, Processes, answers, free_port

@@ -15,9 +15,10 @@ from controller.contract import Flags
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
 from controller.decision.feature import RolloutFeature
-from controller.decision.model import Evidence, Reason, Snapshot, State
+from controller.decision.model import Evidence, Reason, Reference, Snapshot, State
 from controller.decision.ramp import most_restrictive, same_flags
 from controller.decision.record import changed_flags, flags_from_record
+from controller.decision.telling.common_cause import reference_of
 from controller.evidence.windows import EvidenceRequest, MetricSource
 from controller.features import config_hash
 from controller.journal.sinks import Journal
@@ -247,7 +248,7 @@ class Controller:
         write, mistake = None, ""
         for tried in (state, State(flags=stored.flags)):
             try:
-                case = self._case(stored, tried, evidence[stored.feature], now)
+                case = self._case(stored, tried, evidence, now)
                 self._standby.note(case.snapshot, case.decision)
                 if leadership or needs_no_lease(case.decision):
                     write = self._writes.of(case, leadership)
@@ -266,8 +267,10 @@ class Controller:
             with suppress(OSError):
                 self._log.error(event, feature=feature, error=error)
 
-    def _case(self, stored: Stored, state: State, evidence: Evidence, now: float) -> FeatureTick:
-        feature = self._features[stored.feature]
+    def _case(
+        self, stored: Stored, state: State, measured: Mapping[str, Evidence], now: float
+    ) -> FeatureTick:
+        feature, evidence = self._features[stored.feature], measured[stored.feature]
         snapshot = Snapshot(
             now=now,
             feature=feature,
@@ -278,10 +281,16 @@ class Controller:
             window_s=self._window_s,
             frozen=open_freeze(feature, now, evidence.now),
             newer=self._newer(stored),
+            reference=self._reference(feature, measured),
         )
         # What the leader changed is no change from outside.
         outside = None if self._standby.has(feature.name) else external_change(state, stored.flags)
         return FeatureTick(stored, snapshot, decide(snapshot), outside)
+
+    def _reference(self, feature: RolloutFeature, measured: Mapping[str, Evidence]) -> Reference | None:
+        """Return the feature beside which this one is told, as this tick measured it."""
+        other = self._features.get(feature.reference)
+        return reference_of(other, measured[other.name]) if other and other.name in measured else None
 
     def _newer(self, stored: Stored) -> Flags | None:
         """Return the flags as they were last known, where those read are of an earlier revision."""

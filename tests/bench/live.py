@@ -26,7 +26,8 @@ from kit.waiting import wait_until
 from adapter.gate.counts import LiveCounts
 from adapter.gate.live import RolloutGate
 from controller.contract import LIVE_SIGHT_KEY, live_key
-from controller.decision.model import Kind, RolloutFeature
+from controller.decision.feature import RolloutFeature
+from controller.decision.model import Kind
 from controller.features import load_features
 from controller.journal.sinks import Journals
 from controller.loop.live_guard import LiveGuard

@@ -161,7 +161,7 @@ def test_every_record_of_a_ramp_can_be_decided_again_with_the_same_outcome(story
     story.person(Kind.ENABLE)
     story.ticks(controller, 60)
     story.weather.errors = 60
-    story.ticks(controller, 3)
+    story.ticks(controller, 5)
     story.weather.errors = 0
     story.person(Kind.RESUME)
     story.edit(rollout_percent="7")

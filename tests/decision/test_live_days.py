@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from kit.examples import amount
 
-from controller.decision.live import is_outage, live_findings, with_seconds
+from controller.decision.judging.live import is_outage, live_findings, with_seconds
 from controller.decision.model import LiveState, Verdict, Window
 from controller.features import ROLLOUT_FEATURES
 

@@ -34,7 +34,7 @@ from controller.config import settings as controller_settings
 from controller.config.settings import SECRETS, ControllerSettings
 from controller.contract import METRIC_LABELS
 from controller.daemon.metrics import DaemonMetrics
-from controller.decision import model
+from controller.decision import feature
 from controller.decision.model import Kind
 from controller.decision.telling.sentences import REASONS
 from controller.features import ROLLOUT_FEATURES
@@ -163,10 +163,10 @@ def _settings() -> list[str]:
 
 
 def _features() -> list[str]:
-    known = _meanings(model, "RolloutFeature")
+    known = _meanings(feature, "RolloutFeature")
     rows = [
         (f"`{field.name}`", _default(field), known.get(field.name, ""))
-        for field in fields(model.RolloutFeature)
+        for field in fields(feature.RolloutFeature)
         if field.name != "name"
     ]
     built_in = ", ".join(f"`{name}`" for name in sorted(ROLLOUT_FEATURES))

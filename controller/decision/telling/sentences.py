@@ -18,6 +18,7 @@ from controller.decision.model import (
     Verdict,
 )
 from controller.decision.ramp import bake_s_of, baked_s, step_above
+from controller.decision.telling.common_cause import common_cause_text
 
 REASONS: dict[Reason, str] = {
     Reason.DISABLED: "The feature is not enabled, so nobody is in it.",
@@ -263,7 +264,8 @@ def _alert_firing(telling: Telling) -> str:
 def _breach(telling: Telling) -> str:
     seen = [finding for finding in telling.findings if finding.verdict is Verdict.BREACHED]
     live = "Seen live: " if telling.snapshot.evidence.source == LIVE else ""
-    return f"{live}{'; '.join(_breach_text(telling, finding) for finding in seen)}.{_done(telling)}"
+    said = "; ".join(_breach_text(telling, finding) for finding in seen)
+    return f"{live}{said}.{common_cause_text(telling.snapshot)}{_done(telling)}"
 
 
 def _breach_text(telling: Telling, finding: Finding) -> str:
@@ -291,7 +293,9 @@ def _outage(telling: Telling) -> str:
     worst = max(telling.snapshot.evidence.windows, key=lambda window: window.errors)
     seen = f"{count_text(worst.errors)} of {count_text(worst.sends)} sends"
     before = ", and at least half in the window before" if telling.state.half_failed > 1 else ""
-    return f"Outage: {seen} failed in one window{before}.{_done(telling)}"
+    return (
+        f"Outage: {seen} failed in one window{before}.{common_cause_text(telling.snapshot)}{_done(telling)}"
+    )
 
 
 def _live_outage(telling: Telling) -> str:
@@ -299,7 +303,7 @@ def _live_outage(telling: Telling) -> str:
     failed, sends = sum(one.errors for one in seen), sum(one.sends for one in seen)
     return (
         f"Outage, seen live: {count_text(failed)} of {count_text(sends)} sends failed in the last "
-        f"{len(seen)} s.{_done(telling)}"
+        f"{len(seen)} s.{common_cause_text(telling.snapshot)}{_done(telling)}"
     )
 
 
