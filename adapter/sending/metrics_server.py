@@ -45,8 +45,9 @@ def serve_metrics(port_base: int, processes: int = 1, *, host: str = "127.0.0.1"
         raise SettingsError(f"there are no {processes} ports from {port_base}; as in serve_metrics(8021, 2)")
     with _Server.lock:
         if _Server.of_this_process is None:
-            _Server.of_this_process = _Server(port_base, processes, host)
-            _Server.of_this_process.start()
+            server = _Server(port_base, processes, host)
+            server.start()
+            _Server.of_this_process = server
 
 
 def serve_metrics_after_fork() -> None:
@@ -76,6 +77,7 @@ class _Server:
         self._gate = RolloutGate.start(settings.redis_url, features, settings.internal_domains)
         complete_metrics(features, self._gate, REGISTRY)
         if not self._listen():
+            self._warn()
             threading.Thread(target=self._keep_trying, name="rollout-metrics", daemon=True).start()
 
     def _listen(self) -> bool:
@@ -92,16 +94,19 @@ class _Server:
         return False
 
     def _keep_trying(self) -> None:
-        for tries in itertools.count():
-            if tries % REMIND_TRIES == 0:
-                log.warning(
-                    "process %d is not measured: all %d ports from %d are taken. A process that is replaced "
-                    "leaves one when it ends; where more processes run, tell serve_metrics how many",
-                    *(os.getpid(), self.processes, self.port_base),
-                )
+        for tries in itertools.count(1):
             time.sleep(RETRY_S)
             if self._listen():
                 return
+            if tries % REMIND_TRIES == 0:
+                self._warn()
+
+    def _warn(self) -> None:
+        log.warning(
+            "process %d is not measured: all %d ports from %d are taken. A process that is replaced leaves "
+            "one when it ends; where more processes run, tell serve_metrics how many",
+            *(os.getpid(), self.processes, self.port_base),
+        )
 
 
 def _forget_parent() -> None:

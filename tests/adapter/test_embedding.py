@@ -157,6 +157,15 @@ def test_an_error_of_a_send_can_go_to_another_process() -> None:
     assert (str(there), vars(there)) == (str(error), vars(error))
 
 
+def test_an_address_that_is_not_here_is_refused_each_time(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROLLOUT_REDIS_URL", environment["ROLLOUT_REDIS_URL"])
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=r"no metrics on 192\.0\.2\.1"):
+            serve_metrics(8021, host="192.0.2.1")
+
+
 async def _twice(number: int) -> int:
     return 2 * number
 

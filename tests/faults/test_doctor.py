@@ -146,6 +146,22 @@ def test_a_provider_without_its_settings_is_not_ok() -> None:
     assert "GOOGLE_CLIENT_ID" in missing.seen
 
 
+@pytest.mark.parametrize(("provider", "prefix"), [("MICROSOFT", "MS"), ("GOOGLE", "GOOGLE")])
+def test_a_token_for_tests_is_noted_and_needs_no_sign_in(provider: str, prefix: str) -> None:
+    environ = {
+        f"PROVIDER_{provider}_ENABLED": "true",
+        "INTEGRATION_TESTS_ENABLED": "true",
+        f"{prefix}_INTEGRATION_TOKEN": "sandbox-x",
+        "MS_GRAPH_URL": NOWHERE,
+        "GOOGLE_API_URL": NOWHERE,
+    }
+    found = [finding for finding in look_at_providers(environ) if provider.lower() in finding.subject]
+    assert [finding.verdict for finding in found] == ["note"]
+    assert "for tests alone" in found[0].seen
+    asked = [one.subject for one in look_at_providers(environ) if one.verdict == "away"]
+    assert asked == [{"MS": "graph", "GOOGLE": "gmail"}[prefix]]
+
+
 def test_a_machine_without_systemd_is_no_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(surroundings, "_SYSTEMD_RUNS", tmp_path / "none")
     assert [finding.verdict for finding in surroundings.look_at_units()] == ["note"]
