@@ -53,7 +53,7 @@ def build_mime(message: OutgoingMessage, ids: SendIds) -> MimeOutput:
     builder = _Builder(ids.client_request_id)
     body = builder.mixed(builder.related(builder.alternative(message), images), attachments)
     return MimeOutput(
-        skeleton=_headers(message, ids).encode("ascii") + body.as_bytes(),
+        skeleton=_headers(message, ids).encode("ascii") + body,
         contents=tuple((b64encode(mark), file.content) for mark, file in (*images, *attachments)),
     )
 
@@ -108,7 +108,7 @@ class _Builder:
     unique: str
     _boundaries: int = 0
 
-    def alternative(self, message: OutgoingMessage) -> MIMEPart:
+    def alternative(self, message: OutgoingMessage) -> bytes:
         bodies = [
             _text(body, kind)
             for body, kind in ((message.body_text, "plain"), (message.body_html, "html"))
@@ -118,41 +118,59 @@ class _Builder:
             return bodies[0]
         return self._container("alternative", bodies) if bodies else _text("", "plain")
 
-    def related(self, body: MIMEPart, images: "list[_Marked]") -> MIMEPart:
+    def related(self, body: bytes, images: "list[_Marked]") -> bytes:
         parts = [_file(mark, image, "inline") for mark, image in images]
         return self._container("related", [body, *parts]) if parts else body
 
-    def mixed(self, body: MIMEPart, attachments: "list[_Marked]") -> MIMEPart:
+    def mixed(self, body: bytes, attachments: "list[_Marked]") -> bytes:
         parts = [_file(mark, file, "attachment") for mark, file in attachments]
         return self._container("mixed", [body, *parts]) if parts else body
 
-    def _container(self, subtype: str, parts: list[MIMEPart]) -> MIMEPart:
+    def _container(self, subtype: str, parts: list[bytes]) -> bytes:
         self._boundaries += 1
-        container = MIMEPart(policy=SMTP)
-        container["Content-Type"] = f'multipart/{subtype}; boundary="=_{self.unique}_{self._boundaries}"'
-        for part in parts:
-            container.attach(part)
-        return container
+        boundary = f"=_{self.unique}_{self._boundaries}"
+        head = f'Content-Type: multipart/{subtype}; boundary="{boundary}"\r\n\r\n'.encode()
+        line = f"--{boundary}".encode()
+        return head + b"".join(line + b"\r\n" + part + b"\r\n" for part in parts) + line + b"--\r\n"
 
 
 _Marked = tuple[bytes, Attachment | InlineImage]
 
+_PLAIN_TYPE = re.compile(
+    r"(?!multipart/|message/)[a-z0-9.+-]{1,30}/[a-z0-9.+-]{1,40}", re.IGNORECASE
+).fullmatch
+_PLAIN_ID = re.compile(r"[!-~]{0,64}").fullmatch
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,34}").fullmatch
 
-def _text(body: str, subtype: str) -> MIMEPart:
-    """Write a body with the line ends that mail has; the library's own way would add one at its end."""
-    part = MIMEPart(policy=SMTP)
+
+def _text(body: str, subtype: str) -> bytes:
+    """Write a body with the line ends that mail has."""
     canonical = _LINE_END.sub("\r\n", body).encode()
-    part.set_content(canonical, "text", subtype, params={"charset": "utf-8"})
-    return part
+    head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: base64\r\n\r\n'
+    return head.encode() + b"".join(base64_lines(canonical)) + b"\r\n"
 
 
-def _file(mark: bytes, file: Attachment | InlineImage, disposition: str) -> MIMEPart:
+def _file(mark: bytes, file: Attachment | InlineImage, disposition: str) -> bytes:
+    return _file_head(file, disposition) + b"\r\n" + b64encode(mark)
+
+
+def _file_head(file: Attachment | InlineImage, disposition: str) -> bytes:
+    """Write what a file is; what is not plain and short the standard library writes (RFC 2231), in a hundred
+    times as long.
+    """
+    cid = f"<{file.content_id}>" if isinstance(file, InlineImage) else ""
+    if _PLAIN_TYPE(file.content_type) and _PLAIN_NAME(file.name) and _PLAIN_ID(cid):
+        return (
+            f"Content-Type: {file.content_type}\r\nContent-Transfer-Encoding: base64\r\n"
+            f'Content-Disposition: {disposition}; filename="{file.name}"\r\n'
+            + (f"Content-ID: {cid}\r\n" if cid else "")
+        ).encode()
     part = MIMEPart(policy=SMTP)
     maintype, subtype, params = _media_type(file.content_type)
-    part.set_content(mark, maintype, subtype, disposition=disposition, filename=file.name, params=params)
-    if isinstance(file, InlineImage):
-        part["Content-ID"] = f"<{file.content_id}>"
-    return part
+    part.set_content(b"", maintype, subtype, disposition=disposition, filename=file.name, params=params)
+    if cid:
+        part["Content-ID"] = cid
+    return part.as_bytes().partition(b"\r\n\r\n")[0] + b"\r\n"
 
 
 def _media_type(content_type: str) -> tuple[str, str, dict[str, str]]:

@@ -80,5 +80,8 @@ def test_after_a_minute_all_series_have_data_all_panels_are_filled_and_all_alert
     assert empty() == []
 
     rules = [rule for group in get(world, "rules", type="alert")["groups"] for rule in group["rules"]]
-    assert sorted(rule["name"] for rule in rules) == sorted(one.name for file in files for one in file.alerts)
+    loaded = rule_files(world.settings.features.values(), Scale())
+    assert sorted(rule["name"] for rule in rules) == sorted(
+        one.name for file in loaded for one in file.alerts
+    )
     assert {rule["health"] for rule in rules} == {"ok"}
