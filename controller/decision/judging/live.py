@@ -33,7 +33,7 @@ OUTAGE_MAILBOXES = 3
 """So many mailboxes hit in one second tell an outage from one mailbox's trouble, ..."""
 OUTAGE_SENDS_UNNAMED = 60
 """... or so many sends do, where mailboxes are not told apart."""
-UNSURE_S = 0.1
+UNSURE_S = 0.05
 """How much longer than a blip must be seen to fail: where in a second it begins and ends is a guess."""
 OUTAGE_REACH = 5 / 3
 """An outage is looked for in so many times the length of a blip."""
