@@ -141,7 +141,6 @@ def _length(seconds: float) -> str:
 
 
 def _sentences(feature: RolloutFeature, estimated: Forecast) -> list[str]:
-    first = format_percent(feature.steps[0])
     ends = isfinite(estimated.total_s)
     proven = share_text(feature.margin * feature.slo_error_rate_threshold)
     last, day = format_percent(feature.steps[-1]), duration_text(feature.longest_hold_s)
@@ -157,12 +156,7 @@ def _sentences(feature: RolloutFeature, estimated: Forecast) -> list[str]:
         f"{share_text(feature.step_up_error)} of the users by mistake, on average."
     )
     said.append(f"{last} % stays: its smallest breach is what shows within {day}.")
-    saved_s = estimated.total_s - estimated.without_first_s
-    if isfinite(saved_s) and len(feature.steps) > 2 and saved_s > 2 * feature.bake_s_at(feature.steps[0]):
-        second = format_percent(feature.steps[1])
-        said.append(
-            f"Most waits at {first} %: beginning at {second} % instead saves about {duration_text(saved_s)}."
-        )
+    said += _without_first(feature, estimated.total_s - estimated.without_first_s)
     blind = [f"{format_percent(step.percent)} %" for step in estimated.steps if step.blind]
     if blind:
         said.append(
@@ -170,3 +164,13 @@ def _sentences(feature: RolloutFeature, estimated: Forecast) -> list[str]:
             f"{duration_text(feature.longest_hold_s)}. Begin with a larger step, or raise the limit."
         )
     return said
+
+
+def _without_first(feature: RolloutFeature, saved_s: float) -> list[str]:
+    """Say what leaving out the first step is worth, where there is one to leave out and the ramp ends."""
+    if not isfinite(saved_s) or len(feature.steps) < 3:
+        return []
+    first, second = (format_percent(step) for step in feature.steps[:2])
+    saves = f"beginning at {second} % instead saves about {duration_text(saved_s)}."
+    most = saved_s > 2 * feature.bake_s_at(feature.steps[0])
+    return [f"Most waits at {first} %: {saves}" if most else f"Without the step of {first} %: {saves}"]

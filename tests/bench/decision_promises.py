@@ -213,28 +213,29 @@ def main() -> None:
     """Run every cell and write the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--ramps", type=int, default=1000, help="seeded ramps per cell")
-    ramps = parser.parse_args().ramps
+    parser.add_argument("--long", type=int, help="ramps of the cells that last a day; as many, unless given")
+    given = parser.parse_args()
     rows = []
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for place, cell in enumerate(CELLS):
+            ramps = (given.long or given.ramps) if cell.what == "paused" else given.ramps
             chunks = pool.map(partial(_chunk, place, min(CHUNK, ramps)), range(0, ramps, CHUNK))
             ends = [end for chunk in chunks for end in chunk]
-            rows.append((cell.name, cell.promise, measured(cell, ends), oracle(cell)))
+            rows.append((cell.name, cell.promise, measured(cell, ends), oracle(cell), f"{ramps:,}"))
             say(" | ".join(rows[-1]))
-    write_section("promises", section(rows, ramps))
+    write_section("promises", section(rows))
 
 
-def section(rows: Sequence[tuple[str, ...]], ramps: int) -> str:
+def section(rows: Sequence[tuple[str, ...]]) -> str:
     """Write the section."""
     return f"""## What the decisions promise
 
 {machine()} `make bench-decisions` measures this part alone. Limit 1 %, windows of 10 s, steps
-1 5 10 25 50 100, bake 10 min, slow share 0.3x its limit, {ramps:,} seeded ramps a cell by the code that
-decides live; +- is two standard errors of the simulation. "x" is times the limit. Clusters fall across
-windows as they come, and bursts wherever they fall. The oracle is the same bet with the true rate known,
-send by send.
+1 5 10 25 50 100, bake 10 min, slow share 0.3x its limit, seeded ramps by the code that decides live;
++- is two standard errors of the simulation. "x" is times the limit. Clusters fall across windows as they
+come, and bursts wherever they fall. The oracle is the same bet with the true rate known, send by send.
 
-{table(("trace", "promise", "measured", "oracle"), rows)}
+{table(("trace", "promise", "measured", "oracle", "ramps"), rows)}
 
 A broken tenant whose failures leave the average below the limit is not seen: nothing here counts by tenant.
 """

@@ -67,7 +67,7 @@ class Slo:
         if not self.raw:
             return False
         n, k = (sum(part) for part in zip(*self.raw, strict=True))
-        divided_by = max(self.seen(), min(n / len(self.raw), 5 * to / 100), 1)
+        divided_by = max(self.seen(), min(n / len(self.raw) - 0.5, 5 * to / 100), 1)
         bad, total = 2 * self.limit, 0.0
         for share, weight in HEALTHY.items():
             ln = k * log(share) + (n - k) * log((1 - share * bad) / (1 - bad))

@@ -258,7 +258,7 @@ def test_each_mailbox_counts_once_a_window_and_one_alone_only_with_its_first_sen
 
 @pytest.mark.parametrize(
     ("sends", "share", "effect"),
-    [(500, 1.0, 5.0), (20, 1.0, 2.0), (500, 0.5, 2.5), (5, 1.0, 1.0)],
+    [(500, 1.0, 5.0), (20, 1.0, 1.5), (500, 0.5, 2.5), (5, 1.0, 1.0)],
 )
 def test_clusters_are_reckoned_with_unseen_as_many_users_are_at_stake(
     sends: float, share: float, effect: float

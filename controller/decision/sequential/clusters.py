@@ -11,6 +11,8 @@ from math import sqrt
 BETS_Z = 3.0
 HEALTH_Z = 0.5
 """How many standard deviations of chance are taken off: a pause asks for clear signs, a step up for any."""
+_SILENT = 0.5
+"""Where windows have few sends, those that have any have half a send more than all have on average."""
 _MOST = 1e300
 UNSEEN = 5.0
 """Groups of up to so many are reckoned with before any was seen, at the step that lets everybody in."""
@@ -78,7 +80,7 @@ def unseen_effect(sends: float, windows: float, share: float) -> float:
 
     A cluster is at most a window's sends, and weighs as the share of the users that the step lets in.
     """
-    return max(min(sends / windows, UNSEEN * share), 1.0) if windows > 0 else 1.0
+    return max(min(sends / windows - _SILENT, UNSEEN * share), 1.0) if windows > 0 else 1.0
 
 
 @dataclass(frozen=True, slots=True)
