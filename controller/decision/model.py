@@ -232,7 +232,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Another feature, beside which this one is told: what its newest windows counted."""
+    """Another feature, beside which this one is reported: what its newest windows counted."""
 
     name: str
     limit: float

@@ -288,7 +288,7 @@ class Controller:
         return FeatureTick(stored, snapshot, decide(snapshot), outside)
 
     def _reference(self, feature: RolloutFeature, measured: Mapping[str, Evidence]) -> Reference | None:
-        """Return the feature beside which this one is told, as this tick measured it."""
+        """Return the feature beside which this one is reported, as this tick measured it."""
         other = self._features.get(feature.reference)
         return reference_of(other, measured[other.name]) if other and other.name in measured else None
 
