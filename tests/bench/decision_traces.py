@@ -14,6 +14,7 @@ HEALTHY = 0.3
 """Of the limit, for errors and for slow sends."""
 Draw = Callable[[Random, int], Counts]
 HOUR = 3600 // WINDOW_S
+BURST_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,18 @@ def steady(sends_per_s: float, times: float) -> Draw:
     return lambda rng, _: _counts(rng, sends_per_s, min(times * LIMIT, 1.0))
 
 
-def bursts(rng: Random, _: int) -> Counts:
-    """Return one window an hour, on average, in which a third of the sends fails; health otherwise."""
-    return _counts(rng, 5.0, 0.33 if rng.random() < 1 / HOUR else HEALTHY * LIMIT)
+def bursts() -> Draw:
+    """Return half a minute an hour, wherever it falls, in which a third of the sends fails."""
+    begin = [0.0]
+
+    def draw(rng: Random, number: int) -> Counts:
+        begin[0] = rng.uniform(0, 3600) if number == 0 else begin[0]
+        phase = (number * WINDOW_S - begin[0]) % 3600
+        inside = max(min(phase + WINDOW_S, BURST_S) - phase, 0) + max(phase + WINDOW_S - 3600, 0)
+        share = min(inside / WINDOW_S, 1.0)
+        return _counts(rng, 5.0, 0.33 * share + HEALTHY * LIMIT * (1 - share))
+
+    return draw
 
 
 def day(rng: Random, number: int) -> Counts:
@@ -88,7 +98,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     *(Scenario(f"2x the limit, {r:g}/s", steady(r, 2.0), 24.0, "pause") for r in TRAFFIC),
     *(Scenario(f"10x the limit, {r:g}/s", steady(r, 10.0), 24.0, "pause") for r in TRAFFIC),
     Scenario("outage, 50/s", steady(50.0, 100.0), 1.0, "pause"),
-    Scenario("bursts of one window, 5/s", bursts, 24.0, "complete"),
+    Scenario("bursts of 30 s, unaligned, 5/s", bursts(), 24.0, "complete"),
     Scenario("a day's traffic", day, 24.0, "complete"),
     Scenario("errors 5 at once, 5/s", clusters(5), 24.0, "complete"),
     Scenario("errors 20 at once, 5/s", clusters(20), 24.0, "complete"),

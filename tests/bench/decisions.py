@@ -192,11 +192,10 @@ over by then; ours keeps monitoring:
 {chr(10).join("| " + " | ".join(row) + " |" for row in _late_rows(cells))}
 
 **Where we lose.** A rate just above the limit (1.5x) takes thousands of sends to tell from the limit itself:
-the tests let many more sends fail than a rule that compares a point with the limit, and a few such ramps
-complete; that rule however aborts most ramps *at* the limit too. A total outage below 20 sends a window
-(0.5/s) needs two windows, because one window alone is never believed; the plan's rule needs one. And a
-healthy ramp at 0.05 sends/s takes hours, where the rules that do not ask for proof are done in one, or in
-six minutes.
+the tests let many more sends fail than a rule that compares a point with the limit; that rule however aborts
+most ramps *at* the limit too. With windows of 30 s a rate of 10x takes three of them, because what may be a
+blip is never believed; with windows of 10 s, as in the table of promises, it costs a third. A healthy ramp at
+0.05 sends/s takes hours, where the rules that do not ask for proof are done in one, or in six minutes.
 """
 
 
