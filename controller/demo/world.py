@@ -5,7 +5,7 @@ import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from urllib3.util.retry import Retry
 
 from controller.config.settings import ControllerSettings, load_settings
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, SENDER_JOB
-from controller.decision.feature import RolloutFeature
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.sandbox.processes import Process, Processes, answers, free_port
@@ -47,8 +46,8 @@ slo_latency_p95_ms = 2000
 bake_s = 6
 blip_s = 1
 slo_latency_p95_ms = 2000
-{reference}"""
-_REFERENCE = 'reference = "google"\n' if "reference" in {f.name for f in fields(RolloutFeature)} else ""
+reference = "google"
+"""
 
 
 @dataclass(slots=True)
@@ -138,7 +137,6 @@ def build(processes: Processes) -> World:
             tick_s=TICK_S,
             scrape_s=SCRAPE_S,
             folder=folder,
-            reference=_REFERENCE,
         )
     )
     settings = load_settings(config, environ={})
