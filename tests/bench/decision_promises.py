@@ -195,9 +195,15 @@ def measured(cell: Cell, ends: Sequence[End]) -> str:
         return f"{median(times) / 60:.1f} min"
     reached = {"50": 50.0, "100": 100.0}.get(cell.what)
     hits = [end.paused_s is not None if reached is None else end.highest >= reached for end in ends]
-    share = mean(hits)
     word = "paused" if reached is None else f"reached {cell.what} %"
-    return f"{share:.1%} +- {2 * sqrt(share * (1 - share) / len(hits)):.1%} {word}"
+    return f"{sum(hits)} of {len(hits)} {word}, at most {highest_share(sum(hits), len(hits)):.1%}"
+
+
+def highest_share(hits: int, many: int) -> float:
+    """Return the upper end of Wilson's interval of two standard errors: none of 20 may still be 17 %."""
+    share, z2 = hits / many, 4.0
+    middle, half = share + z2 / (2 * many), sqrt(z2 * (share * (1 - share) / many + z2 / (4 * many**2)))
+    return (middle + half) / (1 + z2 / many)
 
 
 def oracle(cell: Cell) -> str:
@@ -232,7 +238,7 @@ def section(rows: Sequence[tuple[str, ...]]) -> str:
 
 {machine()} `make bench-decisions` measures this part alone. Limit 1 %, windows of 10 s, steps
 1 5 10 25 50 100, bake 10 min, slow share 0.3x its limit, seeded ramps by the code that decides live;
-+- is two standard errors of the simulation. "x" is times the limit. Clusters fall across windows as they
++- is two standard errors of the simulation, "at most" the upper end of as wide an interval. "x" is times the limit. Clusters fall across windows as they
 come, and bursts wherever they fall. The oracle is the same bet with the true rate known, send by send.
 
 {table(("trace", "promise", "measured", "oracle", "ramps"), rows)}
