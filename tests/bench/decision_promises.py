@@ -238,8 +238,9 @@ def section(rows: Sequence[tuple[str, ...]]) -> str:
 
 {machine()} `make bench-decisions` measures this part alone. Limit 1 %, windows of 10 s, steps
 1 5 10 25 50 100, bake 10 min, slow share 0.3x its limit, seeded ramps by the code that decides live;
-+- is two standard errors of the simulation, "at most" the upper end of as wide an interval. "x" is times the limit. Clusters fall across windows as they
-come, and bursts wherever they fall. The oracle is the same bet with the true rate known, send by send.
++- is two standard errors of the simulation, "at most" the upper end of as wide an interval. "x" is times
+the limit. Clusters fall across windows as they come, and bursts wherever they fall. The oracle is the same
+bet with the true rate known, send by send.
 
 {table(("trace", "promise", "measured", "oracle", "ramps"), rows)}
 
