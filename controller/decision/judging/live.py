@@ -143,4 +143,11 @@ def failing_s(windows: Sequence[Window]) -> float:
     """Return for how long sends failed, as far as their counts can tell."""
     before = [windows[0].at - LOOK_S, *(one.at for one in windows)]
     lengths = (one.at - begin for one, begin in zip(windows, before, strict=False))
-    return sum(length * one.errors / (one.sends + 1) for one, length in zip(windows, lengths, strict=True))
+    return sum(length * _failing_share(one) for one, length in zip(windows, lengths, strict=True))
+
+
+def _failing_share(window: Window) -> float:
+    """Return the share of failed sends, less what chance may have added to it."""
+    n, k = window.sends, window.errors
+    chance = (k * (n - k) / n) ** 0.5 if 0 < k < n else 0.0
+    return max(k - chance, 0.0) / (n + 2)
