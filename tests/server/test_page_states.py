@@ -83,7 +83,7 @@ def test_every_state_answers_on_the_first_screen_and_is_usable_by_finger_and_at_
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("paused-by-breach", ("What paused it?", "Error rate. Proven breached", "the controller, since")),
+        ("paused-by-breach", ("What paused it?", "Error rate. Proven", "the controller, since")),
         ("paused-by-a-person", ("What paused it?", "why", "ann, since")),
         ("metrics-away", ("Held at 10 % of internal mail", "Not known", "rollout doctor")),
         ("complete-internally", ("Complete: 100 % of internal mail; other mail is not in", "rollout open")),

@@ -30,7 +30,7 @@ BODIES: Mapping[str, Any] = {
 }
 LINKING = "/oauth/microsoft/authorize?user_id=ann"
 """No token is asked of somebody with a link, so the document does not call this one secured."""
-HEARTBEATS = (b"rollout:lease", b"rollout:live:")
+HEARTBEATS = (b"rollout:lease", b"rollout:live")
 """Keys that a daemon writes by itself, whatever is asked of it."""
 
 
