@@ -222,18 +222,22 @@ def _walk_through(
     watch.until(
         lambda: firing() and all("firing" in notices.of(name, "") for name in fault.alerts), FIRE_WITHIN_S
     )
-    results = [] if "traffic" not in fault.change else _paused(fault, flags, features)
+    results = [] if "traffic" not in fault.change else _paused(fault, watch, flags, features)
     progress(f"firing after {time.monotonic() - started:.0f} s; the fault ends")
     exporter.change()
     watch.until(watch.all_are("inactive", fault.alerts), RESOLVE_WITHIN_S)
     return results
 
 
-def _paused(fault: LiveFault, flags: "redis.Redis", features: Sequence[RolloutFeature]) -> list[Result]:
-    """See whether the controller paused what the alerts are about, and let it go on."""
+def _paused(
+    fault: LiveFault, watch: Watch, flags: "redis.Redis", features: Sequence[RolloutFeature]
+) -> list[Result]:
+    """See whether the controller pauses what the alerts are about, and let it go on."""
+    keys = {feature.name: flag_key(feature.name, "paused") for feature in features}
+    watch.until(lambda: flags.mget(keys.values()) == ["true"] * len(keys), FIRE_WITHIN_S)
     results = []
     for feature in features:
-        key = flag_key(feature.name, "paused")
+        key = keys[feature.name]
         paused = flags.get(key) == "true"
         detail = "" if paused else f"flags:{feature.name}:paused is not true"
         results.append(Result("the controller", f"pauses {feature.name}: {fault.name}", paused, detail))
