@@ -42,7 +42,7 @@ fast: setup-test ## the tests of check alone
 	HYPOTHESIS_PROFILE=check $(BIN)/pytest -q -n 2 -m "not servers and not long and not install" $(ARGS)
 
 unit: setup-test ## the tests of test alone: most wait for servers, so there are more workers than processors
-	$(BIN)/pytest -q -n 4 $(ARGS)
+	$(BIN)/pytest -q -n 5 $(ARGS)
 
 install-test: setup-test ## install it as users do, from the registries: wheel, hosts, image, bare Debian; takes minutes
 	$(BIN)/pytest -q -m install tests/install $(ARGS)
