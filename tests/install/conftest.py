@@ -69,7 +69,8 @@ def here() -> tuple[str, ...]:
         line.split("=", 1) for line in Path("/etc/os-release").read_text("utf-8").split("\n") if line
     )
     sources = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("debian.sources")]
-    words = [word for path in sources if path.exists() for word in path.read_text("utf-8").split()]
+    lines = [line for path in sources if path.exists() for line in path.read_text("utf-8").splitlines()]
+    words = [word for line in lines if not line.startswith("#") for word in line.split()]
     return (facts["VERSION_CODENAME"], *[word for word in words if word.startswith("http")][:1])
 
 
