@@ -22,10 +22,10 @@ setup-test: setup
 demo: setup ## the whole loop for real on loopback: ramp, fault, pause, resume, 100 %
 	@$(BIN)/rollout demo $(ARGS)
 
-check: setup-test ## within a minute: format, lint, types, import arrows, and each test that starts no server
+check: setup-test ## in two minutes: format, lint, types, import arrows, and each test that starts no server
 	@$(MAKE) --no-print-directory -j 2 lint fast
 
-test: lint unit ## within seven minutes: all that check does, and each test on real servers
+test: lint unit ## in a quarter of an hour: all that check does, and each test on real servers
 
 lint: setup-test ## format, ruff, mypy strict, import arrows, committed rules equal rendered ones
 	$(BIN)/ruff format --check .
@@ -44,7 +44,8 @@ fast: setup-test ## the tests of check alone
 unit: setup-test ## the tests of test alone: most wait for servers, so there are more workers than processors
 	$(BIN)/pytest -q -n 5 $(ARGS)
 
-install-test: setup-test ## install it as users do, from the registries: wheel, hosts, image, bare Debian; takes minutes
+install-test: ## install it as users do, from the registries: wheel, hosts, image, bare Debian; takes minutes, as root
+	@flock Makefile ./.ci/setup $(PYTHON) install
 	$(BIN)/pytest -q -m install tests/install $(ARGS)
 
 coverage: export COVERAGE_FILE = $(CURDIR)/.coverage/data

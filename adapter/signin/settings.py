@@ -1,5 +1,6 @@
 """The settings of signing in: read once from the environment, each bad value refused by name."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ MAX_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SignInSettings:
+class SignInSettings(ABC):
     """What signing in needs to know, whoever is signed in with. Lengths of time are seconds."""
 
     client_id: str
@@ -54,9 +55,9 @@ class SignInSettings:
         return min(max(self.poll_s, waited_s / 8), MAX_POLL_S)
 
     @property
+    @abstractmethod
     def sign_in_url(self) -> str:
         """Return an address of the server whose pages a person sees."""
-        raise NotImplementedError
 
 
 def common(env: Environment, provider: str) -> dict[str, Any]:

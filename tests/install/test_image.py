@@ -22,10 +22,6 @@ from install.conftest import ROOT
 from kit.servers import RedisServer, free_port
 from kit.waiting import patience, wait_until
 
-pytestmark = pytest.mark.skipif(
-    os.getuid() != 0 or not shutil.which("buildah") or not shutil.which("debootstrap"),
-    reason="needs root, and the packages buildah and debootstrap",
-)
 CONFIG = '[controller]\nprometheus_url = "http://127.0.0.1:1"\n[features.microsoft]\n'
 MOUNTED = """
 set -eu
