@@ -247,6 +247,15 @@ def test_mailboxes_say_how_large_the_groups_are() -> None:
 
 
 @pytest.mark.parametrize(
+    "held",
+    [Clusters(bad=1.0, mailboxes=5e-324), Clusters(spread=1.0, mean=5e-324), Clusters(spread=1e300)],
+)
+def test_whatever_a_state_holds_the_design_effect_is_a_number_that_a_record_keeps(held: Clusters) -> None:
+    assert isfinite(held.effect_on_health())
+    assert isfinite(held.effect_on_bets())
+
+
+@pytest.mark.parametrize(
     ("bad", "mailboxes", "counted"),
     [(9, None, 9), (9, 1, 0), (1, 1, 1), (9, 3, 3), (2, 5, 2), (9, 0, 0)],
 )

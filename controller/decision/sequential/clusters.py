@@ -14,6 +14,7 @@ HEALTH_Z = 0.5
 _SILENT = 0.5
 """Where windows have few sends, those that have any have half a send more than all have on average."""
 _MOST = 1e300
+"""Whatever a state holds, evidence is finite: a record has no other numbers."""
 UNSEEN = 5.0
 """Groups of up to so many are reckoned with before any was seen, at the step that lets everybody in."""
 
@@ -60,7 +61,8 @@ class Clusters:
         if self.spread > self.mean > 0:
             over = self.spread - self.mean - HEALTH_Z * sqrt(self.mean / 2)
             seen = 1 + over / self.mean if over > 0 else 1.0
-        return max(seen, self.bad / self.mailboxes) if self.mailboxes > 0 else seen
+        hit = self.bad / self.mailboxes if self.mailboxes > 0 else 1.0
+        return min(max(seen, hit), _MOST)
 
 
 def counted_once(bad: float, mailboxes: float | None) -> float:
