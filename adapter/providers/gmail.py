@@ -15,7 +15,7 @@ from adapter.message import MEBIBYTE, Form, Limits, OutgoingMessage, SendIds
 from adapter.providers import gmail_codes
 from adapter.providers.body import Body, joined
 from adapter.providers.gmail_codes import CLOSED_LIST, GOOGLE_CODES, THROTTLED
-from adapter.providers.mime import build_mime
+from adapter.providers.mime.build import build_mime
 from adapter.providers.provider import Accepted, MaySend, Refused, Reply, Request
 from adapter.providers.retry_after import retry_after_s, retry_time_s
 

@@ -22,8 +22,8 @@ from adapter.message import (
 )
 from adapter.providers import outlook_codes, outlook_errors
 from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
-from adapter.providers.mime import MimeOutput, build_mime
-from adapter.providers.mime_reader import read_mime
+from adapter.providers.mime.build import MimeOutput, build_mime
+from adapter.providers.mime.reader import read_mime
 from adapter.providers.outlook_options import check_forms, graph_options, needs_json, needs_mime, send_path
 from adapter.providers.provider import Accepted, Refused, Reply, Request
 

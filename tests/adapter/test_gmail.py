@@ -12,7 +12,7 @@ from adapter.message import Attachment, EmailAddress, Form, Limits, OutgoingMess
 from adapter.providers.closed_list import STATUSES
 from adapter.providers.gmail import MAX_MAIL_BYTES, ONE_POST_BYTES, Gmail
 from adapter.providers.gmail_codes import GOOGLE_CODES, MAY_BE_SENT, NOT_SENT
-from adapter.providers.mime import build_mime
+from adapter.providers.mime.build import build_mime
 from adapter.providers.provider import Accepted, MaySend, Refused, Reply, Request, RetryAction
 
 GMAIL = Gmail()

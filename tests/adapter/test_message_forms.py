@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from adapter.checks.message_checks import check
 from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, EmailAddress, Form, InlineImage, Limits, OutgoingMessage, SendIds
-from adapter.providers.mime import build_mime
-from adapter.providers.mime_reader import read_mime
+from adapter.providers.mime.build import build_mime
+from adapter.providers.mime.reader import read_mime
 from adapter.providers.outlook import Outlook, translate_mime_to_graph
 from adapter.sandbox.rules import read_mail
 

@@ -12,8 +12,8 @@ from kit.examples import examples
 
 from adapter.errors import MessageRefusedError
 from adapter.message import Attachment, OutgoingMessage, SendIds
-from adapter.providers.mime import build_mime
-from adapter.providers.mime_reader import read_mime
+from adapter.providers.mime.build import build_mime
+from adapter.providers.mime.reader import read_mime
 from adapter.providers.outlook import translate_mime_to_graph
 
 MAILS = Path(__file__).parent / "mails"

@@ -12,7 +12,7 @@ with atheris.instrument_imports(include=["adapter"]):
     from adapter.checks.message_checks import check
     from adapter.errors import MessageRefusedError
     from adapter.message import Attachment, EmailAddress, InlineImage, Limits, OutgoingMessage, SendIds
-    from adapter.providers.mime import build_mime
+    from adapter.providers.mime.build import build_mime
     from adapter.providers.outlook import Outlook
     from adapter.providers.provider import Reply
     from adapter.sandbox.rules import read_mail

@@ -14,7 +14,7 @@ from pybase64 import b64encode, encodebytes
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendIds
 from adapter.providers.body import base64_length, spliced
-from adapter.providers.mime_headers import address_line, own_line, phrases_line, text_line
+from adapter.providers.mime.headers import address_line, own_line, phrases_line, text_line
 
 LINE_CHARACTERS = 76
 BLOCK_BYTES = LINE_CHARACTERS // 4 * 3 * 1024

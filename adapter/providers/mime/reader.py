@@ -14,8 +14,8 @@ from adapter.checks.filenames import safe_name
 from adapter.checks.headers import check_header
 from adapter.checks.mailbox_text import parse_mailbox_list
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage
-from adapter.providers.mime import MimeOutput
-from adapter.providers.mime_part import (
+from adapter.providers.mime.build import MimeOutput
+from adapter.providers.mime.part import (
     Part,
     content_id,
     content_of,
