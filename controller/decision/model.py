@@ -162,6 +162,16 @@ class SloState:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveTest:
+    """What the test of live counts of one SLO has added up."""
+
+    evidence: float = 0.0
+    """How much speaks for a rate above the limit, a natural logarithm."""
+    sends: float = 0.0
+    bad: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class LiveState:
     """What the tests of live counts have added up since the tests began last."""
 
@@ -170,8 +180,8 @@ class LiveState:
     begun_at: float = 0.0
     """When the leader saw this start, on its clock; 0 where it came later: then nothing is tested."""
     judged_to: float = 0.0
-    error_rate: SloState = SloState()
-    latency: SloState = SloState()
+    error_rate: LiveTest = LiveTest()
+    latency: LiveTest = LiveTest()
 
 
 @dataclass(frozen=True, slots=True)

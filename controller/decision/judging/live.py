@@ -12,9 +12,9 @@ from dataclasses import replace
 from math import ceil, inf, log
 
 from controller.decision.feature import RolloutFeature
-from controller.decision.model import SLOW_SHARE_LIMIT, Finding, LiveState, Slo, SloState, Verdict, Window
+from controller.decision.model import SLOW_SHARE_LIMIT, Finding, LiveState, LiveTest, Slo, Verdict, Window
 from controller.decision.sequential.logarithms import log_mean
-from controller.decision.sequential.wallet import LIVE_SHARE, Wallet
+from controller.decision.sequential.wallet import LIVE_SHARE
 
 LOOK_S = 1.0
 """Between two looks at the counts: the length of one window of them."""
@@ -75,20 +75,20 @@ def with_seconds(feature: RolloutFeature, live: LiveState, windows: Iterable[Win
     return live
 
 
-def _with_second(state: SloState, limit: float, most: float, n: float, k: float) -> SloState:
+def _with_second(test: LiveTest, limit: float, most: float, n: float, k: float) -> LiveTest:
     """Bet on the share of one second: worth 1 + stake x (share / limit - 1), which is fair at the limit."""
     if not 0 < n < inf:
-        return state
+        return test
     bad = min(max(k, 0.0), n)
     bet = min(log(1 + STAKE * (bad / n / limit - 1)), most)
-    return SloState(Wallet((sum(state.wallet.bets) + bet,), 0.0), sends=state.sends + n, bad=state.bad + bad)
+    return LiveTest(test.evidence + bet, test.sends + n, test.bad + bad)
 
 
 def live_findings(feature: RolloutFeature, live: LiveState) -> tuple[Finding, Finding]:
     """Judge both SLOs. For the alarm their evidence is averaged, and the larger one is the cause."""
     needed = alarm_at(feature, live)
     parts = zip((Slo.ERROR_RATE, Slo.LATENCY), (live.error_rate, live.latency), limits(feature), strict=True)
-    errors, latency = (_finding(slo, state, limit, needed) for slo, state, limit in parts)
+    errors, latency = (_finding(slo, test, limit, needed) for slo, test, limit in parts)
     evidence = (errors.evidence_for_breach, latency.evidence_for_breach)
     if log_mean(evidence) < needed:
         return errors, latency
@@ -97,14 +97,14 @@ def live_findings(feature: RolloutFeature, live: LiveState) -> tuple[Finding, Fi
     return errors, replace(latency, verdict=Verdict.BREACHED)
 
 
-def _finding(slo: Slo, state: SloState, limit: float, needed: float) -> Finding:
+def _finding(slo: Slo, test: LiveTest, limit: float, needed: float) -> Finding:
     return Finding(
         slo=slo,
         verdict=Verdict.UNKNOWN,
-        n=state.sends,
-        k=state.bad,
+        n=test.sends,
+        k=test.bad,
         limit=limit,
-        evidence_for_breach=sum(state.wallet.bets),
+        evidence_for_breach=test.evidence,
         evidence_for_health=0.0,
         breach_needed=needed,
         health_needed=needed,
