@@ -1,7 +1,7 @@
 """LiveCounts: what this process has sent, by feature, so that the controller knows it within a second.
 
 Counting waits for nothing and asks nobody. What changed since the last publication is taken by the thread
-that reads the flags anyway, at most once a second, and counts that could not be written stay to be written.
+that reads the flags anyway, once a second, and counts that could not be written stay to be written.
 """
 
 import os
@@ -9,9 +9,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-PUBLISH_S = 1.0
-"""Between two publications."""
 
 REFUSED_S = 60.0
 """Before the next attempt where Redis refuses to take them."""
@@ -49,7 +46,7 @@ class LiveCounts:
         self._lock = threading.Lock()
         self._tallies: dict[str, _Tally] = {}
         self._changed: set[str] = set()
-        self._due_at = float("-inf")
+        self._wait_until: dict[str, float] = {}
 
     def add(self, feature: str, *, ok: bool, slow: bool, mailbox: str) -> None:
         """Count one send; a failure without a mailbox is not known to have hit one more."""
@@ -65,22 +62,23 @@ class LiveCounts:
                     tally.failing.add(hash(str(mailbox)))
             self._changed.add(feature)
 
-    def due_in_s(self, now: float) -> float:
-        """Return how soon something is to be published, at most 0 for now; `now` is monotonic."""
-        return self._due_at - now if self._changed else float("inf")
+    def due(self, now: float) -> set[str]:
+        """Return the features that have something to be published; `now` is monotonic."""
+        with self._lock:
+            return {feature for feature in self._changed if now >= self._wait_until.get(feature, now)}
 
     def take(self, now: float) -> dict[str, str]:
-        """Return what is to be published now, by feature; the next publication is due in a second."""
+        """Return what is to be published now, by feature."""
+        due = self.due(now)
         with self._lock:
-            self._due_at = now + PUBLISH_S
-            taken, self._changed = self._changed, set()
-            return {feature: self._taken(self._tallies[feature]) for feature in taken}
+            self._changed -= due
+            return {feature: self._taken(self._tallies[feature]) for feature in due}
 
-    def put_back(self, features: Iterable[str], wait_s: float = 0.0) -> None:
-        """Publish these again, after `wait_s` at the earliest."""
+    def put_back(self, features: Iterable[str], until: float = float("-inf")) -> None:
+        """Publish these again, not before `until`."""
         with self._lock:
             self._changed.update(features)
-            self._due_at += wait_s
+            self._wait_until.update(dict.fromkeys(features, until))
 
     def renew_lock(self) -> None:
         """Forget who held the lock."""

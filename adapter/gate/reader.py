@@ -1,8 +1,8 @@
 """FlagReader: one thread that keeps the flags of all features in memory, as new as Redis lets it.
 
-It subscribes first and reads then. A message is only a hint to read again, and it reads again within
-RESYNC_S whatever happens, because messages get lost with their connection. After any error it starts from
-new connections: a late reply on an old one would pass for a new reading.
+It subscribes first and reads then. A message is only a hint to read again, and it reads again within a
+second whatever happens, because messages get lost with their connection. After any error it starts from a
+new connection: a late reply on an old one would pass for a new reading.
 
 It is a thread and not a task, so that a blocked event loop cannot stop it. All gates of a process that
 follow the same flags share one. What the process counts leaves with a reading of the flags.
@@ -13,36 +13,33 @@ import os
 import threading
 from collections.abc import Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from adapter.gate.counts import REFUSED_S, LiveCounts, counts_of_process
 from adapter.gate.domains import InternalDomains
+from adapter.gate.link import FlagLink
 from adapter.gate.snapshot import keys, renewed, unread
-from controller.contract import FLAGS_CHANNEL, live_key
+from controller.contract import live_key
 from controller.shared.redis_refusal import refusal
 
 if TYPE_CHECKING:
     import redis
-    from redis.client import PubSub
 
-RESYNC_S = 0.8
+RESYNC_S = 0.9
 """Below a second, so that a flag set by hand is obeyed within one, the reading included."""
+
+PUBLISH_S = 1.0
+"""The same while there are counts to publish: with them a process asks Redis for two things a second."""
 
 IO_TIMEOUT_S = 1.0
 """The longest wait for Redis to connect or to answer."""
-
-SILENT_AFTER_S = 2.5
-"""A subscription that answers no ping for so long is half-open: its hints would be lost forever."""
 
 SLICE_S = 0.1
 """The longest wait for a hint before looking whether to stop."""
 
 PAUSE_S = 0.2
 """Between a lost connection and the next attempt."""
-
-HINTS_AT_ONCE = 100
-"""One reading serves this many waiting hints; more of them cannot keep it from reading."""
 
 log = logging.getLogger("rollout.gate")
 log.addHandler(logging.NullHandler())
@@ -64,7 +61,8 @@ class FlagReader:
         self._prefix = key_prefix(client)
         self._keys = [self._prefix + key for key in keys(salts)]
         self.counts = counts
-        self._counts_refused = False
+        self._refused: set[str] = set()
+        """Features whose counts Redis refuses."""
         self.snapshot = unread(salts, internal)
         self.trouble = ""
         """Why the flags cannot be read now; empty while they can."""
@@ -103,71 +101,59 @@ class FlagReader:
             except Exception as error:  # noqa: BLE001 (a reader that ended would close the gate forever)
                 if not stopping.is_set():
                     self._lose(error)
-            self._client.connection_pool.disconnect()
             stopping.wait(PAUSE_S)
 
     def _follow(self, stopping: threading.Event) -> None:
-        """Read at each hint and at least every RESYNC_S, until told to stop or an error is raised."""
-        with self._client.pubsub() as hints:  # type: ignore[no-untyped-call]
-            hints.subscribe(FLAGS_CHANNEL)
-            if hints.get_message(timeout=IO_TIMEOUT_S) is None:
-                raise TimeoutError("no answer to SUBSCRIBE")
-            self._read()
-            read_at = heard_at = monotonic()
+        """Read at each hint and each second, until told to stop or an error is raised."""
+        with FlagLink(self._client) as link:
+            self._read(link, publish=True)
+            beat_at = monotonic()
             while not stopping.is_set():
                 now = monotonic()
-                due_s = min(read_at + RESYNC_S - now, self.counts.due_in_s(now))
-                heard, hinted = _listen(hints, min(max(due_s, 0), SLICE_S))
-                now = monotonic()
-                if heard:
-                    heard_at = now
-                elif now - heard_at > SILENT_AFTER_S:
-                    raise TimeoutError("the subscription answers no ping")
-                resync = now >= read_at + RESYNC_S
-                if hinted or resync or self.counts.due_in_s(now) <= 0:
-                    read_at = now
-                    self._read()
-                if resync and not hinted:
-                    hints.ping()
-            if self.counts.due_in_s(now) < float("inf"):
-                self._read(publish=True)
+                due_at = beat_at + (PUBLISH_S if self.counts.due(now) else RESYNC_S)
+                if now >= due_at:
+                    beat_at = now
+                    self._read(link, publish=True)
+                elif link.hinted(min(due_at - now, SLICE_S)):
+                    self._read(link)
+            if self.counts.due(monotonic()):
+                self._read(link, publish=True)
 
-    def _read(self, *, publish: bool = False) -> None:
-        """Read all flags in one request, and publish counts that are due; raises what redis-py raises."""
+    def _read(self, link: FlagLink, *, publish: bool = False) -> None:
+        """Read all flags, and `publish` what was counted, in one request; raises what redis-py raises."""
         asked_at = monotonic()
-        publish = publish or self.counts.due_in_s(asked_at) <= 0
-        values = self._read_and_publish() if publish else self._client.mget(self._keys)
-        texts = [_text(value) for value in values]
+        taken = self.counts.take(asked_at) if publish else {}
+        texts = [_text(value) for value in self._ask(link, taken)]
         self.snapshot = renewed(self.snapshot, asked_at, texts, self._salts, self._internal)
         if self._lost_at is not None:
             log.info("the flags are read again after %.1f s", monotonic() - self._lost_at)
             self._lost_at, self.trouble = None, ""
         self._tried.set()
 
-    def _read_and_publish(self) -> "list[bytes | None]":
-        """Read the flags, and write in the same round trip what changed in the counts."""
-        taken = self.counts.take(monotonic())
+    def _ask(self, link: FlagLink, taken: Mapping[str, str]) -> "list[bytes | None]":
+        """Read the flags and write these counts in one round trip."""
+        field = self.counts.field
+        writes = [("HSET", self._prefix + live_key(name), field, text) for name, text in taken.items()]
         try:
-            with self._client.pipeline(transaction=False) as together:
-                together.mget(self._keys)
-                for feature, text in taken.items():
-                    together.hset(self._prefix + live_key(feature), self.counts.field, text)
-                flags, *answers = together.execute(raise_on_error=False)
+            flags, *answers = link.ask([("MGET", *self._keys), *writes])
         except Exception:
             self.counts.put_back(taken)
             raise
-        self._note_refusal(taken, next((one for one in answers if isinstance(one, Exception)), None))
+        if taken:
+            self._note_refusals(dict(zip(taken, answers, strict=True)))
         if isinstance(flags, Exception):
             raise flags
-        return cast("list[bytes | None]", flags)
+        read: list[bytes | None] = flags
+        return read
 
-    def _note_refusal(self, taken: Mapping[str, str], error: Exception | None) -> None:
+    def _note_refusals(self, answers: Mapping[str, object]) -> None:
         """Try refused counts again later, and log the first refusal; the flags are read all the same."""
-        if error is not None:
-            self.counts.put_back(taken, REFUSED_S)
-            if not self._counts_refused:
-                log.warning("the live counts cannot be published: %s", error)
-        self._counts_refused = error is not None
+        refused = {feature: one for feature, one in answers.items() if isinstance(one, Exception)}
+        self.counts.put_back(refused, monotonic() + REFUSED_S)
+        if refused and not self._refused:
+            feature, error = next(iter(refused.items()))
+            log.warning("the live counts of %s cannot be published: %s", feature, error)
+        self._refused = (self._refused - answers.keys()) | refused.keys()
 
     def _lose(self, error: Exception) -> None:
         """Note why the flags cannot be read; only the first of several errors in a row is logged."""
@@ -198,18 +184,6 @@ def shared_reader(url: str, salts: Mapping[str, str], internal: InternalDomains)
 
 def _reader(url: str, salts: Mapping[str, str], internal: InternalDomains) -> FlagReader:
     return FlagReader(_client(url), salts, internal, counts_of_process(url))
-
-
-def _listen(hints: "PubSub", timeout_s: float) -> tuple[bool, bool]:
-    """Wait for a message and take those that wait behind it; say if anything came, and if a hint did."""
-    heard = hinted = False
-    for _ in range(HINTS_AT_ONCE):
-        message = hints.get_message(timeout=timeout_s)
-        if message is None:
-            break
-        timeout_s, heard = 0.0, True
-        hinted = hinted or message["type"] == "message"
-    return heard, hinted
 
 
 def _text(value: bytes | str | None) -> str | None:

@@ -117,14 +117,14 @@ def test_an_answer_costs_no_redis_command(redis_server: RedisServer, redis_clien
 def test_reading_costs_one_command_for_all_features(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
-    """In two seconds: at most one MGET and one PING in 0.8 s each, whether for one feature or for fifty."""
+    """In two seconds: one MGET in 0.9 s and nothing else, whether for one feature or for fifty."""
     features = {f"f{n}": RolloutFeature(f"f{n}", "microsoft", f"outlook.f{n}") for n in range(50)}
     with RolloutGate.start(redis_server.url, features):
         before = commands_done(redis_client)
         time.sleep(2)
         after = commands_done(redis_client)
     assert 1 <= after["cmdstat_mget"] - before["cmdstat_mget"] <= 3
-    assert after.get("cmdstat_ping", 0) - before.get("cmdstat_ping", 0) <= 3
+    assert after.keys() - before.keys() <= {"cmdstat_mget", "cmdstat_hello", "cmdstat_subscribe"}
 
 
 async def test_the_gate_opens_and_closes_with_async_with(
@@ -222,14 +222,14 @@ def test_a_gate_without_features_is_refused(redis_server: RedisServer) -> None:
         RolloutGate.connect(redis_server.url, {})
 
 
-def test_closing_ends_the_reader_and_its_connections(
+def test_closing_ends_the_reader_and_its_connection(
     redis_server: RedisServer, redis_client: redis.Redis
 ) -> None:
     before = len(redis_client.client_list())
     threads = threading.active_count()
     with RolloutGate.start(redis_server.url):
-        assert len(redis_client.client_list()) == before + 2
-    wait_until(lambda: len(redis_client.client_list()) == before, what="closing the connections")
+        assert len(redis_client.client_list()) == before + 1
+    wait_until(lambda: len(redis_client.client_list()) == before, what="closing the connection")
     assert threading.active_count() == threads
 
 
@@ -239,12 +239,12 @@ def test_gates_of_one_process_share_one_reader_until_the_last_is_closed(
     before = len(redis_client.client_list())
     first = RolloutGate.start(redis_server.url)
     with RolloutGate.start(redis_server.url) as second:
-        assert len(redis_client.client_list()) == before + 2
+        assert len(redis_client.client_list()) == before + 1
         first.close()
         first.close()
         set_flags(redis_client, *OPEN)
         wait_until(lambda: second.check("microsoft", "u").open, what="opening")
-    wait_until(lambda: len(redis_client.client_list()) == before, what="closing the connections")
+    wait_until(lambda: len(redis_client.client_list()) == before, what="closing the connection")
 
 
 def test_gates_that_follow_different_features_do_not_share(redis_server: RedisServer) -> None:
