@@ -11,6 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from controller.contract import format_percent
+from controller.decision.codec import encode
 from controller.decision.feature import Links, RolloutFeature
 from controller.decision.freeze import DatedFreeze, Freeze, WeeklyFreeze
 from controller.shared.config_file import ConfigError, Table, probably, read_config_file
@@ -62,6 +63,9 @@ def parse_features(table: Table) -> dict[str, RolloutFeature]:
         if feature.reference and feature.reference not in features.keys() - {name}:
             own = Table(f"features.{name}", table.values[name], table.text, table.source)
             raise own.mistake("reference", f"must be another feature here, as in [features.{_other(name)}]")
+        if feature.delta and not feature.reference:
+            own = Table(f"features.{name}", table.values[name], table.text, table.source)
+            raise own.mistake("delta", f'needs reference, as in reference = "{_other(name)}"')
     return features or dict(ROLLOUT_FEATURES)
 
 
@@ -70,7 +74,16 @@ def _other(name: str) -> str:
 
 
 _ONLY_HOLDS = frozenset(
-    {"initial_percent", "freezes", "hold_on_alert", "pause_on_alert", "longest_hold_s", "links", "reference"}
+    {
+        "initial_percent",
+        "freezes",
+        "hold_on_alert",
+        "pause_on_alert",
+        "longest_hold_s",
+        "links",
+        "reference",
+        "delta",
+    }
 )
 """What may change during a ramp without making its evidence worthless."""
 
@@ -82,7 +95,7 @@ def no_feature(name: str, known: Iterable[str]) -> str:
 
 def config_hash(feature: RolloutFeature) -> str:
     """Name what the evidence of a ramp was weighed by in 16 hex digits; another value is another ramp."""
-    deciding = {key: value for key, value in dataclasses.asdict(feature).items() if key not in _ONLY_HOLDS}
+    deciding = {key: value for key, value in encode(feature).items() if key not in _ONLY_HOLDS}
     canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -213,4 +226,5 @@ _READERS: dict[str, Reader[Any]] = {
     "longest_ramp_s": number(60, 365 * 86_400, "s"),
     "blip_s": number(0, 30, "s"),
     "reference": text(_NAME.pattern.removesuffix(r"\Z"), "google"),
+    "delta": number(1, 100, "times the reference's rate"),
 }

@@ -1,7 +1,7 @@
 """`rollout config`: checks the configuration, and shows it as it is used, secrets masked."""
 
 from collections.abc import Collection
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import click
 
 from controller.commands.common import config_option, settings_from
 from controller.config.settings import NO_SETTINGS, ControllerSettings, masked, variable
+from controller.decision.codec import encode
 from controller.shared.config_file import read_config_file
 from controller.shared.console import examples, json_option, print_json, print_table, say
 from controller.shared.environment import Environment
@@ -40,13 +41,13 @@ def show(config: Path | None, as_json: bool) -> None:
     settings = settings_from(config)
     rows = _rows(settings)
     if as_json:
-        features = {name: asdict(feature) for name, feature in settings.features.items()}
+        features = {name: encode(feature) for name, feature in settings.features.items()}
         print_json({"settings": rows, "features": features})
         return
     print_table(("setting", "value", "from"), [tuple(row.values()) for row in rows])
     for name, feature in settings.features.items():
         say(f"\n[features.{name}]")
-        print_table(("", ""), [(f"  {key}", value) for key, value in asdict(feature).items()])
+        print_table(("", ""), [(f"  {key}", value) for key, value in encode(feature).items()])
 
 
 def _rows(settings: ControllerSettings) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.codec import decode
 from controller.decision.model import LIVE, Finding, Kind, Reason, State
-from controller.decision.record import state_from_dict, verify
+from controller.decision.record import decided_again, snapshot_from, state_from_dict, verify
+from controller.decision.telling.common_cause import comparison_text
 from controller.decision.telling.sentences import REASONS, count_text, duration_text, finding_text
 from controller.journal.sinks import read_file
 from controller.shared.console import (
@@ -161,7 +162,15 @@ def _why(record: Record) -> list[str]:
         if age is not None
     ]
     said = [f"{measured}; {', '.join(ages)}." if ages else f"{measured}."]
-    return said + [_finding(decode(Finding, plain)) for plain in record["findings"]]
+    return said + [_finding(decode(Finding, plain)) for plain in record["findings"]] + _compared(record)
+
+
+def _compared(record: Record) -> list[str]:
+    """Tell the comparison with the reference, where one is configured, as this decision left it."""
+    if not record["config"].get("delta"):
+        return []
+    text = comparison_text(snapshot_from(record).feature, decided_again(record).state)
+    return [f"Beside the reference: {text}."] if text else []
 
 
 def _finding(finding: Finding) -> str:

@@ -77,9 +77,9 @@ def replay(
 
     A line of a trace holds the counts since the line before, at the percentage of that moment:
     {"t": seconds, "sends": n, "errors": k, "slow": s}, or {"t": seconds, "missing": true} for a tick
-    without data; "failed_mailboxes" may say of how many mailboxes the failed sends are. A window of
-    evidence is as long as two lines are apart. The feature is taken as enabled and not paused, and begins
-    at its initial percentage.
+    without data; "failed_mailboxes" may say of how many mailboxes the failed sends are, "reference_sends" and
+    "reference_errors" what the feature's reference sent. A window of evidence is as long as two lines are
+    apart. The feature is taken as enabled and not paused, and begins at its initial percentage.
     With --json each tick's record is one line.
     """
     if plot is not None and plot.suffix not in {"", ".html", ".htm"}:
@@ -94,8 +94,16 @@ def replay(
         window_s = settings.window_s
     else:
         fail("give either --trace FILE or --since TIME, as in --since 7d", USAGE)
+    reference = settings.features.get(chosen.reference)
     runs = [
-        _run(replace(chosen, policy=policy), ticks, window_s, as_json=as_json, drawn=plot is not None)
+        _run(
+            replace(chosen, policy=policy),
+            ticks,
+            window_s,
+            reference,
+            as_json=as_json,
+            drawn=plot is not None,
+        )
         for policy in policies or (chosen.policy,)
     ]
     if plot is not None:
@@ -130,7 +138,7 @@ def _from_prometheus(
         url or settings.prometheus_url, access=settings.access_to_prometheus, scope=settings.scope
     )
     try:
-        ticks = source.ticks(feature, since_s, settings.window_s)
+        ticks = source.ticks(feature, since_s, settings.window_s, settings.features.get(feature.reference))
     except RecordedError as error:
         fail(f"{error}; check --prometheus or ROLLOUT_PROMETHEUS_URL", UNREACHABLE)
     if not ticks:
@@ -145,6 +153,7 @@ def _run(
     feature: RolloutFeature,
     ticks: Sequence[Tick],
     window_s: float,
+    reference: RolloutFeature | None,
     *,
     as_json: bool,
     drawn: bool,
@@ -158,6 +167,7 @@ def _run(
         window_s=window_s,
         freeze_at=_freezes(feature),
         decide=decide if as_json else None,
+        reference=reference,
     )
     started = time.perf_counter()
     changes = []

@@ -1,10 +1,10 @@
 """What two controllers must have in common to decide alike, as one short text."""
 
-import dataclasses
 import hashlib
 import json
 
 from controller.config.settings import ControllerSettings
+from controller.decision.codec import encode
 
 
 def deciding_hash(settings: ControllerSettings) -> str:
@@ -12,7 +12,7 @@ def deciding_hash(settings: ControllerSettings) -> str:
 
     Links are shown and not decided by.
     """
-    features = {name: dataclasses.asdict(one) for name, one in settings.features.items()}
+    features = {name: encode(one) for name, one in settings.features.items()}
     for one in features.values():
         del one["links"]
     lengths = {"window_s": settings.window_s, "scrape_s": settings.scrape_s}

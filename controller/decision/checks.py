@@ -6,6 +6,7 @@ Each looks at a case and answers with a move or not at all. The first answer dec
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from controller.decision.judging.comparison import is_worse
 from controller.decision.judging.live import is_outage
 from controller.decision.judging.policies import Tests
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
@@ -172,6 +173,11 @@ def _alert_firing(case: Assessment) -> Proposal | None:
     return _hold(Reason.ALERT_FIRING) if fires else None
 
 
+def _worse_than_reference(case: Assessment) -> Proposal | None:
+    """Hold while it is proven to fail more than `delta` times as often as its reference, limit or not."""
+    return _hold(Reason.WORSE_THAN_REFERENCE) if is_worse(case.snapshot.feature, case.state) else None
+
+
 def _first_step(case: Assessment) -> Proposal | None:
     """Leave 0 %, where nothing can be measured and nobody can be harmed."""
     return Proposal(Kind.STEP_UP, Reason.FIRST_STEP) if case.at_zero else None
@@ -207,6 +213,7 @@ CHECKS: tuple[Check, ...] = (
     _frozen,
     _awaiting_approval,
     _alert_firing,
+    _worse_than_reference,
     _first_step,
     _unproven,
     _baking,

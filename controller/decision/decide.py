@@ -10,6 +10,7 @@ from dataclasses import replace
 from controller.contract import Flags
 from controller.decision.causes import CONTROLLER, with_causes
 from controller.decision.checks import CHECKS, LIVE_CHECKS, Assessment, Proposal
+from controller.decision.judging.comparison import with_comparison
 from controller.decision.judging.judge import feature_tests, tests_of
 from controller.decision.judging.live import live_findings, with_seconds
 from controller.decision.judging.policies import POLICIES
@@ -56,6 +57,7 @@ def assess(snapshot: Snapshot) -> Assessment:
     tests = tests_of(feature, snapshot.window_s, snapshot.form)
     state, counts = apply_flag_changes(snapshot)
     windows = snapshot.evidence.windows if counts and is_open(snapshot.flags) else ()
+    state = with_comparison(snapshot, state, windows)
     state = tests.with_windows(state, windows, snapshot.evidence)
     judged = tests.judge(state, feature, snapshot.flags.rollout_percent)
     findings = POLICIES[feature.policy](judged, windows)

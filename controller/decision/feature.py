@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from msgspec import UNSET, UnsetType
+
 from controller.decision.freeze import Freeze
 
 
@@ -63,6 +65,9 @@ class RolloutFeature:
     """Length over which the late-change test keeps its share of alpha."""
     reference: str = ""
     """Another feature of this configuration: a breach says whether that one is breached too."""
+    delta: float | UnsetType = UNSET
+    """No step up while it is proven to fail more than so many times as often as its `reference`, as in 1.5;
+    not compared unless set."""
     links: Links = Links()
     """Where a person on call looks next: `runbook`, `dashboard` and `release`, each a URL."""
 

@@ -7,6 +7,8 @@ nothing below `controller/decision` reads a clock.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import UNSET, UnsetType
+
 from controller.contract import CLOSED, Flags
 from controller.decision.feature import RolloutFeature
 from controller.decision.sequential.clusters import Clusters, Health
@@ -52,6 +54,7 @@ class Reason(StrEnum):
     FROZEN = "frozen"
     AWAITING_APPROVAL = "awaiting_approval"
     ALERT_FIRING = "alert_firing"
+    WORSE_THAN_REFERENCE = "worse_than_reference"
     SLO_ERROR_RATE = "slo_error_rate"
     SLO_LATENCY = "slo_latency"
     OUTAGE = "outage"
@@ -172,6 +175,21 @@ class LiveTest:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the comparison with the reference has added up; the counts are of this step."""
+
+    reference: str
+    delta: float
+    wallet: Wallet = field(default_factory=Wallet)
+    clusters: Clusters = field(default_factory=Clusters)
+    """Of the reference."""
+    sends: float = 0.0
+    bad: float = 0.0
+    other_sends: float = 0.0
+    other_bad: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class LiveState:
     """What the tests of live counts have added up since the tests began last."""
 
@@ -238,6 +256,17 @@ class State:
     """Steps of this ramp that were left by a step back: a second breach there pauses."""
     live: LiveState = LiveState()
     """Of live counts; a controller that looks at them keeps the newest in memory."""
+    comparison: Comparison | UnsetType = UNSET
+    """With the reference; not there, nor in a record, where no `delta` is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceWindow:
+    """What the reference counted in one window."""
+
+    at: float
+    sends: float
+    errors: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +278,8 @@ class Reference:
     """Its limit of the share of failed sends."""
     sends: float
     errors: float
+    windows: tuple[ReferenceWindow, ...] | UnsetType = UNSET
+    """The windows behind these sums; only where `delta` asks for a comparison and nothing is doubtful."""
 
 
 @dataclass(frozen=True, slots=True)

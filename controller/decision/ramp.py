@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+from msgspec import UNSET, UnsetType
+
 from controller.contract import Flags
 from controller.decision.causes import with_outside_causes
 from controller.decision.feature import RolloutFeature
 from controller.decision.model import (
     LIVE,
     SLOW_SHARE_LIMIT,
+    Comparison,
     Evidence,
     LiveState,
     Reason,
@@ -15,6 +18,7 @@ from controller.decision.model import (
     Snapshot,
     State,
 )
+from controller.decision.sequential.relative import POINTS
 from controller.decision.sequential.wallet import RAMP_SHARE, Wallet, breach_rates
 
 
@@ -109,6 +113,7 @@ def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, 
         error_rate=_emptied(state.error_rate) if goes_on else SloState(),
         latency=_emptied(state.latency) if goes_on else SloState(),
         live=LiveState(starts=(state.live.starts if goes_on else 0) + is_open(flags)),
+        comparison=_emptied_comparison(state) if goes_on else UNSET,
         paused_by=state.paused_by,
         stopped_by=state.stopped_by,
     )
@@ -122,12 +127,18 @@ def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float)
         error_rate=_emptied(state.error_rate),
         latency=_emptied(state.latency),
         live=LiveState(starts=state.live.starts + is_open(flags)),
+        comparison=_emptied_comparison(state),
     )
     return begin_step(emptied, feature, flags, now)
 
 
 def _emptied(state: SloState) -> SloState:
     return SloState(wallet=state.wallet.emptied())
+
+
+def _emptied_comparison(state: State) -> Comparison | UnsetType:
+    seen = state.comparison
+    return Comparison(seen.reference, seen.delta, seen.wallet.emptied()) if seen else seen
 
 
 def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
@@ -150,6 +161,7 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
         step_sends=0.0,
         step_errors=0.0,
         half_failed=0,
+        comparison=_stepped_comparison(state.comparison, ahead),
         tests_started=state.tests_started + opened,
         alpha_spent=_alpha_spent(feature, errors.wallet),
         approved_percent=0.0 if spent else state.approved_percent,
@@ -161,6 +173,13 @@ def _stepped(state: SloState, steps_ahead: int, limit: float) -> SloState:
     """Go on at another step, where the tests of an open feature stake a part of their cash."""
     wallet = state.wallet.staked(steps_ahead, len(breach_rates(limit))) if steps_ahead else state.wallet
     return SloState(wallet=wallet, late=state.late, clusters=state.clusters.stepped())
+
+
+def _stepped_comparison(seen: Comparison | UnsetType, steps_ahead: int) -> Comparison | UnsetType:
+    if not seen:
+        return seen
+    wallet = seen.wallet.staked(steps_ahead, POINTS) if steps_ahead else seen.wallet
+    return Comparison(seen.reference, seen.delta, wallet, seen.clusters.stepped())
 
 
 def _alpha_spent(feature: RolloutFeature, wallet: Wallet) -> float:

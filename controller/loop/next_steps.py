@@ -50,18 +50,25 @@ def next_steps(
         Stage.STOPPED: [NextStep("Begin the ramp again", line("resume", name, *why))],
         Stage.WAITS_FOR_PERSON: [NextStep("Approve the next step", line("approve", name, *why))],
         Stage.DISABLED: [NextStep("Switch it on", line("enable", name, *why))],
-        Stage.HELD: _held(reason, line),
+        Stage.HELD: _held(name, reason, line),
         Stage.COMPLETE: _complete(feature, flags, line),
         Stage.NOT_SET_UP: [NextStep("Start the daemon, which creates its flags", line("run"))],
     }
     return by_stage.get(stage, [NextStep("Nothing; to stop it", line("pause", name, *why))])
 
 
-def _held(reason: str, line: CommandLine) -> list[NextStep]:
+def _held(name: str, reason: str, line: CommandLine) -> list[NextStep]:
     if reason == Reason.FROZEN:
         return [NextStep("Nothing: the freeze window ends by itself")]
     if reason == Reason.ALERT_FIRING:
         return [NextStep("Follow the runbook of the alert that its decision names")]
+    if reason == Reason.WORSE_THAN_REFERENCE:
+        return [
+            NextStep(
+                "See since when it fails more often", line("history", name, "--since", "1d", "--changes")
+            ),
+            NextStep("Stop it, or change its delta or reference", line("pause", name, "--reason", "...")),
+        ]
     return [NextStep("Look at everything that it needs", line("doctor"))]
 
 

@@ -290,7 +290,9 @@ class Controller:
     def _reference(self, feature: RolloutFeature, measured: Mapping[str, Evidence]) -> Reference | None:
         """Return the feature beside which this one is reported, as this tick measured it."""
         other = self._features.get(feature.reference)
-        return reference_of(other, measured[other.name]) if other and other.name in measured else None
+        if other is None or other.name not in measured:
+            return None
+        return reference_of(other, measured[other.name], compared=bool(feature.delta))
 
     def _newer(self, stored: Stored) -> Flags | None:
         """Return the flags as they were last known, where those read are of an earlier revision."""

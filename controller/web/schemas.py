@@ -5,6 +5,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from msgspec import UnsetType
+
 from controller.decision.feature import Links
 from controller.decision.model import Cause, Evidence, Finding, Kind, Reason, State
 from controller.decision.telling.headline import Stage
@@ -20,7 +22,8 @@ def schema_of(kind: Any) -> Schema:
         hints = get_type_hints(kind)
         return record_like({one.name: schema_of(hints[one.name]) for one in fields(kind)}, _required(kind))
     if get_origin(kind) in {Union, types.UnionType}:
-        return {"anyOf": [schema_of(one) for one in get_args(kind)]}
+        kinds = [schema_of(one) for one in get_args(kind) if one is not UnsetType]
+        return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
     if get_origin(kind) is tuple:
         return listed(schema_of(get_args(kind)[0]))
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from controller.contract import Flags
 from controller.decision.decide import assess, decide_bare
 from controller.decision.feature import RolloutFeature
-from controller.decision.model import Decision, Evidence, Reason, Snapshot, State, Window
+from controller.decision.model import Decision, Evidence, Reason, Reference, Snapshot, State, Window
+from controller.decision.telling.common_cause import reference_of
 
 NO_DATA = "there is no data for this tick"
 
@@ -22,6 +23,8 @@ class Tick:
     missing: bool = False
     failed_mailboxes: float | None = None
     """Distinct mailboxes with a failure in it, where that was counted."""
+    reference: tuple[float, float] | None = None
+    """Sends and failed sends of the feature's reference in the same time, where they are known."""
 
 
 def opened(feature: RolloutFeature) -> Flags:
@@ -44,12 +47,13 @@ def course(
     window_s: float,
     freeze_at: Callable[[float], str] | None = None,
     decide: Callable[[Snapshot], Decision] | None = None,
+    reference: RolloutFeature | None = None,
 ) -> Iterator[tuple[Snapshot, Decision]]:
     """Decide tick after tick, each with what the one before left behind.
 
     `decide` is the whole decision with words; without it the reasons and the numbers come without words,
     which is faster and decides the same. `freeze_at` gives the name of the freeze window open at an
-    instant.
+    instant, `reference` the feature whose sends the ticks tell beside this one's.
     """
     flags = opened(feature)
     state: State | None = None
@@ -65,12 +69,22 @@ def course(
             config_hash=config_hash,
             window_s=window_s,
             frozen=freeze_at(tick.at) if freeze_at else "",
+            reference=_reference(feature, reference, tick) if reference else None,
         )
         decision = decide(snapshot) if decide else decide_bare(assess(snapshot))
         yield snapshot, decision
         state = decision.state
         if decision.flags is not flags:
             flags = replace(decision.flags, revision=flags.revision + 1)
+
+
+def _reference(feature: RolloutFeature, other: RolloutFeature, tick: Tick) -> Reference | None:
+    """Return what a tick tells of the reference, as a live one is measured."""
+    if tick.reference is None:
+        return None
+    sends, errors = tick.reference
+    counted = evidence_of(Tick(tick.at, sends, errors), tick.at)
+    return reference_of(other, counted, compared=bool(feature.delta))
 
 
 def evidence_of(tick: Tick, judged_to: float) -> Evidence:

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import requests
@@ -49,10 +50,29 @@ class Recorded:
         self._scope = scope
         self._session.request_timeout_s = timeout_s
 
-    def ticks(self, feature: RolloutFeature, since_s: float, window_s: float) -> list[Tick]:
-        """Return the ticks of the last `since_s` seconds, oldest first. Raises RecordedError."""
-        chunk_s = POINTS_A_CHUNK * window_s
+    def ticks(
+        self,
+        feature: RolloutFeature,
+        since_s: float,
+        window_s: float,
+        reference: RolloutFeature | None = None,
+    ) -> list[Tick]:
+        """Return the ticks of the last `since_s` seconds, oldest first, with what the reference sent.
+
+        Raises RecordedError.
+        """
         now = self._now()
+        ticks = self._ticks(feature, now, since_s, window_s)
+        if reference is None:
+            return ticks
+        others = {one.at: one for one in self._ticks(reference, now, since_s, window_s) if not one.missing}
+        return [
+            replace(one, reference=(other.sends, other.errors)) if (other := others.get(one.at)) else one
+            for one in ticks
+        ]
+
+    def _ticks(self, feature: RolloutFeature, now: float, since_s: float, window_s: float) -> list[Tick]:
+        chunk_s = POINTS_A_CHUNK * window_s
         ends = _chunk_ends(now - since_s, now, chunk_s)
         series: dict[str, Samples] = {"sends": {}, "errors": {}, "timed": {}, "fast": {}}
         for start, end in ends:

@@ -62,7 +62,19 @@ def _tick(entry: Any) -> Tick:
     sends, errors, slow = _count(entry, "sends"), _count(entry, "errors"), _count(entry, "slow")
     if max(errors, slow) > _MOST_EXTRAPOLATED * sends + 1:
         raise ValueError(f"{errors:g} errors and {slow:g} slow sends cannot be among {sends:g} sends")
-    return Tick(at, sends, errors, slow, failed_mailboxes=_mailboxes(entry, errors))
+    return Tick(
+        at, sends, errors, slow, failed_mailboxes=_mailboxes(entry, errors), reference=_reference(entry)
+    )
+
+
+def _reference(entry: dict[str, Any]) -> tuple[float, float] | None:
+    """Read what the reference sent in the same time, where the line tells it."""
+    if entry.get("reference_sends") is None:
+        return None
+    sends, errors = _count(entry, "reference_sends"), _count(entry, "reference_errors")
+    if errors > _MOST_EXTRAPOLATED * sends + 1:
+        raise ValueError(f"{errors:g} errors of the reference cannot be among {sends:g} sends")
+    return sends, errors
 
 
 def _mailboxes(entry: dict[str, Any], errors: float) -> float | None:

@@ -80,6 +80,8 @@ MISTAKES = [
     ("[features.microsoft]\napproval_steps = [7]", 2, "not one of the steps"),
     ("[features.microsoft]\nmax_failed_sends_per_step = 0", 2, "whole number"),
     ("[features.microsoft]\nfreezes = [{ weekdays = ['someday'] }]", 2, "weekly"),
+    ("[features.microsoft]\ndelta = 1.5\n[features.google]", 2, "needs reference"),
+    ('[features.microsoft]\nreference = "google"\ndelta = 0.5\n[features.google]', 3, "from 1"),
     ("[features.new]\nbake_s = 1", 1, "needs provider and action"),
     ("[features.'New One']\nbake_s = 1", 1, "name"),
     (

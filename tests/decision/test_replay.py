@@ -283,3 +283,27 @@ def test_a_plan_without_traffic_to_measure_asks_for_it(prometheus: str) -> None:
     result = CliRunner().invoke(rollout, ["plan", "google"], env={"ROLLOUT_PROMETHEUS_URL": prometheus})
     assert result.exit_code == 1
     assert "give --rps" in result.stderr
+
+
+COMPARED = """
+[features.google]
+[features.microsoft]
+reference = "google"
+delta = 1.5
+"""
+
+
+def test_a_trace_may_tell_what_the_reference_sent_and_is_compared_with_it(tmp_path: Path) -> None:
+    beside = {"reference_sends": 1500, "reference_errors": 1}
+    lines = [line | {"sends": 1500, "errors": 9} | beside for line in healthy(40)]
+    decided = records(tmp_path, lines, COMPARED)
+    assert ("hold", "worse_than_reference", 1.0) in told(decided)
+    assert not any(kind == "pause" for kind, _, _ in told(decided))
+    assert all(verify(record) == [] for record in decided)
+    without = records(tmp_path, [line | {"sends": 1500, "errors": 9} for line in healthy(40)], COMPARED)
+    assert "worse_than_reference" not in {reason for _, reason, _ in told(without)}
+
+
+def test_more_failures_of_the_reference_than_it_sent_are_refused(tmp_path: Path) -> None:
+    line = healthy(1)[0] | {"reference_sends": 1, "reference_errors": 30}
+    assert "line 1: 30 errors of the reference" in replayed(tmp_path, [line]).stderr

@@ -19,9 +19,10 @@ from controller.decision.checks import CHECKS
 from controller.decision.decide import decide, rejected_write
 from controller.decision.judging.outage import OUTAGE_MAILBOXES, OUTAGE_SENDS, OUTAGE_SHARE, OUTAGE_SURE
 from controller.decision.judging.slo_tests import BURST_BLIPS, BURST_CAP, slo_test
-from controller.decision.model import Cause, Decision, Kind, Reason, Snapshot
+from controller.decision.model import Cause, Comparison, Decision, Kind, Reason, Snapshot
 from controller.decision.record import NOT_WRITTEN
 from controller.decision.sequential.health import HEALTHY_GRID, step_error
+from controller.decision.sequential.relative import POINTS
 from controller.decision.sequential.wallet import (
     BREACH_TOP,
     GRIDS,
@@ -29,6 +30,7 @@ from controller.decision.sequential.wallet import (
     LIVE_SHARE,
     OPENING,
     RAMP_SHARE,
+    Wallet,
 )
 from controller.decision.telling.sentences import REASONS, duration_text
 from controller.whatif.forecast import forecast
@@ -77,6 +79,8 @@ def snapshots() -> Iterator[Snapshot]:
             yield changed(snapshot, state={"flags": snapshot.flags})
     yield at_step(5.0, newer=replace(at_step().flags, revision=9, paused=True))
     yield at_step(0.0, state={"stopped_by": Cause(Reason.MANUAL, "ann", NOW, "rollout_percent 5 -> 0")})
+    worse = Comparison("google", 1.5, Wallet((9.0,) * POINTS, 0.5))
+    yield at_step(feature={"reference": "google", "delta": 1.5}, state={"comparison": worse})
 
 
 def decisions() -> Iterator[tuple[Snapshot, Decision]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import UNSET
 from prometheus_client import CollectorRegistry
 
 from adapter import settings as adapter_settings
@@ -82,7 +83,7 @@ def _meanings(module: Any, name: str) -> dict[str, str]:
 
 def _default(field: Any) -> str:
     value = field.default if field.default is not MISSING else None
-    if value in (None, "", ()) or is_dataclass(value):
+    if value in (None, "", (), UNSET) or is_dataclass(value):
         return ""
     if isinstance(value, tuple):
         return f"`{[_plain(one) for one in value]}`".replace("'", "")

@@ -151,6 +151,7 @@ def _counted(
         stopped_by=state.stopped_by,
         stepped_back=state.stepped_back,
         live=state.live,
+        comparison=state.comparison,
     )
 
 

@@ -68,12 +68,17 @@ def capped(bets: list[float], cap: float) -> list[float]:
     return [bet if bet < cap else cap for bet in bets]  # noqa: FURB136  (min() takes twice as long)
 
 
+def most_of_a_window(alpha: float, window_s: float, blip_s: float) -> float:
+    """Return what one window may bring, so that all that a blip touches stay below the alarm at `alpha`."""
+    room = (1 / alpha - (1 - OPENING)) / OPENING
+    return (1 - _ROUNDING) * log(room) / windows_touched(blip_s, window_s)
+
+
 def breach_test(limit: float, *, alpha: float, window_s: float, blip_s: float) -> BreachTest:
     """Work out the test of a limit, 0 < limit < 1, that may spend `alpha`, the caller's share of it."""
-    room = (1 / alpha - (1 - OPENING)) / OPENING
     return BreachTest(
         worths=tuple((log(rate / limit), log((1 - rate) / (1 - limit))) for rate in breach_rates(limit)),
-        cap=(1 - _ROUNDING) * log(room) / windows_touched(blip_s, window_s),
+        cap=most_of_a_window(alpha, window_s, blip_s),
         needed=log(1 / alpha),
     )
 

@@ -1,9 +1,12 @@
-"""Whether what breaches a feature breaches its reference too, in words. Nothing is decided by it."""
+"""A feature beside its reference, in words: whether a breach is of both, and which one fails more often."""
 
 from math import log
 
+from msgspec import UNSET
+
 from controller.decision.feature import RolloutFeature
-from controller.decision.model import Evidence, Reference, Snapshot
+from controller.decision.judging.comparison import comparison_needed
+from controller.decision.model import Evidence, Reference, ReferenceWindow, Snapshot, State
 from controller.decision.sequential.logarithms import log_mean, worth
 from controller.decision.sequential.wallet import breach_rates
 
@@ -13,11 +16,16 @@ _FEW = 20.0
 """With fewer sends nothing is said of it."""
 
 
-def reference_of(feature: RolloutFeature, evidence: Evidence) -> Reference:
-    """Return a feature as a reference: the sums of its newest windows."""
+def reference_of(feature: RolloutFeature, evidence: Evidence, *, compared: bool = False) -> Reference:
+    """Return a feature as a reference: the sums of its newest windows, and these where it is `compared`."""
     sends = sum(window.sends for window in evidence.windows)
     errors = sum(min(window.errors, window.sends) for window in evidence.windows)
-    return Reference(feature.name, feature.slo_error_rate_threshold, sends, errors)
+    windows = (
+        tuple(ReferenceWindow(one.at, one.sends, min(one.errors, one.sends)) for one in evidence.windows)
+        if compared and evidence.problem is None
+        else UNSET
+    )
+    return Reference(feature.name, feature.slo_error_rate_threshold, sends, errors, windows)
 
 
 def common_cause_text(snapshot: Snapshot) -> str:
@@ -31,6 +39,20 @@ def common_cause_text(snapshot: Snapshot) -> str:
     if other.sends < _FEW:
         return f" Whether it is only this feature cannot be told: {other.name} had {other.sends:,.6g} sends."
     return f" Only this feature: of {other.name} {seen}."
+
+
+def comparison_text(feature: RolloutFeature, state: State) -> str:
+    """Say what the comparison with the reference has seen at this step; empty where there is none."""
+    seen = state.comparison
+    if not (feature.delta and seen):
+        return ""
+    evidence, needed = seen.wallet.evidence(), comparison_needed(feature)
+    proven = "proven to fail" if evidence >= needed else "not proven to fail"
+    return (
+        f"{proven} more than {seen.delta:g} x as often as {seen.reference}: {seen.bad:,.6g} of "
+        f"{seen.sends:,.6g} sends failed, of {seen.reference} {seen.other_bad:,.6g} of "
+        f"{seen.other_sends:,.6g} in the same windows; evidence (ln) {evidence:.2f} of {needed:.2f}"
+    )
 
 
 def relative_evidence(other: Reference) -> float:

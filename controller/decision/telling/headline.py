@@ -26,6 +26,7 @@ class Stage(StrEnum):
 WORST_FIRST = tuple(Stage)
 HELD_BY = METRICS_PROBLEMS | {
     Reason.ALERT_FIRING,
+    Reason.WORSE_THAN_REFERENCE,
     Reason.GATE_NOT_CONVERGED,
     Reason.NO_TRAFFIC,
     Reason.FROZEN,

@@ -18,7 +18,7 @@ from controller.decision.model import (
     Verdict,
 )
 from controller.decision.ramp import bake_s_of, baked_s, step_above
-from controller.decision.telling.common_cause import common_cause_text
+from controller.decision.telling.common_cause import common_cause_text, comparison_text
 
 REASONS: dict[Reason, str] = {
     Reason.DISABLED: "The feature is not enabled, so nobody is in it.",
@@ -37,6 +37,7 @@ REASONS: dict[Reason, str] = {
     Reason.FROZEN: "A freeze window is open.",
     Reason.AWAITING_APPROVAL: "The next step needs a person's approval.",
     Reason.ALERT_FIRING: "An alert of this feature is pending or firing.",
+    Reason.WORSE_THAN_REFERENCE: "It is proven to fail more often than its reference, by more than `delta`.",
     Reason.SLO_ERROR_RATE: "The error rate is proven above its limit.",
     Reason.SLO_LATENCY: "The share of slow sends is proven above its limit.",
     Reason.OUTAGE: "At least half of the sends of one tick failed.",
@@ -261,6 +262,10 @@ def _alert_firing(telling: Telling) -> str:
     return f"Pending or firing: {', '.join(telling.snapshot.evidence.alerts)}."
 
 
+def _worse_than_reference(telling: Telling) -> str:
+    return f"No step up: {comparison_text(telling.snapshot.feature, telling.state)}."
+
+
 def _breach(telling: Telling) -> str:
     seen = [finding for finding in telling.findings if finding.verdict is Verdict.BREACHED]
     live = "Seen live: " if telling.snapshot.evidence.source == LIVE else ""
@@ -341,6 +346,7 @@ _WORDS: dict[Reason, Callable[[Telling], str]] = {
     Reason.FROZEN: _frozen,
     Reason.AWAITING_APPROVAL: _awaiting_approval,
     Reason.ALERT_FIRING: _alert_firing,
+    Reason.WORSE_THAN_REFERENCE: _worse_than_reference,
     Reason.SLO_ERROR_RATE: _breach,
     Reason.SLO_LATENCY: _breach,
     Reason.OUTAGE: _outage,
