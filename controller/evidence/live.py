@@ -5,7 +5,7 @@ whose counts fall has begun again; a value that cannot be read counts nothing. N
 theirs: `at` only tells an abandoned field early.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
@@ -23,7 +23,7 @@ FORGOTTEN_S = 3600.0
 _Number = Annotated[float, msgspec.Meta(ge=0, le=1e15)]
 
 
-class _Value(msgspec.Struct):
+class _Value(msgspec.Struct, gc=False):
     """What a process writes."""
 
     at: Annotated[float, msgspec.Meta(ge=0, le=1e15)]
@@ -43,6 +43,9 @@ class LiveSecond(NamedTuple):
     errors: float = 0.0
     slow: float = 0.0
     failed_mailboxes: float = 0.0
+
+
+_NOTHING = LiveSecond()
 
 
 @dataclass(slots=True)
@@ -69,61 +72,72 @@ class LiveCounter:
 
     def __init__(self) -> None:
         self._processes: dict[str, _Process] = {}
-        self._present: tuple[str, ...] = ()
+        self._present = 0
+        self._idle: list[str] = []
+        """Fields that the newest look took nothing from."""
+        self._swept_at = float("-inf")
         self.changed_at = 0.0
         """When counts moved last; 0 before they did."""
 
     def look(self, fields: Mapping[str, str], now: float) -> LiveSecond:
         """Take the hash as it is now, and return what was counted since it was taken last."""
-        sums = [0.0, 0.0, 0.0, 0.0]
-        processes = self._processes
+        sends = errors = slow = mailboxes = 0.0
+        processes, idle = self._processes, []
         for name, text in fields.items():
             held = processes.get(name)
-            if held is not None and held.text == text:
-                continue
-            value = parse_value(text)
-            for place, number in enumerate(_increase(held.value if held else None, value)):
-                sums[place] += number
-            if held is not None or len(processes) < MOST_FIELDS:
-                processes[name] = _Process(text, value, now)
-        self._present = tuple(fields)
-        if sums[0]:
+            if held is None:
+                if not self._begin(name, text, now):
+                    idle.append(name)
+            elif held.text == text:
+                idle.append(name)
+            else:
+                before, held.value = held.value, parse_value(text)
+                held.text, held.changed_at = text, now
+                n, k, late, hit = _increase(before, held.value)
+                sends, errors, slow, mailboxes = sends + n, errors + k, slow + late, mailboxes + hit
+        self._present, self._idle = len(fields), idle
+        if sends:
             self.changed_at = now
-        return LiveSecond(*sums)
+        return LiveSecond(sends, errors, slow, mailboxes)
+
+    def _begin(self, name: str, text: str, now: float) -> bool:
+        """Take a process's first counts as its baseline; whether there is room for it."""
+        room = len(self._processes) < MOST_FIELDS
+        if room:
+            self._processes[name] = _Process(text, parse_value(text), now)
+        return room
 
     @property
     def processes(self) -> int:
         """How many processes have counts in the hash now."""
-        return len(self._present)
+        return self._present
 
     def outdated(self, now: float, wall: float) -> list[str]:
         """Return the fields to remove, and forget processes that have been gone for long."""
         processes = self._processes
-        for name in [name for name, one in processes.items() if now - one.changed_at > FORGOTTEN_S]:
-            del processes[name]
-        return [name for name in self._present if _is_outdated(processes.get(name), now, wall)]
+        if now > self._swept_at + OUTDATED_S:
+            self._swept_at = now
+            for name in [name for name, one in processes.items() if now - one.changed_at > FORGOTTEN_S]:
+                del processes[name]
+        return [name for name in self._idle if _is_outdated(processes.get(name), now, wall)]
 
 
 def _is_outdated(process: _Process | None, now: float, wall: float) -> bool:
-    """Whether a field did not change for long, or says so itself and did not change at this look."""
+    """Whether a field that did not change at this look did not for long, or says so itself."""
     if process is None or now - process.changed_at > OUTDATED_S:
         return True
-    if process.value is None or process.changed_at == now:
-        return False
-    return wall - process.value.at > OUTDATED_S
+    return process.value is not None and wall - process.value.at > OUTDATED_S
 
 
-def _increase(before: _Value | None, after: _Value | None) -> Iterable[float]:
+def _increase(before: _Value | None, after: _Value | None) -> tuple[float, ...]:
     """Return the sends, errors, slow sends and failed mailboxes between two values, as far as believed."""
     if before is None or after is None:
-        return ()
-    sends, errors, slow, mailboxes = (
-        after.sends - before.sends,
-        after.errors - before.errors,
-        after.slow - before.slow,
-        after.failed_mailboxes - before.failed_mailboxes,
-    )
-    if min(sends, errors, slow, mailboxes) < 0 or sends > MOST_SENDS:
-        return ()
-    errors = min(errors, sends)
-    return sends, errors, min(slow, sends), min(mailboxes, errors)
+        return _NOTHING
+    sends, errors = after.sends - before.sends, after.errors - before.errors
+    slow, mailboxes = after.slow - before.slow, after.failed_mailboxes - before.failed_mailboxes
+    if not 0 <= sends <= MOST_SENDS or errors < 0 or slow < 0 or mailboxes < 0:
+        return _NOTHING
+    if errors or slow or mailboxes:
+        errors = min(errors, sends)
+        return sends, errors, min(slow, sends), min(mailboxes, errors)
+    return sends, 0.0, 0.0, 0.0

@@ -93,7 +93,9 @@ def test_no_text_is_an_error(looks: list[dict[str, str]]) -> None:
 def test_a_field_that_rests_for_a_minute_is_removed_and_goes_on_from_where_it_was() -> None:
     counter, fields = LiveCounter(), {"a": value(5), "garbage": "x"}
     counter.look(fields, 1.0)
+    counter.look(fields, OUTDATED_S)
     assert counter.outdated(OUTDATED_S, 1e9) == []
+    counter.look(fields, OUTDATED_S + 1.5)
     assert sorted(counter.outdated(OUTDATED_S + 1.5, 1e9)) == ["a", "garbage"]
     assert counter.look({}, OUTDATED_S + 2) == NOTHING
     assert counter.look({"a": value(6, 1)}, OUTDATED_S + 3) == (1, 1, 0, 0)
