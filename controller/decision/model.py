@@ -14,8 +14,9 @@ from controller.decision.feature import RolloutFeature
 from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet
 
-FORM = 2
-"""Of the mathematics, and of the records that are written now; those of the first form name none."""
+FIRST_FORM, FORM = 1, 3
+"""Of the mathematics: of the records that name none, and of those that are written now. The second differs
+from the third in when half of the sends have failed."""
 
 
 class Kind(StrEnum):

@@ -9,7 +9,17 @@ from controller.decision.codec import decode, encode
 from controller.decision.decide import decide, rejected_write
 from controller.decision.feature import RolloutFeature
 from controller.decision.judging.first_form import FirstState
-from controller.decision.model import FORM, Decision, Evidence, Kind, Reason, Reference, Snapshot, State
+from controller.decision.model import (
+    FIRST_FORM,
+    FORM,
+    Decision,
+    Evidence,
+    Kind,
+    Reason,
+    Reference,
+    Snapshot,
+    State,
+)
 
 NOT_WRITTEN = frozenset({Reason.CONFLICT, Reason.NOT_LEADER})
 _SILENT = frozenset({Kind.HOLD, Kind.EXTERNAL_CHANGE, Kind.APPROVE})
@@ -123,7 +133,7 @@ def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
         feature=decode(RolloutFeature, record["config"]),
         flags=decode(Flags, record["flags_read"]),
         evidence=Evidence(now=0.0) if evidence is None else decode(Evidence, evidence),
-        state=decode(State if form_of(record) == FORM else FirstState, record["state_before"]),
+        state=decode(FirstState if form_of(record) == FIRST_FORM else State, record["state_before"]),
         config_hash=record["config_hash"],
         window_s=float(record["window_s"] or 0.0),
         frozen=record["frozen"],
@@ -135,8 +145,8 @@ def snapshot_from(record: Mapping[str, Any]) -> Snapshot:
 
 def form_of(record: Mapping[str, Any]) -> int:
     """Return the form of the mathematics that a record was decided by. Raises ValueError."""
-    form = record.get("form", 1)
-    if form not in {1, FORM}:
+    form = record.get("form", FIRST_FORM)
+    if form not in range(FIRST_FORM, FORM + 1):
         raise ValueError(f"its form is {form!r}, which this version does not know")
     return int(form)
 
@@ -197,12 +207,12 @@ def _differences(record: Mapping[str, Any]) -> Iterator[str]:
         "detail": again.detail,
         "more_sends": again.more_sends,
         "more_s": again.more_s,
-        "findings": findings if form == FORM else [_without_effect(one) for one in findings],
+        "findings": [_without_effect(one) for one in findings] if form == FIRST_FORM else findings,
         "approved_percent": again.state.approved_percent,
     }
     return (
         f"{name}: recorded {record[name]!r}, recomputed {recomputed[name]!r}"
-        for name in (_OUTCOME if form == FORM else _FIRST_OUTCOME)
+        for name in (_FIRST_OUTCOME if form == FIRST_FORM else _OUTCOME)
         if record[name] != recomputed[name]
     )
 

@@ -138,7 +138,8 @@ def breach(tests: FeatureTests, wallet: Wallet, error_rate: float, sends_per_s: 
     bets = capped(test.bets(k, n - k, 1.0), test.cap)
     goal = _SLOS * (exp(test.needed) - wallet.cash)
     window = Window(0.0, n, k, n, 0.0)
-    outage = outage_windows(window, tests.window_s, tests.blip_s) if half_failed(window) else inf
+    half = half_failed(window, tests.outage_z)
+    outage = outage_windows(window, tests.window_s, tests.blip_s) if half else inf
     proven = _windows_until(wallet, bets, log(goal)) if max(bets) > 0 else inf
     windows = min(outage, proven)
     return None if windows == inf else Breach(error_rate, windows * n, windows * k, windows * tests.window_s)

@@ -124,7 +124,7 @@ def test_a_breach_pauses_at_the_end_of_the_plan_too() -> None:
     assert decide(at_step(100.0, evidence=BREACHING)).kind is Kind.PAUSE
 
 
-ONE_OF_60, TWO_OF_20 = (window(60, 30),), (window(20, 10), window(20, 10))
+ONE_OF_60, TWO_OF_20 = (window(60, 34),), (window(20, 13), window(20, 13))
 OF_THREE, OF_TWO = window(20, 10, failed_mailboxes=3), window(200, 150, failed_mailboxes=2)
 
 
@@ -134,10 +134,18 @@ def test_half_failed_sends_are_an_outage_where_they_are_not_one_mailbox_s(window
     assert (decision.kind, decision.reason) == (Kind.PAUSE, Reason.OUTAGE)
 
 
+def test_a_record_of_the_second_form_is_verified_by_the_half_of_its_time() -> None:
+    of_now = at_step(evidence={"windows": (window(60, 30),)})
+    assert decide(of_now).kind is Kind.HOLD
+    of_then = replace(of_now, form=2)
+    assert decide(of_then).reason is Reason.OUTAGE
+    assert verify(record(of_then, decide(of_then)) | {"form": 2}) == []
+
+
 def test_two_half_failed_windows_in_two_ticks_are_an_outage() -> None:
-    first = decide(at_step(evidence={"windows": (window(20, 10),)}))
+    first = decide(at_step(evidence={"windows": (window(20, 13),)}))
     assert (first.kind, first.state.half_failed) == (Kind.HOLD, 1)
-    second = decide(at_step(evidence={"windows": (window(20, 10),)}, state=first.state))
+    second = decide(at_step(evidence={"windows": (window(20, 13),)}, state=first.state))
     assert second.reason is Reason.OUTAGE
     assert "at least half in the window before" in second.detail
 
@@ -147,11 +155,12 @@ def test_two_half_failed_windows_in_two_ticks_are_an_outage() -> None:
     [
         (window(59, 59),),
         (window(19, 19),) * 2,
-        (window(60, 29.9),),
-        (window(20, 10), window(20, 0), window(20, 10)),
+        (window(60, 29.9, failed_mailboxes=9),),
+        (window(60, 33),),
+        (window(20, 13), window(20, 0), window(20, 13)),
         (OF_TWO,) * 2,
     ],
-    ids=["one window", "few sends", "few failures", "not in a row", "two mailboxes"],
+    ids=["one window", "few sends", "few failures", "half by chance", "not in a row", "two mailboxes"],
 )
 def test_fewer_sends_failures_windows_or_mailboxes_are_not_yet_an_outage(windows: Any) -> None:
     assert decide(at_step(evidence={"windows": windows})).reason is not Reason.OUTAGE

@@ -91,7 +91,9 @@ def oracle(ticks: list[Tick]) -> Iterator[tuple[str, str, float]]:
             slos[0].add(tick.sends, tick.errors, tick.failed_mailboxes)
             slos[1].add(tick.sends, tick.slow, None)
         boxes = tick.failed_mailboxes
-        half = tick.sends >= 20 and 2 * tick.errors >= tick.sends and (boxes is None or boxes >= 3)
+        chance = sqrt(tick.sends) / 2 if boxes is None else 0.0
+        half = tick.sends >= 20 and (boxes is None or boxes >= 3)
+        half = half and tick.errors >= tick.sends / 2 + chance
         run = run + 1 if half else 0
         outage = run >= 2 or (run == 1 and (boxes is not None or tick.sends >= 60))
         breached = sum(sum(slo.stakes) + cash for slo in slos) / 2 >= ALARM

@@ -185,8 +185,8 @@ def figures() -> str:
         "alpha of the ramp / late change / live counts": f"{RAMP_SHARE:g} / {LATE_SHARE:g} / {LIVE_SHARE:g}",
         "breach alarm, late alarm (ln)": f"{test.breach.needed:.2f}, {test.late_needed:.2f}",
         "chance of error of the steps up": ", ".join(f"{error:.2g}" for error in steps),
-        "outage": f"{OUTAGE_SHARE:.0%} of {OUTAGE_SURE} sends; of {OUTAGE_SENDS} in two windows in a row, "
-        f"or of {OUTAGE_MAILBOXES} mailboxes",
+        "outage": f"{OUTAGE_SHARE:.0%} and a standard deviation of {OUTAGE_SURE} sends; "
+        f"of {OUTAGE_SENDS} in two windows in a row; or just half, of {OUTAGE_MAILBOXES} mailboxes",
     }
     return "\n".join(
         ["| figure | value |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())]

@@ -5,10 +5,12 @@ from math import log
 
 from controller.decision.feature import RolloutFeature
 from controller.decision.judging.first_form import first_tests
-from controller.decision.judging.outage import outage_windows, windows_in_a_row
+from controller.decision.judging.outage import OUTAGE_Z, outage_windows, windows_in_a_row
 from controller.decision.judging.policies import Tests
 from controller.decision.judging.slo_tests import SloTest, slo_test, with_window
 from controller.decision.model import (
+    FIRST_FORM,
+    FORM,
     SLOW_SHARE_LIMIT,
     Evidence,
     Finding,
@@ -26,7 +28,7 @@ from controller.decision.sequential.logarithms import log_mean
 
 def tests_of(feature: RolloutFeature, window_s: float, form: int) -> Tests:
     """Return a feature's tests in the form that a record names."""
-    return first_tests(feature, window_s) if form == 1 else feature_tests(feature, window_s)
+    return first_tests(feature, window_s) if form == FIRST_FORM else feature_tests(feature, window_s, form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class FeatureTests:
     latency: SloTest
     window_s: float
     blip_s: float
+    outage_z: float
 
     def with_windows(self, state: State, windows: tuple[Window, ...], evidence: Evidence) -> State:
         """Add windows to the tests and the counts, and say up to when all is judged.
@@ -58,7 +61,8 @@ class FeatureTests:
         judged_to = evidence.judged_to or state.judged_to
         if errors is state.error_rate and latency is state.latency:
             return state if judged_to == state.judged_to else replace(state, judged_to=judged_to)
-        return _counted(state, errors, latency, judged_to, windows)
+        half_failed = windows_in_a_row(windows, state.half_failed, self.outage_z)[-1]
+        return _counted(state, errors, latency, judged_to, half_failed)
 
     def judge(self, state: State, feature: RolloutFeature, percent: float) -> tuple[Finding, ...]:
         """Judge each SLO by the sequential tests.
@@ -88,7 +92,7 @@ class FeatureTests:
 
     def is_outage(self, windows: tuple[Window, ...], before: int) -> bool:
         """Whether these windows are an outage; `before` of the windows before them had half failed."""
-        runs = windows_in_a_row(windows, before)
+        runs = windows_in_a_row(windows, before, self.outage_z)
         return any(runs) and any(
             run and run >= outage_windows(window, self.window_s, self.blip_s)
             for run, window in zip(runs, windows, strict=True)
@@ -99,7 +103,7 @@ _LATELY_USED: dict[tuple[float, ...], FeatureTests] = {}
 _KEPT = 256
 
 
-def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
+def feature_tests(feature: RolloutFeature, window_s: float, form: int = FORM) -> FeatureTests:
     """Work out a feature's tests. They follow from these numbers alone, so lately used ones are kept."""
     key = (
         feature.slo_error_rate_threshold,
@@ -108,6 +112,7 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
         feature.longest_ramp_s,
         feature.blip_s,
         window_s,
+        form,
     )
     tests = _LATELY_USED.get(key)
     if tests is None:
@@ -116,6 +121,7 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
             latency=slo_test(SLOW_SHARE_LIMIT, feature, window_s),
             window_s=window_s,
             blip_s=feature.blip_s,
+            outage_z=OUTAGE_Z[form],
         )
         if len(_LATELY_USED) >= _KEPT:
             _LATELY_USED.clear()
@@ -123,9 +129,7 @@ def feature_tests(feature: RolloutFeature, window_s: float) -> FeatureTests:
     return tests
 
 
-def _counted(
-    state: State, errors: SloState, latency: SloState, judged_to: float, windows: tuple[Window, ...]
-) -> State:
+def _counted(state: State, errors: SloState, latency: SloState, judged_to: float, half_failed: int) -> State:
     """Write out what replace() would do in a tenth of the whole tick. A test sees that no field is lost."""
     return State(
         config_hash=state.config_hash,
@@ -144,7 +148,7 @@ def _counted(
         approved_percent=state.approved_percent,
         tests_started=state.tests_started,
         alpha_spent=state.alpha_spent,
-        half_failed=windows_in_a_row(windows, state.half_failed)[-1],
+        half_failed=half_failed,
         previous_config_hash=state.previous_config_hash,
         unplaced=state.unplaced,
         paused_by=state.paused_by,
