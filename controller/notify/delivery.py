@@ -19,9 +19,19 @@ import structlog
 from controller.config.receivers import Receiver
 from controller.contract import EPOCH_KEY, decisions_key, notice_key
 from controller.features import RolloutFeature
-from controller.journal.stream import Entry, entries_of, of_streams
+from controller.journal.stream import Entry, Streams, entries_of, of_streams
 from controller.notify.messages import Notice, mail, message, notices_of
+from controller.notify.together import (
+    LOOKED_AT,
+    WRITTEN_WITHIN_S,
+    as_marked,
+    looked_from,
+    of_one_tick,
+    tick_of,
+    told_mark,
+)
 from controller.shared.redis_pool import is_wrong_type, key_prefix
+from controller.store.flag_store import StoreError
 
 PATIENCE_S = 10.0
 """For one attempt."""
@@ -66,6 +76,7 @@ class Notifier:
         self._me = uuid.uuid4().hex
         self._known: set[str] = set()
         self._looked_at = 0.0
+        self._streams = Streams(client)
         self._http = httpx.AsyncClient(timeout=PATIENCE_S, follow_redirects=False)
         self._log = structlog.get_logger("notify").bind(receiver=receiver.name)
 
@@ -78,7 +89,7 @@ class Notifier:
                     for entry in await self._entries():
                         await self._tell(entry)
                     lost = False
-                except (redis.RedisError, OSError) as error:
+                except (redis.RedisError, StoreError, OSError) as error:
                     if not lost:
                         self._log.warning("notices_wait_for_redis", error=str(error))
                     lost = True
@@ -89,8 +100,7 @@ class Notifier:
 
     async def _entries(self) -> list[Entry]:
         """Return what is new, or what a process that is gone left behind."""
-        features = self._features()
-        names = [name for name in features if name in (self._receiver.features or features)]
+        names = self._names()
         for name in names:
             if name not in self._known:
                 await self._join(name)
@@ -101,6 +111,11 @@ class Notifier:
         homes = {self._key(name): name for name in names if name in self._known}
         answer = await of_streams(self._redis, homes, self._new)
         return [entry for key, chunk in answer or [] for entry in entries_of(homes[key], chunk)]
+
+    def _names(self) -> list[str]:
+        """Return the features that this receiver hears of."""
+        features = self._features()
+        return [name for name in features if name in (self._receiver.features or features)]
 
     async def _new(self, keys: Sequence[str]) -> Any:
         if not keys:
@@ -149,20 +164,39 @@ class Notifier:
         longest_hold_s = feature.longest_hold_s if feature else float("inf")
         record = entry.record
         for notice in notices_of(record, longest_hold_s) if record else ():
-            if notice.event in self._receiver.on and await self._first(notice, entry):
-                await self._deliver(notice, entry)
+            whole = await self._to_tell(notice, entry) if notice.event in self._receiver.on else None
+            if whole is not None:
+                await self._deliver(whole, entry)
         await self._redis.xack(self._key(entry.feature), self._group, entry.id)
 
-    async def _first(self, notice: Notice, entry: Entry) -> bool:
-        """Whether this entry is the one that tells of it: a hold and a leader stand in many records."""
-        if notice.id == entry.record["id"]:
-            return True
-        key = self._prefix + notice_key(self._receiver.name, notice.id)
-        await self._redis.set(key, entry.id, nx=True, ex=_TOLD_KEPT_S)
-        [told] = await self._redis.mget([key])
-        if told is None:  # a key of another type
-            await self._redis.set(key, entry.id, ex=_TOLD_KEPT_S)
-        return told in {None, entry.id}
+    async def _to_tell(self, notice: Notice, entry: Entry) -> Notice | None:
+        """Return what this entry tells; None where another one does, as a hold stands in many records."""
+        if notice.id != entry.record["id"]:
+            return notice if await self._mark(notice.id, entry.record["id"]) == entry.record["id"] else None
+        tick, others = tick_of(entry.record), [one for one in self._names() if one != entry.feature]
+        if not (tick and others):
+            return notice
+        mark = await self._marked(tick)
+        if mark and as_marked(notice, mark) is None:
+            return None
+        await asyncio.sleep(WRITTEN_WITHIN_S)
+        found = await self._streams.since(others, looked_from(entry.id), LOOKED_AT)
+        whole = of_one_tick(notice, [one.record for one in found], self._receiver.on)
+        return as_marked(whole, await self._mark(tick, told_mark(whole)))
+
+    async def _mark(self, what: str, mark: str) -> str:
+        """Return the mark of the first entry that tells of this: the given one, where there is none yet."""
+        key = self._prefix + notice_key(self._receiver.name, what)
+        await self._redis.set(key, mark, nx=True, ex=_TOLD_KEPT_S)
+        told = await self._marked(what)
+        if not told:  # a key of another type
+            await self._redis.set(key, mark, ex=_TOLD_KEPT_S)
+        return told or mark
+
+    async def _marked(self, what: str) -> str:
+        """Return the mark of the first entry that tells of this; empty where there is none."""
+        [told] = await self._redis.mget([self._prefix + notice_key(self._receiver.name, what)])
+        return str(told or "")
 
     async def _deliver(self, notice: Notice, entry: Entry) -> None:
         """Send it again and again, with growing pauses, until it is taken or given up."""

@@ -11,7 +11,7 @@ from typing import Any
 from controller.config.receivers import Receiver
 from controller.contract import format_percent
 from controller.decision.model import AT_REST
-from controller.shared.plain_text import clean
+from controller.shared.plain_text import clean, fit_line
 
 _WHAT = {
     "step_up": "stepped up",
@@ -30,6 +30,10 @@ _WHAT = {
 }
 _MARKDOWN = re.compile(r"[\\`*_~\[\]]|(?<=\])\(")
 _STOPS = {"pause", "step_back", "external_change", "long_hold"}
+_TOLD_WHOLE = 3
+"""Of more features that one tick stopped only the names are told."""
+_LONGEST = 2_500
+"""Characters of a sentence about several features; Slack takes 3,000."""
 _NEVER_WRITTEN = {"conflict", "failed", "skipped"}
 
 
@@ -40,6 +44,8 @@ class Notice:
     id: str
     event: str
     record: Mapping[str, Any]
+    others: tuple[Mapping[str, Any], ...] = ()
+    """Records of other features that the same tick stopped."""
 
     @property
     def urgent(self) -> bool:
@@ -71,11 +77,15 @@ def _waits(record: Mapping[str, Any]) -> bool:
 
 
 def words(notice: Notice, receiver: Receiver) -> dict[str, str]:
-    """Return what a template may name; each text prints."""
-    record = notice.record
+    """Return what a template may name; each text prints. With several features the link leads to all."""
+    known = _words(notice.record, notice.event, receiver)
+    return known | {"link": receiver.link} if notice.others else known
+
+
+def _words(record: Mapping[str, Any], event: str, receiver: Receiver) -> dict[str, str]:
     found = {
         "feature": record["feature"],
-        "what": _WHAT[notice.event],
+        "what": _WHAT[event],
         "percent": format_percent(record["to"]["rollout_percent"]),
         "detail": " ".join(part for part in (record["note"], record["detail"]) if part),
         "actor": record["actor"],
@@ -89,8 +99,23 @@ def words(notice: Notice, receiver: Receiver) -> dict[str, str]:
 
 
 def sentence(notice: Notice, receiver: Receiver) -> str:
-    """Return a notice as one sentence, by the receiver's template."""
-    return " ".join(receiver.template.format_map(words(notice, receiver)).split())
+    """Return a notice as one sentence, by the receiver's template; of several features, one for each."""
+    told = [_sentence(notice.record, notice.event, receiver)]
+    if not notice.others:
+        return told[0]
+    told += [_sentence(other, other["kind"], receiver) for other in notice.others[: _TOLD_WHOLE - 1]]
+    left = len(notice.others) + 1 - len(told)
+    more = [f"And {left} more."] if left else []
+    together = f"Stopped in one tick, so a common cause is likely: {_names(notice)}."
+    return fit_line(" ".join([together, *told, *more]), _LONGEST)
+
+
+def _sentence(record: Mapping[str, Any], event: str, receiver: Receiver) -> str:
+    return " ".join(receiver.template.format_map(_words(record, event, receiver)).split())
+
+
+def _names(notice: Notice) -> str:
+    return fit_line(", ".join(one["feature"] for one in (notice.record, *notice.others)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +157,7 @@ def _webhook(notice: Notice, receiver: Receiver) -> dict[str, Any]:
         "text": sentence(notice, receiver),
         "link": words(notice, receiver)["link"],
         "record": dict(record),
+        "others": [dict(other) for other in notice.others],
     }
 
 
@@ -176,5 +202,6 @@ _SHAPES = {"webhook": _webhook, "slack": _slack, "teams": _teams}
 def mail(notice: Notice, receiver: Receiver) -> tuple[str, str]:
     """Write a notice as subject and text of an email."""
     known = words(notice, receiver)
-    subject = f"{known['feature']} {known['what']} at {known['percent']} %"
+    at = f"{known['feature']} {known['what']} at {known['percent']} %"
+    subject = f"{_names(notice)}: stopped in one tick" if notice.others else at
     return subject, "\n\n".join(part for part in (sentence(notice, receiver), known["link"]) if part)

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -33,7 +33,8 @@ from controller.features import ROLLOUT_FEATURES
 from controller.journal.stream import BLOCK_S
 from controller.notify import delivery as notifier
 from controller.notify.delivery import Notifier
-from controller.notify.messages import message, notices_of, signature
+from controller.notify.messages import message, notices_of, sentence, signature
+from controller.notify.together import tick_of
 from controller.shared.config_file import ConfigError, Table
 from controller.shared.redis_pool import open_async_redis
 from controller.shared.tasks import end
@@ -300,6 +301,79 @@ async def test_a_hold_that_lasts_is_told_once_and_a_new_leader_too(rig: Rig, inb
         await asyncio.to_thread(rig.tick, rig.controller(), 3)
         await until(lambda: len(inbox.taken) == 2)
     assert [body["event"] for body in inbox.bodies] == ["long_hold", "leader"]
+
+
+def both_fail_in_one_tick(rig: Rig) -> None:
+    """Ramp two features, then let all their sends fail until one tick pauses both."""
+    for rig.feature in ROLLOUT_FEATURES.values():
+        rig.person(Kind.ENABLE)
+    controller = rig.controller()
+    controller.use(ROLLOUT_FEATURES)
+    rig.tick(controller, 4)
+    rig.weather.errors = rig.weather.sends
+    rig.tick(controller, 2)
+
+
+async def test_features_that_one_tick_pauses_are_told_in_one_notice_each_with_its_own_record(
+    rig: Rig, inbox: Inbox
+) -> None:
+    receiver = webhook(inbox, on=("pause",), link="https://rollout.example")
+    async with telling(rig, receiver), telling(rig, receiver):
+        await asyncio.to_thread(both_fail_in_one_tick, rig)
+        await until(lambda: inbox.taken)
+        alone = await asyncio.to_thread(rig.person, Kind.RESUME)
+        again = await asyncio.to_thread(rig.person, Kind.PAUSE)
+        await until(lambda: len(inbox.taken) == 2)
+    together, later = inbox.bodies
+    records = [together["record"], *together["others"]]
+    assert {record["feature"] for record in records} == {"google", "microsoft"}
+    assert {record["reason"] for record in records} == {"outage"}
+    assert together["text"].startswith("Stopped in one tick, so a common cause is likely: ")
+    assert together["text"].count("paused at 1 %") == 2
+    assert together["link"] == "https://rollout.example"
+    assert (alone["kind"], later["id"], later["others"]) == ("resume", again["id"], [])
+
+
+async def test_what_only_one_of_two_receivers_hears_of_is_told_alone(rig: Rig, inbox: Inbox) -> None:
+    async with telling(rig, webhook(inbox, on=("pause",), features=("google",))):
+        await asyncio.to_thread(both_fail_in_one_tick, rig)
+        await until(lambda: inbox.taken)
+    [told] = inbox.bodies
+    assert (told["feature"], told["others"]) == ("google", [])
+
+
+async def test_features_told_together_are_told_again_together_when_the_process_dies(
+    rig: Rig, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "_ABANDONED_MS", 50)
+    monkeypatch.setattr(notifier, "_LOOK_FOR_ABANDONED_S", 0.05)
+    inbox.answers = [HANG]
+    async with telling(rig, webhook(inbox, on=("pause",))):
+        await asyncio.to_thread(both_fail_in_one_tick, rig)
+        await until(lambda: inbox.taken)
+    async with telling(rig, webhook(inbox, on=("pause",))):
+        await until(lambda: len(inbox.taken) == 2)
+    assert inbox.ids[0] == inbox.ids[1]
+    assert inbox.bodies[0]["others"] == inbox.bodies[1]["others"] != []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "email"])
+def test_many_features_of_one_tick_fit_into_one_message(rig: Rig, kind: str) -> None:
+    [notice] = notices_of(rig.person(Kind.PAUSE) | {"detail": "x" * 900}, 60)
+    many = tuple(dict(notice.record) | {"feature": f"feature-{number}"} for number in range(300))
+    receiver = Receiver(name="r", kind=kind, url="http://x.example")
+    text = sentence(replace(notice, others=many), receiver)
+    assert "feature-0" in text
+    assert len(text) <= 2500
+    assert message(replace(notice, others=many), receiver, 0.0).body
+
+
+def test_live_pauses_of_one_look_are_of_one_tick_though_written_one_after_the_other(rig: Rig) -> None:
+    pause = rig.person(Kind.PAUSE) | {"actor": "controller"}
+    one, two = (pause | {"at": at, "evidence": {"source": "live", "now": 7.0}} for at in (7.01, 7.02))
+    assert tick_of(one) == tick_of(two) != ""
+    assert tick_of(one | {"evidence": {"source": "prometheus", "now": 7.0}}) != tick_of(one)
+    assert tick_of(pause) == ""
 
 
 def test_a_dry_run_and_what_was_not_written_are_not_told(rig: Rig) -> None:

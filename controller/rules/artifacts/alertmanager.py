@@ -38,6 +38,9 @@ route:
   routes:
     - matchers: [severity="critical"]
       receiver: pager
+    # Features that are paused together arrive as one notice.
+    - matchers: [alertname="RolloutPaused"]
+      group_by: [service, component, alertname]
 receivers:
   - name: pager
     webhook_configs:
