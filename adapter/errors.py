@@ -56,6 +56,7 @@ REFUSALS: dict[str, Code] = code_table(
     Code("IDEMPOTENCY_KEY_REUSED", Source.CALLER, 422, "The idempotency key was used for another mail."),
     Code("IDEMPOTENCY_UNAVAILABLE", Source.ADAPTER, 503, "The key cannot be kept now, so nothing was sent."),
     Code("MAILBOX_BUSY", Source.CALLER, 429, "Too many sends at once for this mailbox; none was made."),
+    Code("MAILBOX_NOT_ALLOWED", Source.CALLER, 403, "The user may not send from this mailbox."),
     Code("MS_SEND_PENDING", Source.CALLER, 409, "A send with this idempotency key is under way."),
 )
 """Refused before anything is sent, whatever the provider: not executions."""

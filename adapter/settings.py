@@ -3,17 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from adapter.checks.app_mailboxes import AppMailboxes
 from adapter.message import Limits
 from controller.shared.api_tokens import Tokens
 from controller.shared.config_file import ConfigError
 from controller.shared.environment import DEFAULT_REDIS_URL, Environment
+from controller.shared.microsoft_cloud import GLOBAL, cloud_reader
 from controller.shared.value_readers import (
+    Reader,
     checked_text,
     count,
     existing_file,
     flag,
     http_url,
     number,
+    one_of,
     redis_url,
     split,
 )
@@ -38,6 +42,8 @@ class Settings:
     ca_files: Mapping[str, str] = field(default_factory=dict)
     """By provider: MS_CA_FILE, GOOGLE_CA_FILE: trusted for the provider and its sign-in server instead of the
     usual certificates."""
+    app_mailboxes: AppMailboxes | None = None
+    """MS_APP_MAILBOXES: with MS_AUTH_MODE=app, who sends from which mailboxes."""
     providers_enabled: frozenset[str] = frozenset()
     """PROVIDER_<NAME>_ENABLED=true, for each; off unless said."""
     internal_domains: tuple[str, ...] = ()
@@ -65,6 +71,10 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     """ROLLOUT_MAX_RECIPIENTS, ROLLOUT_MAX_ATTACHMENTS, ROLLOUT_MAX_BODY_BYTES"""
 
+    def mailboxes_of(self, provider: str) -> AppMailboxes | None:
+        """Return who may send from where without having signed in; None where people sign in."""
+        return self.app_mailboxes if provider == "microsoft" else None
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the settings; raises SettingsError."""
@@ -76,6 +86,7 @@ class Settings:
             config_file=env.text("ROLLOUT_CONFIG"),
             base_urls=_base_urls(env),
             ca_files=_by_provider(lambda prefix: env.read(f"{prefix}_CA_FILE", existing_file, "")),
+            app_mailboxes=app_mailboxes(env),
             providers_enabled=_providers(env),
             internal_domains=tuple(split(env.text("INTERNAL_DOMAINS"))),
             send_deadline_s=env.read(
@@ -123,5 +134,26 @@ def _base_urls(env: Environment) -> dict[str, str]:
         if name.startswith("PROVIDER_") and name.endswith("_URL")
     }
     names |= {"MS_GRAPH_URL": "microsoft", "GOOGLE_API_URL": "google"}
-    urls = {provider: env.read(name, http_url, "") for name, provider in names.items()}
-    return {provider: url for provider, url in urls.items() if url}
+    cloud = env.read("MS_CLOUD", cloud_reader, GLOBAL)
+    readers = {"microsoft": cloud.graph_url}
+    urls = {} if cloud is GLOBAL else {"microsoft": f"{cloud.graph}/v1.0"}
+    for name, provider in names.items():
+        url = env.read(name, readers.get(provider, http_url), "")
+        urls |= {provider: url} if url else {}
+    return urls
+
+
+def app_mailboxes(env: Environment) -> AppMailboxes | None:
+    """Return who may be sent for without signing in; None where people sign in. Raises SettingsError."""
+    app_only = env.read("MS_AUTH_MODE", one_of("delegated", "app"), "delegated") == "app"
+    listed = env.read("MS_APP_MAILBOXES", _MAILBOXES, None)
+    if app_only == (listed is None):
+        raise SettingsError(
+            "MS_AUTH_MODE=app needs MS_APP_MAILBOXES: the mailboxes that may be sent from"
+            if app_only
+            else "MS_APP_MAILBOXES is only for MS_AUTH_MODE=app"
+        )
+    return listed
+
+
+_MAILBOXES: Reader[AppMailboxes | None] = Reader(AppMailboxes.parse)

@@ -12,9 +12,11 @@ from click.core import ParameterSource
 
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
+from adapter.gate.domains import recipient_domain
 from adapter.settings import SettingsError
 from adapter.signin.errors import Failure, SignInError
 from adapter.signin.handshake import Handshake
+from adapter.signin.organisation import Organisation
 from adapter.signin.settings import LINK_TTL_S
 from adapter.signin.tokens import LinkStatus, Revocation, TokenManager
 from adapter.web.signin_routes import MANAGERS
@@ -71,18 +73,23 @@ def link(user_id: str, provider: str, listen: str | None, account: str, replace:
     """Print a link with which a person links a mailbox to USER_ID.
 
     The link is good once and for ten minutes. Whoever holds it can link a mailbox to that user: hand it to
-    the person themselves. With an https redirect URI it begins with that address.
+    the person themselves. With an https redirect URI it begins with that address. With --account it also
+    says whose tenant at Microsoft the domain is, and whether it can have Exchange Online.
     """
     configured = _base_url(listen or _configured_listen())
     source = click.get_current_context().get_parameter_source("listen")
     wanted = configured if source is ParameterSource.COMMANDLINE else ""
-    public, token = _run(provider, lambda manager: _link(manager, user_id, account, replace))
+    public, token, found = _run(provider, lambda manager: _link(manager, user_id, account, replace))
     path = f"{_MANAGERS[provider].identity.path}/authorize"
     url = f"{wanted or public or configured}{path}?{urlencode({'link': token})}"
     if as_json:
-        print_json({"user_id": user_id, "provider": provider, "url": url, "expires_in_s": LINK_TTL_S})
+        organisation = {**asdict(found), "exchange_online": found.exchange_online} if found else None
+        told = {"user_id": user_id, "provider": provider, "url": url, "expires_in_s": LINK_TTL_S}
+        print_json({**told, "organisation": organisation})
     else:
         say(url)
+        if found:
+            say(f"rollout: {found.sentence()}", err=True)
 
 
 @auth.command(
@@ -134,11 +141,15 @@ def revoke(user_id: str, provider: str, as_json: bool) -> None:
         say(f"{user_id}: {_forgotten(gone, provider)}")
 
 
-async def _link(manager: TokenManager, user_id: str, account: str, replace: bool) -> tuple[str, str]:
-    """Return the public address of the service, empty without one, and the text of a link."""
+async def _link(
+    manager: TokenManager, user_id: str, account: str, replace: bool
+) -> tuple[str, str, Organisation | None]:
+    """Return the public address of the service, empty without one, a link, and whose its domain is."""
     redirect = urlsplit(manager.settings.redirect_uri)
     public = f"{redirect.scheme}://{redirect.netloc}" if redirect.scheme == "https" else ""
-    return public, await Handshake(manager).link_for(user_id, account=account, replace=replace)
+    link = await Handshake(manager).link_for(user_id, account=account, replace=replace)
+    domain = recipient_domain(account)
+    return public, link, await manager.organisation(domain) if domain else None
 
 
 def _organisation(found: LinkStatus) -> str:

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import click
 
+from adapter.checks.app_mailboxes import placed
 from adapter.checks.mailbox_text import parse_mailbox
 from adapter.checks.message_checks import check
 from adapter.checks.options import IMPORTANCES
@@ -185,7 +186,8 @@ def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -
     given["headers"] = tuple((arguments.get("headers") or {}).items())
     others = {field.name for field in fields(OutgoingMessage)} - given.keys()
     message = OutgoingMessage(**given, **{name: arguments[name] for name in others & arguments.keys()})
-    checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
+    mail = placed(message, arguments["user_id"], settings.mailboxes_of(action.provider.name))
+    checked = check(mail, settings.limits, allow_local=settings.allow_local_domains)
     ids = new_ids(action.name, arguments["user_id"], arguments.get("idempotency_key"))
     return action.provider.prepare(checked, ids, settings.limits)
 

@@ -19,7 +19,12 @@ class SandboxGoogle(SandboxSignIn):
     """Google's accounts on loopback, for one OAuth client."""
 
     issuer: GoogleIssuer
-    consent_path = "/consent"
+
+    def _consent_path(self, authority: str) -> str:  # noqa: ARG002 (Google has one for all)
+        return "/consent"
+
+    def _not_served(self, authority: str, account: str = "") -> str:  # noqa: ARG002 (as above)
+        return ""
 
     def _new_issuer(self) -> GoogleIssuer:
         return GoogleIssuer(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, tenant="")

@@ -8,11 +8,11 @@ from typing import Any
 
 import jwt
 
+from adapter.sandbox.entra.refusal import OAuthRefusal
 from adapter.sandbox.issuer import (
     AuthorizationCode,
     Issuer,
     IssuerFault,
-    OAuthRefusal,
     challenge_of,
     encode,
     subject_of,
@@ -56,7 +56,12 @@ class GoogleIssuer(Issuer):
     revoked: set[str] = field(default_factory=set, repr=False)
     _live: dict[str, list[tuple[str, float]]] = field(default_factory=dict, repr=False)
 
-    def answer(self, form: Mapping[str, str], fault: IssuerFault | None) -> dict[str, Any]:
+    def answer(
+        self,
+        form: Mapping[str, str],
+        fault: IssuerFault | None,
+        authority: str = "",  # noqa: ARG002 (Google has one address for all)
+    ) -> dict[str, Any]:
         """Answer a token request; raises OAuthRefusal."""
         if fault in _REFUSALS:
             raise GoogleRefusal(*_REFUSALS[fault], status=401 if fault is IssuerFault.INVALID_CLIENT else 400)
@@ -93,7 +98,12 @@ class GoogleIssuer(Issuer):
             raise GoogleRefusal("invalid_grant", "Missing code verifier.")
         return code
 
-    def _refreshed(self, form: Mapping[str, str], fault: IssuerFault | None) -> dict[str, Any]:
+    def _refreshed(
+        self,
+        form: Mapping[str, str],
+        fault: IssuerFault | None,
+        authority: str = "",  # noqa: ARG002 (as above)
+    ) -> dict[str, Any]:
         given = form.get("refresh_token", "")
         account = self._refresh.get(given)
         until = dict(self._live.get(account or "", ())).get(given, 0.0)

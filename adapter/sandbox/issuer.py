@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from adapter.sandbox.entra.app import RegisteredApp
+from adapter.sandbox.entra.directory import Directory, Tenant
+from adapter.sandbox.entra.refusal import OAuthRefusal
 
 CODE_TTL_S = 600
 
@@ -28,6 +26,10 @@ class IssuerFault(StrEnum):
     INTERACTION_REQUIRED = "interaction_required"
     CONSENT_REQUIRED = "consent_required"
     INVALID_CLIENT = "invalid_client"
+    WRONG_CERTIFICATE = "wrong_certificate"
+    UNKNOWN_APP = "unknown_app"
+    NO_SERVICE_PRINCIPAL = "no_service_principal"
+    OTHER_ORGANISATION = "other_organisation"
     THROTTLED = "429"
     SERVER_ERROR = "500"
     HTML = "html"
@@ -42,33 +44,16 @@ class IssuerFault(StrEnum):
     NO_REFRESH_TOKEN = "no_refresh_token"  # noqa: S105 (no token)
 
 
-CLAIMS_CHALLENGE = '{"access_token":{"capolids":{"essential":true,"values":["c1"]}}}'
-
 _REFUSALS: dict[IssuerFault, tuple[str, str, int]] = {
     IssuerFault.INVALID_GRANT: ("invalid_grant", "bad_token", 70008),
     IssuerFault.INTERACTION_REQUIRED: ("interaction_required", "basic_action", 50076),
     IssuerFault.CONSENT_REQUIRED: ("invalid_grant", "consent_required", 65001),
     IssuerFault.INVALID_CLIENT: ("invalid_client", "", 7000215),
+    IssuerFault.WRONG_CERTIFICATE: ("invalid_client", "", 700027),
+    IssuerFault.UNKNOWN_APP: ("unauthorized_client", "", 700016),
+    IssuerFault.NO_SERVICE_PRINCIPAL: ("invalid_client", "", 7000229),
+    IssuerFault.OTHER_ORGANISATION: ("invalid_grant", "", 90072),
 }
-
-
-class OAuthRefusal(Exception):  # noqa: N818 (an answer, not a failure of ours)
-    """The token endpoint says no: an OAuth error with Entra's extras."""
-
-    def __init__(self, error: str, suberror: str, number: int, status: int = 400) -> None:
-        super().__init__(error)
-        self.status = status
-        self.body: dict[str, Any] = {
-            "error": error,
-            "error_description": f"AADSTS{number}: the sandbox says {error}.",
-            "error_codes": [number],
-            "correlation_id": str(uuid.uuid4()),
-            "trace_id": str(uuid.uuid4()),
-        }
-        if suberror:
-            self.body["suberror"] = suberror
-        if error == "interaction_required":
-            self.body["claims"] = CLAIMS_CHALLENGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +71,15 @@ class AuthorizationCode:
 
 @dataclass(eq=False)
 class Issuer:
-    """One tenant with one app. Like Entra it rotates refresh tokens at each use, and lets old ones live."""
+    """One app and its tenants. Like Entra it rotates refresh tokens at each use, and lets old ones live."""
 
     client_id: str
     client_secret: str = field(repr=False)
     tenant: str
-    certificate: str = ""
-    """PEM of the one certificate registered for the app; its secret is not taken then."""
+    """The app's own; others are in the directory."""
     issuer: str = ""
+    graph: str = ""
+    """The Graph of this cloud, the only resource that there are tokens for; any one where it is empty."""
     expires_in_s: int = 3600
     latency_s: float = 0.0
     """Added to each answer of the token endpoint."""
@@ -108,6 +94,10 @@ class Issuer:
     claims_seen: list[str] = field(default_factory=list)
     _codes: dict[str, AuthorizationCode] = field(default_factory=dict, repr=False)
     _refresh: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.app = RegisteredApp(self.client_id, self.client_secret)
+        self.directory = Directory([Tenant(self.tenant, ("corp.example",))])
 
     def fail(self, fault: IssuerFault | str | None, times: int = -1) -> None:
         """Make a fault from now on, or only so many times; None ends it."""
@@ -131,31 +121,45 @@ class Issuer:
         )
         return code
 
-    def answer(self, form: Mapping[str, str], fault: IssuerFault | None) -> dict[str, Any]:
-        """Answer a token request; raises OAuthRefusal."""
+    def answer(
+        self, form: Mapping[str, str], fault: IssuerFault | None, authority: str = ""
+    ) -> dict[str, Any]:
+        """Answer a token request at the address of a tenant, or of several; raises OAuthRefusal."""
         if fault in _REFUSALS:
-            raise OAuthRefusal(*_REFUSALS[fault], status=401 if fault is IssuerFault.INVALID_CLIENT else 400)
-        if not self._is_client(form):
-            raise OAuthRefusal(*_REFUSALS[IssuerFault.INVALID_CLIENT], status=401)
+            error, _, _ = refusal = _REFUSALS[fault]
+            raise OAuthRefusal(*refusal, status=401 if error == "invalid_client" else 400)
+        self.directory.check(authority)
+        self.app.check(
+            form, f"{self.issuer.removesuffix('/v2.0')}/oauth2/v2.0/token".replace(self.tenant, authority)
+        )
+        self._check_scope(form.get("scope", ""))
         if form.get("claims"):
             self.claims_seen.append(form["claims"])
-        if form.get("grant_type") == "authorization_code":
-            code = self._redeem(form)
-            return self._tokens(code.account, code.nonce, form, fault)
-        if form.get("grant_type") == "refresh_token":
-            return self._refreshed(form, fault)
+        match form.get("grant_type"):
+            case "authorization_code":
+                code = self._redeem(form)
+                return self._tokens(code.account, code.nonce, form, fault)
+            case "refresh_token":
+                return self._refreshed(form, fault, authority)
+            case "client_credentials":
+                return self._of_app(form, self.directory.named(authority))
         raise OAuthRefusal("unsupported_grant_type", "", 70003)
 
-    def _is_client(self, form: Mapping[str, str]) -> bool:
-        """Whether the app showed its secret, or signed with the certificate that is registered for it."""
-        if form.get("client_id") != self.client_id:
-            return False
-        if not self.certificate:
-            return form.get("client_secret") == self.client_secret
-        claims = _signed_claims(form.get("client_assertion", ""), self.certificate)
-        audience = f"{self.issuer.removesuffix('/v2.0')}/oauth2/v2.0/token"
-        ours = claims.get("aud") == audience and claims.get("exp", 0) > time.time()
-        return bool(ours and claims.get("iss") == claims.get("sub") == self.client_id)
+    def _check_scope(self, scopes: str) -> None:
+        """Raise OAuthRefusal for a resource that this cloud does not have."""
+        foreign = [one for one in scopes.split() if "://" in one and not one.startswith(self.graph)]
+        if foreign:
+            raise OAuthRefusal("invalid_resource", "", 500011)
+
+    def _of_app(self, form: Mapping[str, str], tenant: Tenant) -> dict[str, Any]:
+        """Return a token for the app itself, which names what an administrator granted to it."""
+        if not form.get("scope", "").endswith("/.default"):
+            raise OAuthRefusal("invalid_scope", "", 1002012)
+        claims = encode({"tid": tenant.id, "roles": tenant.roles})
+        access = self._issued(f"sandbox-{secrets.token_urlsafe(24)}.{claims}.{secrets.token_urlsafe(24)}")
+        self.access_tokens[access] = self.client_id, time.time() + self.expires_in_s
+        expires = {"expires_in": self.expires_in_s, "ext_expires_in": self.expires_in_s}
+        return {"token_type": "Bearer", **expires, "access_token": access}
 
     def accepts(self, access_token: str) -> bool:
         """Whether an access token is one of ours and has not expired: what Graph would ask."""
@@ -178,10 +182,13 @@ class Issuer:
             raise OAuthRefusal("invalid_grant", "", 501481)
         return code
 
-    def _refreshed(self, form: Mapping[str, str], fault: IssuerFault | None) -> dict[str, Any]:
+    def _refreshed(
+        self, form: Mapping[str, str], fault: IssuerFault | None, authority: str = ""
+    ) -> dict[str, Any]:
         given = form.get("refresh_token", "")
         if given not in self._refresh:
             raise OAuthRefusal(*_REFUSALS[IssuerFault.INVALID_GRANT])
+        self.directory.check(authority, self._refresh[given])
         return self._tokens(self._refresh[given], None, form, fault)
 
     def _tokens(
@@ -195,7 +202,7 @@ class Issuer:
             "expires_in": self.expires_in_s,
             "ext_expires_in": self.expires_in_s,
             "access_token": access,
-            "client_info": encode({"uid": subject_of(account), "utid": self.tenant}),
+            "client_info": encode({"uid": subject_of(account), "utid": self.directory.home_of(account).id}),
         }
         if fault is not IssuerFault.NO_REFRESH_TOKEN and (self.rotate or not form.get("refresh_token")):
             body["refresh_token"] = self._issued(f"1.{secrets.token_urlsafe(48)}")
@@ -206,13 +213,11 @@ class Issuer:
 
     def _id_token(self, account: str, nonce: str | None, fault: IssuerFault | None) -> str:
         now = int(time.time())
-        elsewhere = "00000000-0000-0000-0000-00000000dead"
+        elsewhere, home = "00000000-0000-0000-0000-00000000dead", self.directory.home_of(account).id
         claims: dict[str, Any] = {
-            "iss": self.issuer.replace(self.tenant, elsewhere)
-            if fault is IssuerFault.WRONG_ISSUER
-            else self.issuer,
+            "iss": self.issuer.replace(self.tenant, elsewhere if fault is IssuerFault.WRONG_ISSUER else home),
             "aud": elsewhere if fault is IssuerFault.WRONG_AUDIENCE else self.client_id,
-            "tid": elsewhere if fault is IssuerFault.WRONG_TENANT else self.tenant,
+            "tid": elsewhere if fault is IssuerFault.WRONG_TENANT else home,
             "iat": now,
             "nbf": now,
             "exp": now - 7200 if fault is IssuerFault.EXPIRED_ID_TOKEN else now + 3600,
@@ -245,18 +250,3 @@ def subject_of(account: str) -> str:
 def encode(value: Mapping[str, Any]) -> str:
     """Return a value as the part of a JWT."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
-
-
-def _signed_claims(assertion: str, certificate: str) -> dict[str, Any]:
-    """Return what a JWT says that was signed (PS256) with this certificate; nothing for any other text."""
-    head, _, rest = assertion.partition(".")
-    payload, _, signature = rest.partition(".")
-    key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
-    if not isinstance(key, RSAPublicKey):
-        return {}
-    signed, padding = f"{head}.{payload}".encode(), PSS(MGF1(SHA256()), PSS.DIGEST_LENGTH)
-    try:
-        key.verify(base64.urlsafe_b64decode(signature + "=="), signed, padding, SHA256())
-        return dict(json.loads(base64.urlsafe_b64decode(payload + "==")))
-    except (InvalidSignature, ValueError):
-        return {}

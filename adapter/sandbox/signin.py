@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from adapter.sandbox.certificates import make_certificates
+from adapter.sandbox.entra.directory import SEVERAL
+from adapter.sandbox.entra.refusal import OAuthRefusal
 from adapter.sandbox.http import Body, Head, SandboxReply, Server
-from adapter.sandbox.issuer import Issuer, IssuerFault, OAuthRefusal
+from adapter.sandbox.issuer import Issuer, IssuerFault
 
 TENANT = "5a1db0c5-0000-4000-8000-000000000001"
 CLIENT_ID = "5a1db0c5-0000-4000-8000-00000000c11e"
@@ -30,9 +32,7 @@ _PAGE_HEADERS = {"content-type": "text/html; charset=utf-8", "cache-control": "n
 
 
 class SandboxSignIn:
-    """One tenant on loopback; `authority` is what MS_AUTHORITY takes, `ca_file` what MS_CA_FILE takes."""
-
-    consent_path = f"/{TENANT}/oauth2/v2.0/consent"
+    """Entra on loopback; `authority` is what MS_AUTHORITY takes, `ca_file` what MS_CA_FILE takes."""
 
     def __init__(
         self,
@@ -52,6 +52,9 @@ class SandboxSignIn:
         """How often the discovery document was asked for."""
         self._name = name
         self._server = Server(self._answer, host=host, port=port, tls=certificates.server_context())
+
+    def _consent_path(self, authority: str) -> str:
+        return f"/{authority}/oauth2/v2.0/consent"
 
     def _new_issuer(self) -> Issuer:
         return Issuer(client_id=CLIENT_ID, client_secret=CLIENT_SECRET, tenant=TENANT)
@@ -88,29 +91,37 @@ class SandboxSignIn:
         path, _, query = head.path.partition("?")
         sent = (await body(head.length)).decode("utf-8", "replace")
         asked = dict(parse_qsl(query if head.method == "GET" else sent))
-        match head.method, path.removeprefix(f"/{TENANT}"):
+        authority, _, rest = path.removeprefix("/").partition("/")
+        match head.method, f"/{rest}":
             case "GET", "/v2.0/.well-known/openid-configuration":
-                answer = json_reply(200, self._discovery())
+                answer = self._discovered(authority)
+            case "GET", realm if authority == "common" and realm.startswith("/userrealm/"):
+                answer = json_reply(200, self.issuer.directory.realm(unquote(realm[11:])))
             case "GET", "/oauth2/v2.0/authorize":
-                answer = self._authorize(asked)
+                answer = self._authorize(asked, authority)
             case "POST", "/oauth2/v2.0/consent":
-                answer = self._consented(asked)
+                answer = self._consented(asked, authority)
             case "POST", "/oauth2/v2.0/token":
-                answer = await self._token(asked)
-            case "PUT", "/sandbox/fault":
+                answer = await self._token(asked, authority)
+            case "PUT", "/fault" if authority == "sandbox":
                 answer = self._set_fault(sent)
-            case "GET", "/sandbox/stats":
+            case "GET", "/stats" if authority == "sandbox":
                 stats = {"token_requests": dict(self.issuer.requests), "fault": self.issuer.fault}
                 answer = json_reply(200, stats)
             case _:
                 answer = json_reply(404, {"error": "not_found"})
         return answer
 
-    def _discovery(self) -> dict[str, Any]:
+    def _discovered(self, authority: str) -> SandboxReply:
+        """Answer the discovery document of a tenant, by its id or a domain, or of several."""
         self.discoveries += 1
-        endpoints = f"{self.authority}/oauth2/v2.0"
-        return {
-            "issuer": self.issuer.issuer,
+        try:
+            tenant = "{tenantid}" if authority in SEVERAL else self.issuer.directory.named(authority).id
+        except OAuthRefusal as refusal:
+            return json_reply(refusal.status, {**refusal.body, "error": "invalid_tenant"})
+        endpoints = f"{self.base}/{authority}/oauth2/v2.0"
+        found = {
+            "issuer": self.issuer.issuer.replace(TENANT, tenant),
             "authorization_endpoint": f"{endpoints}/authorize",
             "token_endpoint": f"{endpoints}/token",
             "response_modes_supported": ["query", "form_post"],
@@ -118,9 +129,10 @@ class SandboxSignIn:
             "code_challenge_methods_supported": ["S256"],
             "subject_types_supported": ["pairwise"],
         }
+        return json_reply(200, found)
 
-    def _authorize(self, asked: Mapping[str, str]) -> SandboxReply:
-        wrong = self._mistake(asked)
+    def _authorize(self, asked: Mapping[str, str], authority: str = "") -> SandboxReply:
+        wrong = self._mistake(asked) or self._not_served(authority)
         if wrong:
             return _page("Sign-in request refused", f"<p>{escape(wrong)}</p>", 400)
         if self.auto_consent:
@@ -132,19 +144,30 @@ class SandboxSignIn:
         scopes = "".join(f"<li>{escape(scope)}</li>" for scope in sorted(asked.get("scope", "").split()))
         return _page(
             "Sandbox sign-in",
-            f'<form method="post" action="{self.consent_path}">{kept}'
+            f'<form method="post" action="{self._consent_path(authority)}">{kept}'
             f'<p><label>Account <input name="account" value="{DEFAULT_ACCOUNT}"></label></p>'
             f"<p>The app asks for these permissions:</p><ul>{scopes}</ul>"
             '<button name="decision" value="accept">Accept</button> '
             '<button name="decision" value="cancel">Cancel</button></form>',
         )
 
-    def _consented(self, form: Mapping[str, str]) -> SandboxReply:
+    def _consented(self, form: Mapping[str, str], authority: str = "") -> SandboxReply:
         if self._mistake(form):
             return _page("Sign-in request refused", "<p>The form is not complete.</p>", 400)
+        wrong = self._not_served(authority, form.get("account", DEFAULT_ACCOUNT))
+        if wrong:
+            return _page("Sign-in refused", f"<p>{escape(wrong)}</p>", 400)
         if form.get("decision") == "accept":
             return self._redirected(form, form.get("account", DEFAULT_ACCOUNT))
         return back(form, self._declined())
+
+    def _not_served(self, authority: str, account: str = "") -> str:
+        """Say why an authority does not serve the app or this account: on a page, which ends the sign-in."""
+        try:
+            self.issuer.directory.check(authority, account)
+        except OAuthRefusal as refusal:
+            return str(refusal.body["error_description"])
+        return ""
 
     def _declined(self) -> dict[str, str]:
         refused = {"error": "access_denied", "error_subcode": "cancel"}
@@ -160,7 +183,7 @@ class SandboxSignIn:
         )
         return back(asked, {"code": code})
 
-    async def _token(self, form: Mapping[str, str]) -> SandboxReply:
+    async def _token(self, form: Mapping[str, str], authority: str = "") -> SandboxReply:
         self.issuer.requests[form.get("grant_type", "")] += 1
         fault = self.issuer.take_fault()
         await asyncio.sleep(SLOW_S if fault is IssuerFault.SLOW else self.issuer.latency_s)
@@ -172,7 +195,7 @@ class SandboxSignIn:
         if fault is IssuerFault.HTML:
             return _page("Our services aren't available right now", "<p>Working to restore them.</p>")
         try:
-            return json_reply(200, self.issuer.answer(form, fault))
+            return json_reply(200, self.issuer.answer(form, fault, authority))
         except OAuthRefusal as refusal:
             return json_reply(refusal.status, refusal.body)
 

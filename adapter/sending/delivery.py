@@ -21,6 +21,7 @@ from adapter.message import SendIds
 from adapter.providers.provider import Accepted, Provider, Refused, Reply, Request, RetryAction
 from adapter.sending.access_tokens import TokenSource
 from adapter.sending.upload import UploadSession
+from adapter.signin.errors import SignInError
 from adapter.transport.post import Attempt, NotSentError, OutcomeUnknownError, Transport
 
 FIRST_WAIT_S = 0.5
@@ -165,15 +166,26 @@ class Delivery:
         code = str(getattr(error, "code", None) or self.provider.auth_code)
         if getattr(error, "source", None) == Source.CALLER:
             return self._auth_error(NotLinkedError, code, NOT_LINKED, Source.CALLER)
-        return self._auth_error(AuthError, code, _words(error, code, self.provider), Source.AUTH)
+        facts = (error.provider_code, error.request_id) if isinstance(error, SignInError) else ("", "")
+        return self._auth_error(AuthError, code, _words(error, code, self.provider), Source.AUTH, *facts)
 
-    def _auth_error(self, kind: type[AuthError], code: str, message: str, source: Source) -> AuthError:
+    def _auth_error(
+        self,
+        kind: type[AuthError],
+        code: str,
+        message: str,
+        source: Source,
+        provider_code: str = "",
+        request_id: str = "",
+    ) -> AuthError:
         return kind(
             code,
             message,
             source=source,
             provider=self.provider.name,
             client_request_id=self.ids.client_request_id,
+            provider_code=provider_code,
+            request_id=request_id,
         )
 
     def _error(self, refused: Refused, status: int | None) -> SendError:
@@ -207,7 +219,9 @@ def _error_class(then: RetryAction, source: Source) -> type[SendError]:
 
 
 def _words(error: Exception, code: str, provider: Provider) -> str:
-    """Say our own sentence where there is one: a foreign error's text may hold what must not be shown."""
+    """Say what signing in says; a foreign error's text may hold what must not be shown."""
+    if isinstance(error, SignInError):
+        return error.message
     if code in provider.codes:
         return provider.codes[code].sentence
     return f"no access token ({type(error).__name__})"

@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from adapter.checks.app_mailboxes import placed
 from adapter.checks.message_checks import check, check_user_id
 from adapter.errors import (
     ADAPTER_FAILED,
@@ -73,7 +74,6 @@ class Sending:
     async def _perform(
         self, message: OutgoingMessage, key: str | None, *, resend_unknown: bool
     ) -> SendResult:
-        self._mailbox = message.sender if isinstance(message.sender, str) else self.user_id
         ids = new_ids(self.action, self.user_id, None if key is None else check_key(key))
         prepared = self._prepared(message, ids)
         claimed = None
@@ -104,10 +104,17 @@ class Sending:
             return denied
         try:
             check_user_id(self.user_id)
-            checked = check(message, settings.limits, allow_local=settings.allow_local_domains)
+            mail = self._placed(message)
+            checked = check(mail, settings.limits, allow_local=settings.allow_local_domains)
             return self.provider.prepare(checked, ids, settings.limits)
         except MessageRefusedError as refused:
             return refused
+
+    def _placed(self, message: OutgoingMessage) -> OutgoingMessage:
+        """Return the message with the mailbox that sends it, where the app signs in and not a person."""
+        mail = placed(message, self.user_id, self.runtime.settings.mailboxes_of(self.provider.name))
+        self._mailbox = mail.sender if isinstance(mail.sender, str) else self.user_id
+        return mail
 
     def _admitted(self, prepared: Request | StructuredError) -> Request:
         """Count the gate's answer and return the request; raises what stands against it."""

@@ -22,7 +22,8 @@ from adapter.signin.errors import Identity, SignInError
 MAX_BODY_BYTES = 256 * 1024
 DISCOVERY_TTL_S = 86_400.0
 """As long as MSAL itself keeps one."""
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_NEAR = {"localhost", "127.0.0.1", "::1", "169.254.169.254"}
+"""This machine, and what answers for it in a data centre."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class SignInHttp:
             timeout=httpx.Timeout(timeout_s / 4, read=timeout_s * 0.75),
             limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size),
             # A proxy named in the environment has no business between us and this machine.
-            trust_env=urlsplit(server).hostname not in _LOOPBACK,
+            trust_env=urlsplit(server).hostname not in _NEAR,
             headers={"User-Agent": "rollout-controller"},
         )
         self._lock = threading.Lock()
@@ -72,11 +73,15 @@ class SignInHttp:
             until, known = self._discovered.get(url, (0.0, None))
         if known is not None and time.monotonic() < until:
             return known
-        answer = self._request("GET", url, headers=kwargs.get("headers"), params=kwargs.get("params"))
+        answer = self.get_fresh(url, **kwargs)
         if answer.status_code == 200:
             with self._lock:
                 self._discovered[url] = (time.monotonic() + DISCOVERY_TTL_S, answer)
         return answer
+
+    def get_fresh(self, url: str, **kwargs: Any) -> SignInResponse:
+        """Fetch what changes; raises SignInError."""
+        return self._request("GET", url, headers=kwargs.get("headers"), params=kwargs.get("params"))
 
     def post(self, url: str, **kwargs: Any) -> SignInResponse:
         """Post a form, given by its fields or written; raises SignInError."""

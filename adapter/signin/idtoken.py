@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapter.signin.errors import Failure, Identity
+from adapter.signin.errors import Failure, Identity, word
 from adapter.signin.grant import Account
 
 SKEW_S = 300
@@ -43,7 +43,9 @@ def check(claims: Any, expected: Expected, now: float, nonce: str | None = None)
         raise identity.client_config("The sign-in server's answer holds no id_token")
     for name, good in _verdicts(claims, expected, now).items():
         if not good:
-            raise identity.client_config(_refusal(name, claims, now), act=expected.acts.get(name, _CLOCK))
+            raise identity.client_config(
+                _refusal(name, claims, expected, now), act=expected.acts.get(name, _CLOCK)
+            )
     if nonce is not None and claims.get("nonce") != nonce_claim(nonce):
         raise identity.error(
             Failure.INTERACTION_REQUIRED,
@@ -66,9 +68,13 @@ def nonce_claim(nonce: str) -> str:
 _CLOCK = "Set the clock of this machine, as with NTP; the app registration is not at fault."
 
 
-def _refusal(name: str, claims: Mapping[str, Any], now: float) -> str:
+def _refusal(name: str, claims: Mapping[str, Any], expected: Expected, now: float) -> str:
     """Say why a claim is refused; what looks like a wrong clock is named as one, with by how much."""
     value = claims.get(name)
+    if name == expected.organisation_claim and value:
+        domain = word(expected.name_of(claims).rpartition("@")[2])
+        told = " ".join(part for part in (word(value), f"({domain})" if domain else "") if part)
+        return f"The id_token is refused: its '{name}' is {told}, which is not let in"
     if name in {"exp", "nbf"} and isinstance(value, int | float) and math.isfinite(value):
         way = "ahead of" if name == "exp" else "behind"
         return f"This machine's clock is {abs(now - value):.0f} s {way} the sign-in server's '{name}'"

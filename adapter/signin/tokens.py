@@ -18,6 +18,7 @@ from adapter.signin.encryption import TokenCipher
 from adapter.signin.errors import Failure, Identity, SignInError
 from adapter.signin.grant import AccessToken, Account, Grant, SignInAttempt, TokenPair
 from adapter.signin.metrics import SignInMetrics
+from adapter.signin.organisation import Organisation
 from adapter.signin.refresh import Refresher
 from adapter.signin.settings import SignInSettings
 from adapter.signin.store import MAX_CONNECTIONS, TIMEOUT_S, TokenStore
@@ -140,7 +141,7 @@ class TokenManager(ABC):
         self, code: str, code_verifier: str, *, nonce: str | None = None, claims: str | None = None
     ) -> TokenPair:
         """Redeem an authorization code and check the answer; stores nothing."""
-        return await self._in_thread(lambda: self._server().exchange(code, code_verifier, nonce, claims))
+        return await self.in_thread(lambda: self._server().exchange(code, code_verifier, nonce, claims))
 
     async def revoke_tokens(self, user_id: str) -> Revocation:
         """Forget a user's tokens here, then revoke them at the server where that is possible.
@@ -155,7 +156,7 @@ class TokenManager(ABC):
         return Revocation(user_id, revoked, at_server)
 
     async def _revoked_at_server(self, refresh_token: str) -> bool:
-        return await self._in_thread(lambda: self._server().revoke(refresh_token))
+        return await self.in_thread(lambda: self._server().revoke(refresh_token))
 
     async def _readable_grant(self, user_id: str) -> Grant | None:
         """Return what is kept of a user; None where nothing is, or no key opens it."""
@@ -204,7 +205,11 @@ class TokenManager(ABC):
     ) -> SignInAttempt:
         """Begin a sign-in; without `claims`, with the challenge that the user's last refresh failed by."""
         claims = claims or (await self.store.claims(user_id) if user_id else None)
-        return await self._in_thread(lambda: self._server().begin(claims, account))
+        return await self.in_thread(lambda: self._server().begin(claims, account))
+
+    async def organisation(self, domain: str) -> Organisation | None:  # noqa: ARG002 (see Microsoft's)
+        """Return what the sign-in server tells of a mail domain; None where it tells nothing."""
+        return None
 
     async def linked_account(self, user_id: str) -> Account | None:
         """Return the account linked to a user; None without one, and where no key opens its tokens."""
@@ -234,11 +239,12 @@ class TokenManager(ABC):
             return self._made
 
     async def _ask(self, grant: Grant, claims: str | None) -> TokenPair:
-        return await self._in_thread(
+        return await self.in_thread(
             lambda: self._server().refresh(grant.refresh_token, grant.account, claims)
         )
 
-    async def _in_thread(self, call: Callable[[], T]) -> T:
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Make a call that blocks."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _check_id(self, user_id: str) -> None:

@@ -1,18 +1,9 @@
 """Signing in with a certificate instead of a secret: the app signs, and the sign-in server checks it."""
 
-import datetime as dt
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
+from kit.certificates import CURVE, KEY, OTHER, PUBLIC, certificate, pem
 from kit.signin import Browser, link_user
 from prometheus_client import CollectorRegistry
 
@@ -23,33 +14,11 @@ from adapter.signin.microsoft.certificate import read_certificate
 from adapter.signin.microsoft.manager import MicrosoftTokenManager
 from adapter.signin.microsoft.settings import MicrosoftSettings
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-
-def certificate(key: Key, *, days: int = 30) -> str:
-    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "rollout-controller")])
-    now = dt.datetime.now(dt.UTC)  # noqa: TID251 (certificates are dated by the wall clock)
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(x509.random_serial_number()).not_valid_before(now - dt.timedelta(days=60))
-    signed = made.not_valid_after(now + dt.timedelta(days=days)).sign(key, hashes.SHA256())
-    return signed.public_bytes(Encoding.PEM).decode()
-
-
-def pem(key: Key, passphrase: bytes = b"") -> str:
-    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
-
-
-KEY = rsa.generate_private_key(65537, 2048)
-OTHER = rsa.generate_private_key(65537, 2048)
-CURVE = ec.generate_private_key(ec.SECP256R1())
-PUBLIC = certificate(KEY)
-
 
 async def test_a_mailbox_is_linked_and_refreshed_without_any_secret(
     env: dict[str, str], sandbox: SandboxSignIn, pages: list[str], tmp_path: Path
 ) -> None:
-    sandbox.issuer.certificate = PUBLIC
+    sandbox.issuer.app.certificate = PUBLIC
     file = tmp_path / "app.pem"
     file.write_text(pem(KEY) + PUBLIC)
     without = {name: text for name, text in env.items() if name != "MS_CLIENT_SECRET"}
@@ -60,7 +29,7 @@ async def test_a_mailbox_is_linked_and_refreshed_without_any_secret(
     ):
         await link_user(browser, manager, "user-1")
         assert sandbox.issuer.accepts(await manager.refresh_access_token("user-1"))
-        sandbox.issuer.certificate = certificate(OTHER)
+        sandbox.issuer.app.certificate = certificate(OTHER)
         with pytest.raises(SignInError) as refused:
             await manager.refresh_access_token("user-1")
     assert refused.value.code == "MS_AUTH_CLIENT_CONFIG"

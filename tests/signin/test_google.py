@@ -33,10 +33,12 @@ from adapter.sandbox.issuer import IssuerFault
 from adapter.settings import SettingsError
 from adapter.signin.encryption import TokenCipher
 from adapter.signin.errors import SignInError
+from adapter.signin.google.accounts import Delegation
 from adapter.signin.google.errors import GOOGLE, from_reply
-from adapter.signin.google.manager import DelegatedTokens, GoogleTokenManager
+from adapter.signin.google.manager import GoogleTokenManager
 from adapter.signin.google.settings import DelegationSettings, GoogleSettings
 from adapter.signin.handshake import Handshake, RefusedError
+from adapter.signin.mailbox_tokens import MailboxTokens
 from adapter.signin.microsoft.errors import MICROSOFT
 from adapter.signin.store import TokenKeys, TokenStore
 
@@ -322,7 +324,7 @@ async def test_a_service_account_sends_for_every_mailbox_of_its_domain(
     given = {**env, "GOOGLE_SERVICE_ACCOUNT_FILE": str(tmp_path / "key.json")}
     settings = DelegationSettings.from_environment(given)
     assert settings
-    tokens = DelegatedTokens(settings, registry=registry)
+    tokens = MailboxTokens(Delegation(settings), registry=registry)
     asked = [tokens.get_access_token("ann@corp.example") for _ in range(100)]
     first = set(await asyncio.gather(*asked))
     assert len(first) == 1

@@ -13,7 +13,7 @@ from adapter.signin.microsoft.entra import expected_of
 NOW = 1_800_000_000.0
 TENANT = "11111111-2222-3333-4444-555555555555"
 ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
-EXPECTED = expected_of(ISSUER, "the-app", TENANT)
+EXPECTED = expected_of(ISSUER, "the-app", frozenset({TENANT}))
 GOOD: dict[str, Any] = {
     "iss": ISSUER,
     "aud": "the-app",
@@ -32,8 +32,9 @@ def test_a_genuine_token_tells_who_signed_in() -> None:
     assert (account.subject, account.tenant, account.name) == ("object", TENANT, "ann@corp.example")
 
 
-def test_a_domain_as_tenant_is_the_tenant_of_the_issuer() -> None:
-    assert check(GOOD, expected_of(ISSUER, "the-app", "corp.example"), NOW).tenant == TENANT
+def test_a_tenant_that_is_not_let_in_is_named() -> None:
+    with pytest.raises(SignInError, match=r"'tid' is other-tenant \(corp.example\), which is not let in"):
+        check({**GOOD, "tid": "other-tenant"}, EXPECTED, NOW)
 
 
 @pytest.mark.parametrize(

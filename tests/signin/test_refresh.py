@@ -10,7 +10,8 @@ from kit.signin import Browser, link_user
 from kit.waiting import until
 from prometheus_client import CollectorRegistry
 
-from adapter.sandbox.issuer import CLAIMS_CHALLENGE, IssuerFault
+from adapter.sandbox.entra.refusal import CLAIMS_CHALLENGE
+from adapter.sandbox.issuer import IssuerFault
 from adapter.sandbox.signin import SandboxSignIn
 from adapter.signin.errors import SignInError
 from adapter.signin.microsoft.errors import MICROSOFT
@@ -63,7 +64,7 @@ async def test_the_way_to_the_sign_in_server_is_prepared_before_the_first_refres
 ) -> None:
     before = sandbox.discoveries
     async with MicrosoftTokenManager(linked.settings, registry=CollectorRegistry()) as fresh:
-        await until(lambda: fresh._made and vars(fresh._made)["_http"]._discovered)
+        await until(lambda: fresh._made and vars(fresh._made)["_authority"]._http._discovered)
         for _ in range(3):
             await fresh.refresh_access_token("user-1")
     assert sandbox.discoveries == before + 1

@@ -150,11 +150,23 @@ class GoogleAccounts:
 class Delegation:
     """Google's token endpoint for a service account that signs for the mailboxes of its domain."""
 
+    identity = GOOGLE
+
     def __init__(self, settings: DelegationSettings) -> None:
         self._settings = settings
         self._http = SignInHttp(GOOGLE, settings.token_url, ca_file=settings.ca_file)
 
-    def access_token(self, mailbox: str) -> AccessToken:
+    def key_of(self, user_id: str) -> str:
+        """Return the mailbox, whose address is the user's id; each has a token of its own."""
+        if "@" not in user_id:
+            raise GOOGLE.not_linked()
+        return user_id
+
+    def access_token(
+        self,
+        mailbox: str,
+        claims: str | None = None,  # noqa: ARG002 (as above)
+    ) -> AccessToken:
         """Get a token for a mailbox; raises SignInError."""
         client = ServiceApplicationClient(
             self._settings.account.email,
@@ -163,8 +175,8 @@ class Delegation:
             issuer=self._settings.account.email,
             audience=self._settings.token_url,
         )
-        claims = {"scope": SEND}
-        body = client.prepare_request_body(extra_claims=claims, scope="", include_client_id=False)
+        scope = {"scope": SEND}
+        body = client.prepare_request_body(extra_claims=scope, scope="", include_client_id=False)
         reply = json.loads(self._http.post(self._settings.token_url, data=body).text)
         if "error" in reply:
             raise of_delegation(reply)

@@ -56,6 +56,24 @@ _BY_NUMBER: dict[int, tuple[Failure, str]] = {
     700016: (Failure.CLIENT_CONFIG, "the app is not known in this tenant"),
     7000215: (Failure.CLIENT_CONFIG, "the client secret is wrong"),
     7000222: (Failure.CLIENT_CONFIG, "the client secret has expired"),
+    700027: (Failure.CLIENT_CONFIG, "the certificate is not the one registered for the app"),
+    700024: (Failure.CLIENT_CONFIG, "the app's signature is not valid at this time, as by a wrong clock"),
+    700030: (Failure.CLIENT_CONFIG, "the certificate is not valid"),
+    70021: (Failure.CLIENT_CONFIG, "no federated credential of the app fits the token"),
+    700211: (Failure.CLIENT_CONFIG, "no federated credential of the app has the token's issuer"),
+    700212: (Failure.CLIENT_CONFIG, "no federated credential of the app has the token's audience"),
+    700213: (Failure.CLIENT_CONFIG, "no federated credential of the app has the token's subject"),
+    7000112: (Failure.CLIENT_CONFIG, "the app is disabled"),
+    7000218: (Failure.CLIENT_CONFIG, "the request shows no secret and no certificate"),
+    7000229: (Failure.INSUFFICIENT_PERMS, "the app was never consented to in this tenant"),
+    500011: (Failure.CLIENT_CONFIG, "this cloud does not have the Graph that was asked for"),
+    50194: (Failure.CLIENT_CONFIG, "the app is registered for one tenant alone"),
+    50059: (Failure.CLIENT_CONFIG, "no tenant was named"),
+    900382: (Failure.CLIENT_CONFIG, "the app belongs to another cloud"),
+    90072: (
+        Failure.INTERACTION_REQUIRED,
+        "the account belongs to another organisation and is no guest of this one",
+    ),
     9002313: (Failure.CLIENT_CONFIG, "the request was malformed"),
     50105: (Failure.INSUFFICIENT_PERMS, "the person is not assigned to the app"),
     90093: (Failure.INSUFFICIENT_PERMS, "the consent needs an administrator"),
@@ -72,6 +90,27 @@ _ACTS: dict[int, str] = {
     50034: f"Sign in with an account that this organisation has: {MICROSOFT.link}.",
     530034: "An administrator of the account's home organisation has to clear the risk first. Another "
     f"account works at once: {MICROSOFT.link}.",
+    90072: "Sign in with an account of this organisation, or have yours invited as a guest: "
+    f"{MICROSOFT.link}.",
+    90002: "Correct MS_TENANT_ID, and MS_CLOUD where the tenant is not in the global cloud.",
+    700016: "Correct MS_CLIENT_ID; if the app is another tenant's, an administrator of this one consents "
+    "to it first (part 1 of docs/MS-OAUTH-SETUP-GUIDE.md).",
+    700024: "Set the clock of this machine, as with NTP; the app registration is not at fault.",
+    700027: "Upload the certificate of MS_CLIENT_CERTIFICATE_FILE to the app (part 4 of "
+    "docs/MS-OAUTH-SETUP-GUIDE.md), or point the variable at the one that is there.",
+    7000215: "Set MS_CLIENT_SECRET to a secret's Value, not to its Secret ID (part 4 of "
+    "docs/MS-OAUTH-SETUP-GUIDE.md).",
+    7000222: "Make a new secret and set MS_CLIENT_SECRET to it (part 4 of docs/MS-OAUTH-SETUP-GUIDE.md).",
+    7000229: "An administrator of the tenant consents to the app (part 2 of docs/MS-OAUTH-SETUP-GUIDE.md).",
+    500011: "Correct MS_CLOUD, or MS_GRAPH_URL where it is set.",
+    50194: "Set MS_TENANT_ID to that tenant, or let an operator choose accounts in any directory for the app "
+    "(part 1 of docs/MS-OAUTH-SETUP-GUIDE.md).",
+    900382: "Correct MS_CLOUD, or register the app in this cloud.",
+    **dict.fromkeys(
+        (70021, 700211, 700212, 700213),
+        "An operator adds a federated credential with this issuer, subject and audience to the app (part 4 "
+        "of docs/MS-OAUTH-SETUP-GUIDE.md).",
+    ),
     650057: "An operator adds Microsoft Graph's delegated permission Mail.Send to the app (part 2 of "
     "docs/MS-OAUTH-SETUP-GUIDE.md) and grants consent.",
     700084: "An operator registers the redirect URI under Web instead of Single-page application (part 3 of "
@@ -105,6 +144,22 @@ def from_reply(reply: Mapping[str, Any]) -> SignInError:
     return refused(
         MICROSOFT, reply, meaning, _ACTS.get(number or 0, ""), more=f"AADSTS{number}" if number else ""
     )
+
+
+def of_app(reply: Mapping[str, Any], consent_at: str) -> SignInError:
+    """Read what an app was answered that signs in for itself: nobody is there who could sign in again."""
+    error = from_reply(reply)
+    if error.failure not in {Failure.EXPIRED, Failure.INTERACTION_REQUIRED, Failure.INSUFFICIENT_PERMS}:
+        return error
+    number = _number(reply)
+    _, why = _meaning(word(reply.get("error")), word(reply.get("suberror")), number)
+    if number == 65001:
+        why = "no administrator has consented to the app"
+    act = f"An administrator of the tenant opens {consent_at} and grants Mail.Send."
+    if number in {50057, 53000, 53003, 530034}:
+        act = "An administrator of the tenant looks up the app in Entra's sign-in logs, and lets it through."
+    more = f"AADSTS{number}" if number else ""
+    return refused(MICROSOFT, reply, (Failure.INSUFFICIENT_PERMS, why), act, more=more)
 
 
 def _meaning(error: str, suberror: str, number: int | None) -> tuple[Failure, str]:
