@@ -17,7 +17,7 @@ from kit.servers import RedisServer
 from kit.signin import Browser, link_user
 
 from adapter.commands.auth import auth
-from adapter.sandbox.signin import SandboxSignIn
+from adapter.sandbox.signin import TENANT, SandboxSignIn
 from adapter.signin.microsoft.manager import MicrosoftTokenManager
 
 
@@ -71,6 +71,26 @@ async def test_link_as_json_and_on_every_address(env: dict[str, str]) -> None:
     assert told["user_id"] == "user-1"
     assert told["expires_in_s"] == 600
     assert told["url"].startswith("http://localhost:9000/")
+
+
+async def test_a_link_for_an_account_tells_whose_its_domain_is(env: dict[str, str]) -> None:
+    known = await ask(env, "link", "user-1", "--account", "ann@corp.example", "--json")
+    told = json.loads(known.stdout)["organisation"]
+    assert (told["tenant"], told["realm"], told["exchange_online"]) == (TENANT, "Managed", True)
+    unknown = await ask(env, "link", "user-1", "--account", "ann@nowhere.example")
+    assert (unknown.exit_code, len(unknown.stdout.splitlines())) == (0, 1)
+    assert "no mailbox in Exchange Online" in unknown.stderr
+    away = await ask(
+        {**env, "MS_AUTHORITY": "https://localhost:1/x"}, "link", "u", "--account", "a@b.example"
+    )
+    assert (away.exit_code, away.stderr) == (0, "")
+
+
+async def test_where_the_app_signs_in_a_link_is_refused(env: dict[str, str]) -> None:
+    app_only = {**env, "MS_AUTH_MODE": "app", "MS_APP_MAILBOXES": "ann@corp.example"}
+    refused = await ask(app_only, "link", "user-1")
+    assert refused.exit_code == 2
+    assert "nobody signs in" in refused.stderr
 
 
 async def test_status_and_revoke_tell_no_token(

@@ -44,7 +44,7 @@ def env(sandbox: SandboxSignIn, redis_server: RedisServer) -> dict[str, str]:
     return {
         **environment(sandbox, redis_server.url),
         "MS_TENANT_ID": "organizations",
-        "MS_TENANTS": f"{TENANT}, fabrikam.example",
+        "MS_ALLOWED_TENANTS": f"{TENANT}, fabrikam.example",
         "MS_AUTHORITY": sandbox.base,
     }
 
@@ -68,7 +68,7 @@ async def test_a_tenant_that_is_not_listed_is_refused_by_name(
     page = await browser.sign_in(await Handshake(manager).link_for("user-3"), "eve@contoso.example")
     assert page.status_code == 400
     assert f"{CONTOSO} (contoso.example), which is not let in" in page.text
-    assert "MS_TENANTS" in page.text
+    assert "MS_ALLOWED_TENANTS" in page.text
     assert not (await manager.status("user-3")).linked
 
 
@@ -86,16 +86,16 @@ async def test_a_tenant_that_is_let_in_no_more_gets_no_new_token(
     env: dict[str, str], browser: Browser, manager: MicrosoftTokenManager, registry: CollectorRegistry
 ) -> None:
     await browser.sign_in(await Handshake(manager).link_for("user-2"), "bob@fabrikam.example")
-    fewer = MicrosoftSettings.from_environment({**env, "MS_TENANTS": TENANT})
+    fewer = MicrosoftSettings.from_environment({**env, "MS_ALLOWED_TENANTS": TENANT})
     async with MicrosoftTokenManager(fewer, registry=CollectorRegistry()) as later:
-        with pytest.raises(SignInError, match=f"{FABRIKAM}, which MS_TENANTS does not list"):
+        with pytest.raises(SignInError, match=f"{FABRIKAM}, which is no longer in MS_ALLOWED_TENANTS"):
             await later.refresh_access_token("user-2")
 
 
 async def test_an_account_of_another_tenant_does_not_get_in_at_a_single_one(
     env: dict[str, str], sandbox: SandboxSignIn, pages: list[str], registry: CollectorRegistry
 ) -> None:
-    single = {name: text for name, text in env.items() if name != "MS_TENANTS"}
+    single = {name: text for name, text in env.items() if name != "MS_ALLOWED_TENANTS"}
     settings = MicrosoftSettings.from_environment({**single, "MS_TENANT_ID": TENANT})
     async with (
         MicrosoftTokenManager(settings, registry=CollectorRegistry()) as manager,
@@ -120,7 +120,9 @@ async def test_the_app_gets_a_token_at_the_tenant_of_each_mailbox(
     ]
     assert ann != bob
     assert await tokens.get_access_token("joe@corp.example") == ann
-    with pytest.raises(SignInError, match=f"contoso.example belongs to tenant {CONTOSO}, which MS_TENANTS"):
+    with pytest.raises(
+        SignInError, match=f"contoso.example belongs to tenant {CONTOSO}, which MS_ALLOWED_TENANTS"
+    ):
         await tokens.get_access_token("eve@contoso.example")
     with pytest.raises(SignInError, match=r"nowhere.example belongs to no tenant of this cloud"):
         await tokens.get_access_token("zoe@nowhere.example")
@@ -204,9 +206,9 @@ def test_a_graph_of_another_cloud_is_refused(given: dict[str, str], why: str) ->
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ({"MS_TENANTS": ""}, "MS_TENANT_ID=organizations needs MS_TENANTS"),
+        ({"MS_ALLOWED_TENANTS": ""}, "MS_TENANT_ID=organizations needs MS_ALLOWED_TENANTS"),
         ({"MS_TENANT_ID": "consumers"}, "MS_TENANT_ID=consumers"),
-        ({"MS_TENANT_ID": TENANT}, "MS_TENANTS is only for"),
+        ({"MS_TENANT_ID": TENANT}, "MS_ALLOWED_TENANTS is only for"),
         ({"MS_AUTHORITY": "https://login.microsoftonline.us"}, "belongs to MS_CLOUD=usgov"),
         ({"MS_MANAGED_IDENTITY": "system"}, "are both set: keep one"),
     ],

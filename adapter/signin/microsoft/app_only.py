@@ -52,10 +52,10 @@ class AppOnly:
         if tenant and tenant in self._authority.tenants():
             return tenant
         raise MICROSOFT.client_config(
-            f"{domain} belongs to tenant {tenant}, which MS_TENANTS does not list"
+            f"{domain} belongs to tenant {tenant}, which MS_ALLOWED_TENANTS does not list"
             if tenant
             else f"{domain} belongs to no tenant of this cloud",
-            act="Add the tenant to MS_TENANTS, or take the mailbox out of MS_APP_MAILBOXES.",
+            act="Add the tenant to MS_ALLOWED_TENANTS, or take the mailbox out of MS_APP_MAILBOXES.",
         )
 
     def _consent_at(self, tenant: str) -> str:

@@ -126,8 +126,8 @@ class Entra:
             return ""
         if account.tenant.lower() not in self._authority.tenants():
             raise MICROSOFT.client_config(
-                f"The mailbox belongs to tenant {account.tenant}, which MS_TENANTS does not list any more",
-                act=f"Add the tenant to MS_TENANTS, or end the link: {REVOKE}.",
+                f"The mailbox belongs to tenant {account.tenant}, which is no longer in MS_ALLOWED_TENANTS",
+                act=f"Add the tenant to MS_ALLOWED_TENANTS, or end the link: {REVOKE}.",
             )
         return account.tenant
 
@@ -173,8 +173,8 @@ def expected_of(issuer: str, client_id: str, tenants: frozenset[str]) -> idtoken
 _ACTS = {
     "iss": "Check MS_AUTHORITY and MS_TENANT_ID: the token was issued by somebody else.",
     "aud": "Check MS_CLIENT_ID: the token was issued for another app.",
-    "tid": "Check MS_TENANT_ID, with several tenants MS_TENANTS, or sign in with an account of a tenant that "
-    "is let in.",
+    "tid": "Check MS_TENANT_ID, with several tenants MS_ALLOWED_TENANTS, or sign in with an account of a "
+    "tenant that is let in.",
 }
 REVOKE = "run 'rollout auth revoke USER'"
 

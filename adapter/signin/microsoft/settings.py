@@ -28,7 +28,7 @@ class MicrosoftSettings(SignInSettings):
     mode: str = DELEGATED
     """MS_AUTH_MODE: `delegated`, where each person signs in, or `app`, where the app itself does."""
     tenants: tuple[str, ...] = ()
-    """MS_TENANTS: with several tenants, those that are let in, as GUIDs or domains, separated by commas."""
+    """MS_ALLOWED_TENANTS: of several tenants those that are let in, as GUIDs or domains, between commas."""
     mailboxes: AppMailboxes | None = None
     """MS_APP_MAILBOXES: with MS_AUTH_MODE=app, `USER=MAILBOX`, `MAILBOX` or `*@DOMAIN`, between commas."""
     certificate: ClientCertificate | None = None
@@ -51,9 +51,9 @@ class MicrosoftSettings(SignInSettings):
             raise SettingsError("MS_TENANT_ID=consumers: name a tenant, or organizations or common")
         if (tenant in MULTI_TENANT) != bool(self.tenants):
             raise SettingsError(
-                f"MS_TENANT_ID={tenant} needs MS_TENANTS: the tenants that are let in"
+                f"MS_TENANT_ID={tenant} needs MS_ALLOWED_TENANTS: the tenants that are let in"
                 if tenant in MULTI_TENANT
-                else "MS_TENANTS is only for MS_TENANT_ID=organizations or common"
+                else "MS_ALLOWED_TENANTS is only for MS_TENANT_ID=organizations or common"
             )
 
     def _check_credential(self) -> None:
@@ -110,7 +110,7 @@ class MicrosoftSettings(SignInSettings):
             federated_token_file=env.read("MS_FEDERATED_TOKEN_FILE", existing_file, ""),
             managed_identity=env.text("MS_MANAGED_IDENTITY"),
             tenant_id=needed(env, "MS_TENANT_ID"),
-            tenants=tuple(one.lower() for one in split(env.text("MS_TENANTS"))),
+            tenants=tuple(one.lower() for one in split(env.text("MS_ALLOWED_TENANTS"))),
             mode=APP if mailboxes else DELEGATED,
             mailboxes=mailboxes,
             cloud=cloud,
