@@ -126,6 +126,13 @@ def adapter_routes(caller: "CheckCaller | None" = None) -> "list[BaseRoute]":
     return [*service.routes(caller=caller), *signin_routes.all_routes(caller=caller)]
 
 
+def sign_in_looks() -> "list[tuple[str, str, str, str]]":
+    """Return what the doctor says of signing in: subject, verdict, what was seen, what to do."""
+    from adapter.commands.sign_in_looks import sign_in_looks as looks  # noqa: PLC0415 - as above
+
+    return list(looks(os.environ))
+
+
 class LazyGroup(click.Group):
     """Lists the commands without importing them, and imports the one that is called."""
 

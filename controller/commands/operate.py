@@ -75,6 +75,8 @@ def _perform(
     try:
         store = open_store(settings)
         feature = _feature(store, settings, kind, name)
+        if kind is Kind.OPEN:
+            _tell_of_domains(feature.provider)
         if ask:
             _confirm(kind, _stand(store, settings, feature), percent)
         journal = Journals(*[FileJournal(path) for path in [settings.journal] if path])
@@ -147,6 +149,18 @@ def _told_of_no_controller(kind: Kind, settings: ControllerSettings) -> None:
             say(f"rollout: {where}", err=True)
 
 
+def _tell_of_domains(provider: str) -> None:
+    """Say what receivers outside will think of this mail; nothing of it keeps the feature from opening."""
+    from controller.doctor.domains import look_at_domains  # noqa: PLC0415 - a pause needs no DNS
+
+    try:
+        for finding in look_at_domains((), [provider]):
+            said = f"{finding.subject}: {finding.seen}" + (f"; {finding.do}" if finding.do else "")
+            say(f"rollout: {said}", err=True)
+    except ConfigError as error:
+        say(f"rollout: domains: {error}", err=True)
+
+
 def _confirm(kind: Kind, stand: Mapping[str, Any], percent: float | None) -> None:
     """Ask a person at a terminal, after saying what will change."""
     say(consequence(kind, stand, time.time(), percent), err=True)
@@ -175,6 +189,8 @@ def _command(kind: Kind, help_text: str, *, with_percent: bool = False) -> click
         ask = not yes and sys.stdin.isatty()
         if server:
             with daemon_at(server) as daemon:
+                if kind is Kind.OPEN:
+                    _tell_of_domains(daemon.feature(feature)["provider"])
                 if ask:
                     _confirm(kind, daemon.feature(feature), percent)
                 record = daemon.act(kind, feature, reason, percent)

@@ -13,6 +13,7 @@ import httpx
 from controller.config.settings import ControllerSettings
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok
 from controller.shared.environment import unread
+from controller.shared.microsoft_cloud import CLOUDS, GLOBAL
 
 _TIMEOUT_S = 5.0
 UNITS = ("rollout-controller.service", "rollout-sender.service")
@@ -98,9 +99,10 @@ class _MailProvider:
 
 def _of_microsoft(environ: Mapping[str, str]) -> dict[str, str]:
     tenant = environ.get("MS_TENANT_ID", "common")
-    authority = environ.get("MS_AUTHORITY") or f"https://login.microsoftonline.com/{tenant}"
+    cloud = CLOUDS.get(environ.get("MS_CLOUD", ""), GLOBAL)
+    authority = environ.get("MS_AUTHORITY") or f"{cloud.sign_in}/{tenant}"
     return {
-        "graph": environ.get("MS_GRAPH_URL") or "https://graph.microsoft.com/v1.0",
+        "graph": environ.get("MS_GRAPH_URL") or f"{cloud.graph}/v1.0",
         "sign-in": f"{authority.rstrip('/')}/v2.0/.well-known/openid-configuration",
     }
 

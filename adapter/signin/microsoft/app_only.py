@@ -9,6 +9,7 @@ from adapter.signin.grant import AccessToken
 from adapter.signin.microsoft.authority import Authority, access_token_of, asked
 from adapter.signin.microsoft.errors import MICROSOFT, of_app
 from adapter.signin.microsoft.settings import MicrosoftSettings
+from adapter.signin.organisation import Organisation
 
 
 class AppOnly:
@@ -42,7 +43,7 @@ class AppOnly:
         scope = f"{self._settings.cloud.graph}/.default"
         reply = asked(app.acquire_token_for_client, [scope], claims_challenge=claims)
         if not isinstance(reply, Mapping) or "error" in reply:
-            raise of_app(reply if isinstance(reply, Mapping) else {}, self._consent_at(tenant))
+            raise of_app(reply if isinstance(reply, Mapping) else {}, self.consent_at(tenant))
         return access_token_of(reply, time.time())
 
     def _tenant(self, domain: str) -> str:
@@ -58,10 +59,14 @@ class AppOnly:
             act="Add the tenant to MS_ALLOWED_TENANTS, or take the mailbox out of MS_APP_MAILBOXES.",
         )
 
-    def _consent_at(self, tenant: str) -> str:
+    def consent_at(self, tenant: str) -> str:
         """Return the page where an administrator of the tenant grants the app its permissions."""
         named = self._settings.authority_of(tenant)
         return f"{named}/adminconsent?client_id={self._settings.client_id}"
+
+    def organisation(self, domain: str) -> Organisation:
+        """Return whose tenant a domain is; raises SignInError."""
+        return self._authority.organisation(domain)
 
     def close(self) -> None:
         """Close what is open."""

@@ -1,0 +1,138 @@
+"""Looks at the DNS of the domains that mail is sent from: what receivers outside will think of it."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+
+import dns.exception
+import dns.resolver
+
+from controller.doctor.finding import DoctorFinding, away, bad, note, ok
+from controller.doctor.mail_records import Opinion, Sender, opinion
+from controller.shared.environment import Environment
+from controller.shared.microsoft_cloud import GLOBAL, cloud_reader
+from controller.shared.value_readers import address, read_address, split
+
+QUERY_S = 2.0
+ALL_S = 10.0
+MOST_DOMAINS = 50
+_AT_ONCE = 8
+_EXCHANGE_ONLINE = (
+    ".mail.protection.outlook.com",
+    ".mx.microsoft",
+    ".mail.protection.partner.outlook.cn",
+    ".mail.protection.office365.us",
+)
+
+
+class DnsAwayError(Exception):
+    """No DNS server answers."""
+
+
+class DnsFailedError(Exception):
+    """The DNS answers, and yet not for this name."""
+
+
+class Dns:
+    """Asks for records within a time that all of them share."""
+
+    def __init__(self, server: str, all_s: float = ALL_S) -> None:
+        self._ends_at = time.monotonic() + all_s
+        try:
+            self._resolver = dns.resolver.Resolver(configure=not server)
+        except dns.resolver.NoResolverConfiguration as error:
+            raise DnsAwayError("this machine has none configured") from error
+        if server:
+            host, port = read_address(server)
+            self._resolver.nameservers, self._resolver.port = [host], port
+
+    def ask(self, name: str, kind: str) -> list[str]:
+        """Return the records of a name, TXT as one text each. Raises DnsAwayError or DnsFailedError."""
+        left_s = min(QUERY_S, self._ends_at - time.monotonic())
+        if left_s <= 0:
+            raise DnsAwayError(f"not all was answered within {ALL_S:g} s")
+        try:
+            found = self._resolver.resolve(f"{name}.", kind, lifetime=left_s, search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except dns.resolver.NoNameservers as error:
+            raise DnsFailedError(f"{name} {kind} is refused by its servers") from error
+        except (dns.exception.Timeout, OSError) as error:
+            raise DnsAwayError(f"no answer within {left_s:.1f} s") from error
+        except dns.exception.DNSException as error:
+            raise DnsFailedError(f"{name} {kind}: {type(error).__name__}") from error
+        if kind == "TXT":
+            return [b"".join(record.strings).decode("utf-8", "replace") for record in found]
+        return [record.exchange.to_text(omit_final_dot=True).lower() for record in found]
+
+
+def senders_of(providers: Iterable[str], env: Environment) -> list[Sender]:
+    """Return what the mail of these providers needs."""
+    cloud = env.read("MS_CLOUD", cloud_reader, GLOBAL)
+    known = {
+        "microsoft": Sender("microsoft", cloud.spf, ("selector1", "selector2")),
+        "google": Sender("google", "_spf.google.com", ("google",)),
+    }
+    return [known[name] for name in sorted(set(providers)) if name in known]
+
+
+def sending_domains(env: Environment) -> list[str]:
+    """Return the domains that this installation sends from: the internal ones, and those of its mailboxes."""
+    internal = (entry.lstrip("*.") for entry in split(env.text("INTERNAL_DOMAINS")))
+    mailboxes = (entry.rpartition("@")[2] for entry in split(env.text("MS_APP_MAILBOXES")) if "@" in entry)
+    return list(dict.fromkeys(name.lower() for name in (*internal, *mailboxes) if name))
+
+
+def look_at_domains(
+    domains: Iterable[str], providers: Iterable[str], environ: Mapping[str, str] = os.environ
+) -> Iterator[DoctorFinding]:
+    """Yield a finding for each domain; where no DNS answers, one that says so."""
+    env = Environment(environ)
+    named = list(dict.fromkeys((*domains, *sending_domains(env))))[:MOST_DOMAINS]
+    senders = senders_of(providers, env)
+    if not named or not senders:
+        missing = "domain" if not named else "provider that is known here"
+        yield note(
+            "domains",
+            f"no sending {missing}",
+            "set INTERNAL_DOMAINS, or name one with `rollout doctor --domain`",
+        )
+        return
+    try:
+        server = Dns(env.read("ROLLOUT_DNS_SERVER", address, ""))
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            yield from list(threads.map(partial(_look, senders, server), named))
+    except DnsAwayError as error:
+        yield away(
+            "dns", f"no DNS server answers: {error}", "check /etc/resolv.conf, or set ROLLOUT_DNS_SERVER"
+        )
+
+
+def _look(senders: list[Sender], server: Dns, domain: str) -> DoctorFinding:
+    subject = f"domain {domain}"
+    texts: Callable[[str], list[str]] = cache(lambda name: server.ask(name, "TXT"))
+    try:
+        found = [opinion(domain, sender, texts) for sender in senders]
+        where = _mail_at(server.ask(domain, "MX"))
+    except DnsFailedError as error:
+        return note(subject, f"cannot be looked up: {error}", "look again later, or ask who runs its DNS")
+    return _finding(subject, found, where)
+
+
+def _finding(subject: str, found: list[Opinion], where: str) -> DoctorFinding:
+    seen = "; ".join([*(one.seen for one in found), where])
+    mend = "; ".join(dict.fromkeys(what for one in found for what in one.do))
+    wish = "; ".join(dict.fromkeys(what for one in found for what in one.wishes))
+    if mend:
+        return bad(subject, seen, mend)
+    return note(subject, seen, wish) if wish else ok(subject, seen)
+
+
+def _mail_at(hosts: list[str]) -> str:
+    """Say where a domain's own mail goes."""
+    if not hosts:
+        return "no MX"
+    online = any(host.endswith(_EXCHANGE_ONLINE) for host in hosts)
+    return "mailboxes in Exchange Online" if online else f"MX {hosts[0]}, not Exchange Online itself"
