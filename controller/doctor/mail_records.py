@@ -149,7 +149,10 @@ def _thought(policy: str, *, by_spf: bool, by_dkim: bool) -> str:
     if by_spf or by_dkim:
         kind, loss = ("SPF", "forwarded mail") if by_spf else ("DKIM", "mail that is changed on its way")
         return f"a receiver knows it by {kind} alone, and takes {loss} for a forgery"
-    told = {"reject": ", which it is told to refuse", "quarantine": ", which it is told to put into spam"}
+    told = {
+        "reject": ", and your policy says to refuse it",
+        "quarantine": ", and your policy says to put it into spam",
+    }
     return f"a receiver takes it for a forgery{told.get(policy, '')}"
 
 

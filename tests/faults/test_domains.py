@@ -71,7 +71,11 @@ def test_a_domain_that_is_set_up_is_well() -> None:
         ({"spf": ["v=spf1 a mx ptr a mx a mx a mx a mx ~all"]}, "needs more than 10 lookups", "mend"),
         ({"selector1": None, "selector2": None}, "by SPF alone, and takes forwarded mail", "switch on DKIM"),
         ({"selector1": ["v=DKIM1; p="], "selector2": None}, "DKIM no key", "switch on DKIM"),
-        ({"spf": None, "selector1": None, "selector2": None}, "a forgery, which it is told to refuse", "add"),
+        (
+            {"spf": None, "selector1": None, "selector2": None},
+            "a forgery, and your policy says to refuse it",
+            "add",
+        ),
         (
             {"dmarc": None},
             "DMARC none: a receiver knows it as yours, and large ones want DMARC",
