@@ -6,12 +6,14 @@ of it; it gives one value per target, without `provider`, `action`, `status` and
 
 from dataclasses import dataclass
 
-from controller.contract import ACTION_EXEC_TOTAL
+from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL, ACTION_LATENCY_SECONDS
 from controller.rules.scale import Scale, duration
 from controller.rules.scope import Scope
 
 PER_TARGET = "without (provider, action, status)"
 """Leaves of a counter's labels those of its target, whatever labels targets have."""
+TELLING = (ACTION_EXEC_TOTAL, ACTION_ERROR_TOTAL, f"{ACTION_LATENCY_SECONDS}_sum")
+"""Counters of which any may be the one that tells two processes apart: they began at once and send alike."""
 SAME_START_S = 0.001
 """Starts that differ by less are one: VictoriaMetrics keeps about 15 digits, so that a longer number comes
 back changed in its last ones from one reading to the next, and a whole counter would be counted again."""
@@ -104,13 +106,17 @@ and abs({self.started} - {self._started_before}) > {SAME_START_S:g}"""
 
     @property
     def several(self) -> str:
-        """Targets behind which several processes answer.
+        """Targets behind which several processes answered lately, as it is known when the rule is evaluated.
 
-        The start went back, or a counter fell although no other process began: two may begin in the same
-        hundredth of a second.
+        The start went back, or a counter fell more often than another process began: two may begin in the
+        same hundredth of a second. What shows at the end of a window tells of its first step too.
         """
-        start, up, remembered = self.start, self.up, self.remembered
+        went_back = f"{self.start} offset {self.step} - {self.start} > {SAME_START_S:g}"
+        fell = "\n".join(f"or {self._fell(counter)}" for counter in TELLING)
+        return f"max_over_time(({went_back})[{self.remembered}:{self.step}] @ end())\n{fell}"
+
+    def _fell(self, counter: str) -> str:
+        lately = f"[{self.remembered}] @ end()"
         return f"""\
-max_over_time(({start} offset {self.step} - {start} > {SAME_START_S:g})[{remembered}:{self.step}])
-or max {PER_TARGET} (resets({ACTION_EXEC_TOTAL}{self.scope.senders()}[{remembered}]))
-  > (changes({start}[{remembered}]) or {up} * 0)"""
+max {PER_TARGET} (resets({counter}{self.scope.senders()}{lately}))
+  > (changes({self.start}{lately}) or last_over_time({self.up}{lately}) * 0)"""

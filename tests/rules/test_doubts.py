@@ -115,7 +115,7 @@ def test_workers_behind_one_address_are_several_while_they_alternate_and_ten_win
         target.started[k] = LONG_AGO + k % 2
         target.sends[k] = 90_000.0 * (k % 2) + k
     found = doubts(target)
-    assert [k for k in found if ("several", "a:9100") in found[k]] == list(range(4, 18))
+    assert [k for k in found if ("several", "a:9100") in found[k]] == list(range(5, 17))
 
 
 def test_workers_that_began_at_once_are_several_by_their_counters() -> None:

@@ -5,10 +5,11 @@ what happens behind it: restarts, new labels, several workers, gaps, resets, lat
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from operator import itemgetter
 
 from controller.alertcheck.cases.synthetic_series import Series
 from controller.contract import ACTION_ERROR_TOTAL, ACTION_EXEC_TOTAL
@@ -95,6 +96,14 @@ class History:
         counts = [process.counted(at) for process in self.processes if process.born < at]
         return sum(sends for sends, _ in counts), sum(errors for _, errors in counts)
 
+    def hides_processes(self, until: int) -> bool:
+        """Whether several processes behind a target looked like one in the ten windows until then."""
+        since = until - 10 * WINDOW_S
+        lately = [
+            {at: one for at, one in seen.scrapes.items() if since < at <= until} for seen in self.targets
+        ]
+        return any(_look_like_one(scrapes) for scrapes in lately)
+
     def scraped(self, until: int) -> tuple[int, int]:
         """Return what all processes had counted when last scraped; all of one known to be gone."""
         counts = [process.counted(self._last_told(process, until)) for process in self.processes]
@@ -112,6 +121,17 @@ class History:
             return END_S
         told = [at for one in seen for at, who in one.scrapes.items() if who is process and at <= until]
         return max(told, default=max(process.born, 0))
+
+
+def _look_like_one(scrapes: Mapping[int, Process | None]) -> bool:
+    """Whether several processes answered, with one start and counters that only rose."""
+    answered = [(at, process) for at, process in sorted(scrapes.items(), key=itemgetter(0)) if process]
+    shown = [process.shows(at) for at, process in answered]
+    return (
+        len({id(process) for _, process in answered}) > 1
+        and len({process.says for _, process in answered}) == 1
+        and all(one[0] <= other[0] and one[1] <= other[1] for one, other in pairwise(shown))
+    )
 
 
 def history(number: int) -> History:

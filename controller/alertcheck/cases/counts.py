@@ -86,11 +86,12 @@ def truth(life: Life, after: int, until: int, scale: Scale) -> float | None:
     its target was scraped before, and of one that is met when it has just started.
     """
     total, seen = 0.0, False
+    shared = several(life, until, scale)
     before: Scrape | None = None
     for scrape in life.answered:
         if scrape.value is not None and after < scrape.at <= until:
             seen = True
-            if not several(life, _step_of(scrape), scale):
+            if not shared:
                 total += _brought(life, before, scrape, scale)
         before = scrape
     return total if seen else None
@@ -108,16 +109,16 @@ def _brought(life: Life, before: Scrape | None, scrape: Scrape, scale: Scale) ->
     return value if born else 0.0
 
 
-def several(life: Life, step: int, scale: Scale) -> bool:
-    """Whether the start went back, or a counter fell without another start, within ten windows."""
-    since = step - round(scale.stretched_s(300) / scale.step_s) * SLOTS
-    pairs = [pair for pair in pairwise(life.answered) if since <= pair[0].at and pair[1].at <= step]
-    if life.tells_start and any(one.started > other.started for one, other in pairs):
+def several(life: Life, until: int, scale: Scale) -> bool:
+    """Whether the start went back, or a counter fell without another start, in the ten windows until then."""
+    since = until - round(scale.stretched_s(300) / scale.step_s) * SLOTS
+    answered = [one for one in life.answered if since <= one.at <= until]
+    if life.tells_start and any(one.started > other.started for one, other in pairwise(answered)):
         return True
-    counted = [one for one in life.answered if since <= one.at <= step and one.value is not None]
+    counted = [one for one in answered if one.value is not None]
     resets = sum((one.value or 0) > (other.value or 0) for one, other in pairwise(counted))
-    changes = sum(one.started != other.started for one, other in pairs) if life.tells_start else 0
-    return resets > changes
+    changes = sum(one.started != other.started for one, other in pairwise(answered))
+    return resets > changes * life.tells_start
 
 
 def _step_of(scrape: Scrape) -> int:
