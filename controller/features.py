@@ -141,6 +141,8 @@ def _impossible(feature: RolloutFeature) -> Iterator[tuple[str, str]]:
         )
     if feature.margin * feature.slo_error_rate_threshold >= 1:
         yield "slo_error_rate_threshold", "margin x limit must stay below 1"
+    if feature.margin * (feature.slo_very_slow_threshold or 0.0) >= 1:
+        yield "slo_very_slow_threshold", "margin x limit must stay below 1"
     for percent in feature.approval_steps:
         if percent not in steps:
             yield (
@@ -209,6 +211,7 @@ _READERS: dict[str, Reader[Any]] = {
     "initial_percent": Reader(_percent),
     "slo_error_rate_threshold": number(0.000001, 0.4, "(0.01 is 1 %)"),
     "slo_latency_p95_ms": number(1, 600_000, "ms"),
+    "slo_very_slow_threshold": number(0.000001, 0.4, "(0.01 is 1 %)"),
     "steps": Reader(_percents),
     "bake_s": Reader(_bake_s),
     "policy": one_of("sequential", "threshold"),

@@ -77,9 +77,10 @@ def replay(
 
     A line of a trace holds the counts since the line before, at the percentage of that moment:
     {"t": seconds, "sends": n, "errors": k, "slow": s}, or {"t": seconds, "missing": true} for a tick
-    without data; "failed_mailboxes" may say of how many mailboxes the failed sends are, "reference_sends" and
-    "reference_errors" what the feature's reference sent. A window of evidence is as long as two lines are
-    apart. The feature is taken as enabled and not paused, and begins at its initial percentage.
+    without data; "failed_mailboxes" may say of how many mailboxes the failed sends are, "very_slow" how many
+    took over 4 x the p95 limit, "reference_sends" and "reference_errors" what the feature's reference sent.
+    A window of evidence is as long as two lines are apart. The feature is taken as enabled and not paused,
+    and begins at its initial percentage.
     With --json each tick's record is one line.
     """
     if plot is not None and plot.suffix not in {"", ".html", ".htm"}:
@@ -89,6 +90,12 @@ def replay(
     if trace is not None and since is None:
         ticks = _from_file(trace) or fail(f"{trace}: has no line; a trace is JSON lines", USAGE)
         window_s = spacing_s(ticks) or settings.window_s
+        if chosen.slo_very_slow_threshold and not any(tick.very_slow is not None for tick in ticks):
+            fail(
+                f'{trace}: no line has "very_slow", by which slo_very_slow_threshold judges; '
+                "add it, or leave that limit out",
+                USAGE,
+            )
     elif since is not None and trace is None:
         ticks = _from_prometheus(settings, chosen, since, prometheus)
         window_s = settings.window_s

@@ -12,7 +12,11 @@ from controller.decision.judging.policies import Tests
 from controller.decision.model import Finding, Kind, Reason, Slo, Snapshot, State, Verdict, Window
 from controller.decision.ramp import bake_s_of, baked_s, most_restrictive, same_flags, step_above, step_below
 
-CAUSES = {Slo.ERROR_RATE: Reason.SLO_ERROR_RATE, Slo.LATENCY: Reason.SLO_LATENCY}
+CAUSES = {
+    Slo.ERROR_RATE: Reason.SLO_ERROR_RATE,
+    Slo.LATENCY: Reason.SLO_LATENCY,
+    Slo.VERY_SLOW: Reason.SLO_VERY_SLOW,
+}
 
 
 @dataclass(frozen=True, slots=True)

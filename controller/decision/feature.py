@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
+from controller.contract import CRITICAL_LATENCY_TIMES
 from controller.decision.freeze import Freeze
 
 
@@ -31,6 +32,8 @@ class RolloutFeature:
     """Limit of the share of failed sends."""
     slo_latency_p95_ms: float = 500.0
     """Limit of the 95th percentile of latency."""
+    slo_very_slow_threshold: float | UnsetType = UNSET
+    """Limit of the share of sends slower than 4 x `slo_latency_p95_ms`, as in 0.01; not judged unless set."""
     steps: tuple[float, ...] = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0)
     """The percentages, rising."""
     bake_s: float | tuple[float, ...] = 600.0
@@ -82,6 +85,17 @@ class RolloutFeature:
     def latency_limit_s(self) -> float:
         """The limit of 95 % of the sends, seconds."""
         return self.slo_latency_p95_ms / 1000
+
+    @property
+    def very_slow_limit_s(self) -> float:
+        """The latency above which a send is very slow, seconds."""
+        return CRITICAL_LATENCY_TIMES * self.latency_limit_s
+
+    @property
+    def latency_edges_s(self) -> tuple[float, ...]:
+        """The edges that the histogram of every sender must have, seconds."""
+        judged = (self.very_slow_limit_s,) if self.slo_very_slow_threshold else ()
+        return (self.latency_limit_s, *judged)
 
     @property
     def bucket_salt(self) -> str:

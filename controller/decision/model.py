@@ -58,6 +58,7 @@ class Reason(StrEnum):
     WORSE_THAN_REFERENCE = "worse_than_reference"
     SLO_ERROR_RATE = "slo_error_rate"
     SLO_LATENCY = "slo_latency"
+    SLO_VERY_SLOW = "slo_very_slow"
     OUTAGE = "outage"
     HARM_BUDGET = "harm_budget"
     FLAGS_UNREADABLE = "flags_unreadable"
@@ -82,10 +83,11 @@ class Verdict(StrEnum):
 
 
 class Slo(StrEnum):
-    """The two SLOs of a feature."""
+    """The SLOs of a feature; the last one only where it is configured."""
 
     ERROR_RATE = "error_rate"
     LATENCY = "latency"
+    VERY_SLOW = "very_slow"
 
 
 SLOW_SHARE_LIMIT = 0.05
@@ -106,6 +108,8 @@ class Window:
     """Every sender obeyed the current flags when the window began: only then it may prove health."""
     failed_mailboxes: float | None = None
     """How many mailboxes a failure hit in it, at most; None where nobody tells."""
+    very_slow: float | UnsetType = UNSET
+    """Timed sends slower than four times the limit; not there where they are not judged."""
 
 
 PROMETHEUS, LIVE = "prometheus", "live"
@@ -257,6 +261,8 @@ class State:
     """Steps of this ramp that were left by a step back: a second breach there pauses."""
     live: LiveState = LiveState()
     """Of live counts; a controller that looks at them keeps the newest in memory."""
+    very_slow: SloState | UnsetType = UNSET
+    """Not there, nor in a record, where no limit of very slow sends is configured."""
     comparison: Comparison | UnsetType = UNSET
     """With the reference; not there, nor in a record, where no `delta` is configured."""
 

@@ -112,6 +112,7 @@ def begin_ramp(state: State, feature: RolloutFeature, flags: Flags, now: float, 
         approved_percent=0.0 if changed else state.approved_percent,
         error_rate=_emptied(state.error_rate) if goes_on else SloState(),
         latency=_emptied(state.latency) if goes_on else SloState(),
+        very_slow=_of_very_slow(feature, state) if goes_on else _of_very_slow(feature, State()),
         live=LiveState(starts=(state.live.starts if goes_on else 0) + is_open(flags)),
         comparison=_emptied_comparison(state) if goes_on else UNSET,
         paused_by=state.paused_by,
@@ -126,6 +127,7 @@ def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float)
         state,
         error_rate=_emptied(state.error_rate),
         latency=_emptied(state.latency),
+        very_slow=_of_very_slow(feature, state),
         live=LiveState(starts=state.live.starts + is_open(flags)),
         comparison=_emptied_comparison(state),
     )
@@ -134,6 +136,11 @@ def reset_tests(state: State, feature: RolloutFeature, flags: Flags, now: float)
 
 def _emptied(state: SloState) -> SloState:
     return SloState(wallet=state.wallet.emptied())
+
+
+def _of_very_slow(feature: RolloutFeature, state: State) -> SloState | UnsetType:
+    """Begin the test of very slow sends with the cash that each SLO has left."""
+    return _emptied(state.error_rate) if feature.slo_very_slow_threshold else UNSET
 
 
 def _emptied_comparison(state: State) -> Comparison | UnsetType:
@@ -152,12 +159,14 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
     )
     ahead = max(sum(step >= flags.rollout_percent for step in feature.steps), 1) if opened else 0
     errors = _stepped(state.error_rate, ahead, feature.slo_error_rate_threshold)
+    very_slow = feature.slo_very_slow_threshold
     return replace(
         state,
         flags=flags,
         step_started_at=now,
         error_rate=errors,
         latency=_stepped(state.latency, ahead, SLOW_SHARE_LIMIT),
+        very_slow=_stepped(state.very_slow, ahead, very_slow) if very_slow and state.very_slow else UNSET,
         step_sends=0.0,
         step_errors=0.0,
         half_failed=0,

@@ -183,9 +183,12 @@ def _buckets(prometheus: Prometheus, settings: ControllerSettings) -> Iterator[D
         subject = f"latency edges of {feature.name}"
         if not edges:
             yield note(subject, "no sender exports any yet")
-        elif feature.latency_limit_s in edges:
-            yield ok(subject, f"{feature.latency_limit_s:g} s is one of {len(edges)}")
-        else:
+            continue
+        wanted = [f"{edge_s:g} s" for edge_s in feature.latency_edges_s if edge_s in edges]
+        missing = [f"{edge_s:g} s" for edge_s in feature.latency_edges_s if edge_s not in edges]
+        if missing:
             yield bad(
-                subject, f"none at {feature.latency_limit_s:g} s", "start the senders with this configuration"
+                subject, f"none at {' and '.join(missing)}", "start the senders with this configuration"
             )
+        else:
+            yield ok(subject, f"{' and '.join(wanted)} among {len(edges)}")

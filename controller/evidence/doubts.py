@@ -24,9 +24,9 @@ class DoubtSeen:
     labels: Labels
     value: float = 1.0
 
-    def concerns(self, pair: tuple[str, str], edge_s: float) -> bool:
+    def concerns(self, pair: tuple[str, str], edges_s: tuple[float, ...]) -> bool:
         """Whether it is about this feature's sends; one that names no pair is about all."""
-        if self.why is Doubt.EDGE and float(self.labels.get("le", "nan")) != edge_s:
+        if self.why is Doubt.EDGE and float(self.labels.get("le", "nan")) not in edges_s:
             return False
         return (self.labels.get("provider", pair[0]), self.labels.get("action", pair[1])) == pair
 

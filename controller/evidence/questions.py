@@ -82,15 +82,21 @@ or ALERTS{self.scope.recorded(_ACTIVE)}
         return f"{self.scope.senders(_COUNTERS, one_of('instance', instances))}[{length_ms}ms]"
 
     def edgeless(self, feature: RolloutFeature) -> str:
-        """Ask for the senders that time a feature's sends without an edge at its limit."""
+        """Ask for the senders that time a feature's sends without an edge that it is judged by."""
         bucket, pair = f"{ACTION_LATENCY_SECONDS}_bucket", Names.of(feature).pair
         every = f"{bucket}{self.scope.senders(*pair, _EVERY)}"
-        those = f"{bucket}{self.scope.senders(*pair, one_of('le', spellings(feature.latency_limit_s)))}"
-        return f"group without (status, le) ({every}) unless group without (status, le) ({those})"
+        with_edge = (
+            f"{bucket}{self.scope.senders(*pair, one_of('le', spellings(edge_s)))}"
+            for edge_s in feature.latency_edges_s
+        )
+        return " or ".join(
+            f"(group without (status, le) ({every}) unless group without (status, le) ({those}))"
+            for those in with_edge
+        )
 
     def recorded(self, questions: Sequence[EvidenceRequest], judged: Sequence[float], now: float) -> str:
         """Ask for the recorded samples themselves: only a range selector gives their own timestamps."""
-        limits_s = {q.feature.latency_limit_s for q in questions}
+        limits_s = {edge_s for q in questions for edge_s in q.feature.latency_edges_s}
         edges = {text for limit_s in limits_s for text in spellings(limit_s)} | {"", "+Inf"}
         behind_s = [now - instant for instant in judged]
         # A feature that nobody sends any more must not ask for hours of all others at each tick.
@@ -180,10 +186,10 @@ def joined(entries: Iterable[Entry], scope: Scope) -> list[Entry]:
 
 
 def concerned(feature: RolloutFeature, measured: PrometheusReading) -> bool:
-    """Whether some sender lacks the edge at a feature's limit."""
+    """Whether some sender lacks an edge that a feature is judged by."""
     pair = (feature.provider, feature.action)
     return any(
-        doubt.why is Doubt.EDGE and doubt.concerns(pair, feature.latency_limit_s)
+        doubt.why is Doubt.EDGE and doubt.concerns(pair, feature.latency_edges_s)
         for doubts in measured.doubts.values()
         for doubt in doubts
     )

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+from msgspec import UNSET
+
 from controller.contract import EVIDENCE_SERIES, Doubt
 from controller.decision.feature import RolloutFeature
 from controller.decision.model import Evidence, Reason, State, Window
@@ -110,6 +112,8 @@ class _Found(NamedTuple):
     timed: Series
     fast: Series
     """Those that took no longer than the limit."""
+    bearable: Series
+    """Those that were not very slow; the fast ones where that is not judged."""
     revisions: Series
 
 
@@ -119,12 +123,13 @@ _MOST = 1e30
 
 
 def _found(question: EvidenceRequest, measured: PrometheusReading, pair: Pair) -> _Found:
-    buckets = measured.buckets.get(pair, {})
+    buckets, edges = measured.buckets.get(pair, {}), question.feature.latency_edges_s
     return _Found(
         measured.sends.get(pair, _NONE),
         measured.errors.get(pair, _NONE),
         buckets.get(math.inf, _NONE),
-        buckets.get(question.feature.latency_limit_s, _NONE),
+        buckets.get(edges[0], _NONE),
+        buckets.get(edges[-1], _NONE),
         measured.gate_revisions.get(question.feature.name, _NONE),
     )
 
@@ -133,10 +138,10 @@ def _going_on(found: _Found, lengths: Lengths) -> _Found:
     """Leave out a series that ended while sends are still recorded: nobody exports it any more."""
     newest = max(found.sends, default=0.0)
     ended = newest - lengths.oldest_sample_s
-    sends, errors, timed, fast = (
-        series if max(series, default=0.0) > ended else _NONE for series in found[:4]
+    sends, errors, timed, fast, bearable = (
+        series if max(series, default=0.0) > ended else _NONE for series in found[:5]
     )
-    return _Found(sends, errors, timed, fast, found.revisions)
+    return _Found(sends, errors, timed, fast, bearable, found.revisions)
 
 
 def _problem(
@@ -156,12 +161,20 @@ def _problem(
         words = "no sender exports latencies for {named}"
     elif found.fast is _NONE:
         words = "the latency histogram of {named} has no edge at {limit_s:g} s"
+    elif found.bearable is _NONE:
+        words = (
+            "the latency histogram of {named} has no edge at {edge_s:g} s, which slo_very_slow_threshold "
+            "needs: start the senders with this configuration, or add the edge to theirs"
+        )
     elif not sound:
         words = "a value of {named} is {odd:g}, which is not a number to count with"
     if not words:
         return None
     return Reason.METRICS_INCOMPLETE, words.format(
-        named=" ".join(pair), limit_s=question.feature.latency_limit_s, odd=_odd(found)
+        named=" ".join(pair),
+        limit_s=question.feature.latency_limit_s,
+        edge_s=question.feature.latency_edges_s[-1],
+        odd=_odd(found),
     )
 
 
@@ -180,7 +193,8 @@ def _counts_alone(found: _Found) -> _Found:
     """Take what is no count for no send at all: it proves nothing, and evidence is always finite."""
     sends, errors = _counted(found.sends, found.errors)
     timed, fast = _counted(found.timed, found.fast)
-    return _Found(sends, errors, timed, fast, found.revisions)
+    timed, bearable = _counted(timed, found.bearable)
+    return _Found(sends, errors, timed, fast, bearable, found.revisions)
 
 
 def _counted(all_: Series, some: Series) -> tuple[Series, Series]:
@@ -208,8 +222,8 @@ def _staleness(
 
 def _stamps(found: _Found) -> list[float]:
     """Return the moments that are whole. One at which a series has no value yet is still being evaluated."""
-    errors, timed, fast = found.errors, found.timed, found.fast
-    return [at for at in found.sends if at in errors and at in timed and at in fast]
+    errors, timed, fast, bearable = found.errors, found.timed, found.fast, found.bearable or found.fast
+    return [at for at in found.sends if at in errors and at in timed and at in fast and at in bearable]
 
 
 def _windows(
@@ -222,6 +236,7 @@ def _windows(
     """Join the series at these moments, which must be whole. What is not sure is left out."""
     times = measured.copies
     edgeless = _without_edge(question, measured) if measured.doubts else ()
+    judged = bool(question.feature.slo_very_slow_threshold and found.bearable)
     return [
         Window(
             at=at,
@@ -230,6 +245,9 @@ def _windows(
             timed=0.0 if at in edgeless else found.timed[at] / times,
             slow=0.0 if at in edgeless else max(found.timed[at] - found.fast[at], 0.0) / times,
             converged=_converged(found.revisions, at - lengths.begun_s, question.revision),
+            very_slow=(0.0 if at in edgeless else max(found.timed[at] - found.bearable[at], 0.0) / times)
+            if judged
+            else UNSET,
         )
         for at in stamps
     ]
@@ -274,7 +292,7 @@ def _doubtful(
             for at, doubts in measured.doubts.items()
             if at >= present or at in judged
             for doubt in doubts
-            if doubt.concerns(pair, feature.latency_limit_s)
+            if doubt.concerns(pair, feature.latency_edges_s)
         ),
         measured.names,
         scrape_s=lengths.scrape_s,
@@ -292,7 +310,7 @@ def _without_edge(question: EvidenceRequest, measured: PrometheusReading) -> fro
         for at, doubts in measured.doubts.items()
         for doubt in doubts
         if doubt.why is Doubt.EDGE
-        and doubt.concerns((feature.provider, feature.action), feature.latency_limit_s)
+        and doubt.concerns((feature.provider, feature.action), feature.latency_edges_s)
     )
 
 

@@ -78,6 +78,7 @@ def feature_status(
         "slo": {
             "error_rate": feature.slo_error_rate_threshold,
             "latency_p95_ms": feature.slo_latency_p95_ms,
+            "very_slow": feature.slo_very_slow_threshold or None,
         },
         "bake_s": feature.bake_s_at(flags.rollout_percent),
         "policy": feature.policy,

@@ -7,7 +7,11 @@ from controller.contract import Flags
 from controller.decision.ramp import is_open
 from controller.decision.telling.sentences import count_text, duration_text, share_text
 
-_WHAT = {"error_rate": ("sends", "errors", "failed"), "latency": ("timed", "slow", "were too slow")}
+_WHAT = {
+    "error_rate": ("sends", "errors", "failed"),
+    "latency": ("timed", "slow", "were too slow"),
+    "very_slow": ("timed", "very_slow", "took over 4 x the p95 limit"),
+}
 
 
 class Harm(NamedTuple):
@@ -43,7 +47,7 @@ def _measured(last: Mapping[str, Any], window: Mapping[str, Any]) -> Harm:
 
 def _slo(finding: Mapping[str, Any], window: Mapping[str, Any]) -> Harm:
     of, bad, what = _WHAT[finding["slo"]]
-    n, k = window[of], window[bad]
+    n, k = window[of], window.get(bad, 0.0)
     above = bool(n) and k / n > finding["limit"]
     share = f" ({share_text(k / n)}, limit {share_text(finding['limit'])})" if k else ""
     answer = "Yes" if above else "Within the limit" if k else "No"

@@ -145,7 +145,7 @@ FEATURE = record_like(
         "more_sends": schema_of(float | None),
         "more_s": schema_of(float | None),
         "findings": maybe(listed(ref("Finding"))),
-        "slo": record_like({"error_rate": NUMBER, "latency_p95_ms": NUMBER}),
+        "slo": record_like({"error_rate": NUMBER, "latency_p95_ms": NUMBER, "very_slow": maybe(NUMBER)}),
         "bake_s": NUMBER,
         "policy": TEXT,
         "on_breach": TEXT,

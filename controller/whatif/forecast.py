@@ -17,8 +17,6 @@ from controller.decision.sequential.wallet import Wallet, capped
 
 USUAL_SHARE = 0.3
 """A healthy feature is taken to fail at this share of its limit."""
-_SLOS = 2
-"""The alarm averages two SLOs; the one that is quiet halves the evidence of the other."""
 _HALVINGS = 40
 _ROUNDING = 1e-9
 
@@ -40,7 +38,7 @@ class StepForecast:
     percent: float
     sends_per_s: float
     sends_needed: float
-    """Sends that prove both SLOs met."""
+    """Sends that prove every SLO met."""
     lasts_s: float
     """Until the next step up; at the last step, where none follows, until health is proven."""
     smallest: Breach | None
@@ -80,12 +78,17 @@ def step_lasts_s(feature: RolloutFeature, percent: float, sends_per_s: float, wi
 
 
 def _sends_needed(tests: FeatureTests, feature: RolloutFeature, percent: float, a_window: float) -> float:
-    """Return the sends that prove both SLOs met at a step, where no clusters are seen."""
+    """Return the sends that prove every SLO met at a step, where no clusters are seen."""
     above = step_above(feature.steps, percent) or percent
     needed = log(1 / step_error(feature.step_up_error, above))
     with_any = a_window / (1 - exp(-a_window)) if a_window > 0 else 1.0
     effect = unseen_effect(with_any, 1, above / 100)
-    pairs = ((tests.error_rate, feature.slo_error_rate_threshold), (tests.latency, SLOW_SHARE_LIMIT))
+    pairs: tuple[tuple[SloTest, float], ...] = (
+        (tests.error_rate, feature.slo_error_rate_threshold),
+        (tests.latency, SLOW_SHARE_LIMIT),
+    )
+    if tests.very_slow:
+        pairs = (*pairs, (tests.very_slow, tests.very_slow.limit))
     return max(_needed(test, effect, needed, USUAL_SHARE * limit) for test, limit in pairs)
 
 
@@ -129,14 +132,16 @@ def _wallet_at(feature: RolloutFeature, test: SloTest, percent: float) -> Wallet
 
 
 def breach(tests: FeatureTests, wallet: Wallet, error_rate: float, sends_per_s: float) -> Breach | None:
-    """Estimate when an error rate is proven a breach while the other SLO is quiet; None if never."""
+    """Estimate when an error rate is proven a breach while the other SLOs are quiet; None if never."""
     n = sends_per_s * tests.window_s
     k = n * error_rate
     if n <= 0:
         return None
     test = tests.error_rate.breach
     bets = capped(test.bets(k, n - k, 1.0), test.cap)
-    goal = _SLOS * (exp(test.needed) - wallet.cash)
+    # The alarm averages the SLOs: each that is quiet takes its part from the evidence of this one.
+    slos = 3 if tests.very_slow else 2
+    goal = slos * (exp(test.needed) - wallet.cash)
     window = Window(0.0, n, k, n, 0.0)
     half = half_failed(window, tests.outage_z)
     outage = outage_windows(window, tests.window_s, tests.blip_s) if half else inf

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from msgspec import UNSET
+
 from controller.contract import Flags
 from controller.decision.decide import assess, decide_bare
 from controller.decision.feature import RolloutFeature
@@ -23,6 +25,8 @@ class Tick:
     missing: bool = False
     failed_mailboxes: float | None = None
     """Distinct mailboxes with a failure in it, where that was counted."""
+    very_slow: float | None = None
+    """Sends slower than four times the limit of latency, where they were counted."""
     reference: tuple[float, float] | None = None
     """Sends and failed sends of the feature's reference in the same time, where they are known."""
 
@@ -92,6 +96,12 @@ def evidence_of(tick: Tick, judged_to: float) -> Evidence:
     if tick.missing:
         return Evidence(now=tick.at, judged_to=judged_to, problem=Reason.METRICS_UNREACHABLE, detail=NO_DATA)
     window = Window(
-        tick.at, tick.sends, tick.errors, tick.sends, tick.slow, failed_mailboxes=tick.failed_mailboxes
+        tick.at,
+        tick.sends,
+        tick.errors,
+        tick.sends,
+        tick.slow,
+        failed_mailboxes=tick.failed_mailboxes,
+        very_slow=UNSET if tick.very_slow is None else tick.very_slow,
     )
     return Evidence(now=tick.at, windows=(window,), judged_to=tick.at, sample_age_s=0.0, input_age_s=0.0)

@@ -75,6 +75,8 @@ class Recorded:
         chunk_s = POINTS_A_CHUNK * window_s
         ends = _chunk_ends(now - since_s, now, chunk_s)
         series: dict[str, Samples] = {"sends": {}, "errors": {}, "timed": {}, "fast": {}}
+        if feature.slo_very_slow_threshold:
+            series["bearable"] = {}
         for start, end in ends:
             self._read_chunk(series, feature, end, end - start)
         return list(joined(series, window_s))
@@ -103,11 +105,11 @@ class Recorded:
         self, series: dict[str, Samples], feature: RolloutFeature, end: float, length_s: float
     ) -> None:
         """Ask for the samples themselves, which alone have their own times: a range query repeats them."""
-        edges = "|".join(re.escape(edge).replace("\\", "\\\\") for edge in _edges(feature.latency_limit_s))
+        edges = "|".join(re.escape(edge).replace("\\", "\\\\") for edge in _edges(feature))
         names = f"{EVIDENCE_SENDS}|{EVIDENCE_ERRORS}|{EVIDENCE_LATENCY_BUCKET}"
         matchers = (f'__name__=~"{names}"', *Names.of(feature).pair, f'le=~"|[+]Inf|{edges}"')
         selector = f"{self._scope.recorded(*matchers)}[{math.ceil(length_s * 1000)}ms]"
-        found = self._query(selector, _samples, at=end)
+        found = self._query(selector, lambda entry: _samples(entry, feature), at=end)
         if len(found) != len({role for role, _ in found}):
             raise RecordedError(
                 f"{shown(self._url)}: several series where one is expected for {feature.name}"
@@ -128,8 +130,10 @@ class Recorded:
             raise RecordedError(f"{shown(self._url)}: the answer is not Prometheus's") from error
 
 
-def _samples(entry: Any) -> tuple[str, Samples]:
-    return _role(entry["metric"]), {float(at): float(value) for at, value in entry["values"]}
+def _samples(entry: Any, feature: RolloutFeature) -> tuple[str, Samples]:
+    return _role(entry["metric"], feature.latency_limit_s), {
+        float(at): float(value) for at, value in entry["values"]
+    }
 
 
 def _chunk_ends(start: float, end: float, chunk_s: float) -> Iterator[tuple[float, float]]:
@@ -138,28 +142,31 @@ def _chunk_ends(start: float, end: float, chunk_s: float) -> Iterator[tuple[floa
         start += chunk_s
 
 
-def _edges(limit_s: float) -> set[str]:
-    """Write an edge as the clients do: 1.0 in Python, 1 in Go."""
-    return {repr(float(limit_s)), f"{limit_s:g}"}
+def _edges(feature: RolloutFeature) -> set[str]:
+    """Write the edges as the clients do: 1.0 in Python, 1 in Go."""
+    return {text for edge_s in feature.latency_edges_s for text in (repr(float(edge_s)), f"{edge_s:g}")}
 
 
-def _role(labels: dict[str, str]) -> str:
+def _role(labels: dict[str, str], limit_s: float) -> str:
     if labels["__name__"] == EVIDENCE_LATENCY_BUCKET:
-        return "timed" if labels["le"] == "+Inf" else "fast"
+        if labels["le"] == "+Inf":
+            return "timed"
+        return "fast" if float(labels["le"]) == limit_s else "bearable"
     return "sends" if labels["__name__"] == EVIDENCE_SENDS else "errors"
 
 
 def joined(series: dict[str, Samples], window_s: float) -> Iterator[Tick]:
     """Join the series by time; where samples are missing for longer than a window, a tick says so."""
     sends, errors, timed, fast = (series[role] for role in ("sends", "errors", "timed", "fast"))
+    bearable = series.get("bearable")
+    whole = sends.keys() & errors.keys() & timed.keys() & fast.keys()
     before: float | None = None
-    for at in sorted(sends):
-        if at not in errors or at not in timed or at not in fast:
-            continue
+    for at in sorted(whole if bearable is None else whole & bearable.keys()):
         while before is not None and at - before > GAP_WINDOWS * window_s:
             before += window_s
             yield Tick(before, missing=True)
         counts = (sends[at], errors[at], max(timed[at] - fast[at], 0.0))
-        missing = not all(math.isfinite(count) and count >= 0 for count in counts)
-        yield Tick(at, missing=True) if missing else Tick(at, *counts)
+        very_slow = None if bearable is None else max(timed[at] - bearable[at], 0.0)
+        missing = not all(math.isfinite(count) and count >= 0 for count in (*counts, very_slow or 0.0))
+        yield Tick(at, missing=True) if missing else Tick(at, *counts, very_slow=very_slow)
         before = at

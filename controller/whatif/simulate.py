@@ -11,6 +11,8 @@ from controller.features import config_hash
 from controller.whatif.outcome import RampOutcome
 from controller.whatif.playback import Tick, course
 
+VERY_SLOW_OF_SLOW = 0.2
+"""The share of slow sends that are very slow: 1 % of all where 5 % of all are slow."""
 _SMALL_MEAN = 200.0
 """Below this the number of sends is drawn exactly; above, from a normal distribution."""
 
@@ -39,7 +41,14 @@ def ramp(
     outcome = RampOutcome(percent=feature.initial_percent)
     decided = course(
         feature,
-        _ticks(outcome, traffic, Random(seed), hours, window_s),  # noqa: S311  (nothing here is secret)
+        _ticks(
+            outcome,
+            traffic,
+            Random(seed),  # noqa: S311  (nothing here is secret)
+            hours,
+            window_s,
+            very_slow=bool(feature.slo_very_slow_threshold),
+        ),
         config_hash=config_hash(feature),
         window_s=window_s,
     )
@@ -51,17 +60,20 @@ def ramp(
 
 
 def _ticks(
-    outcome: RampOutcome, traffic: Traffic, rng: Random, hours: float, window_s: float
+    outcome: RampOutcome,
+    traffic: Traffic,
+    rng: Random,
+    hours: float,
+    window_s: float,
+    *,
+    very_slow: bool,
 ) -> Iterator[Tick]:
     """Yield tick after tick; each has the traffic of the percentage that the one before led to."""
     for number in range(int(hours * 3600 / window_s) + 1):
         sends = poisson(rng, traffic.at(outcome.percent) * window_s)
-        yield Tick(
-            at=number * window_s,
-            sends=sends,
-            errors=binomial(rng, sends, traffic.error_rate),
-            slow=binomial(rng, sends, traffic.slow_share),
-        )
+        errors, slow = (binomial(rng, sends, share) for share in (traffic.error_rate, traffic.slow_share))
+        of_slow = binomial(rng, slow, VERY_SLOW_OF_SLOW) if very_slow else None
+        yield Tick(number * window_s, sends, errors, slow, very_slow=of_slow)
 
 
 def poisson(rng: Random, mean: float) -> int:

@@ -63,8 +63,24 @@ def _tick(entry: Any) -> Tick:
     if max(errors, slow) > _MOST_EXTRAPOLATED * sends + 1:
         raise ValueError(f"{errors:g} errors and {slow:g} slow sends cannot be among {sends:g} sends")
     return Tick(
-        at, sends, errors, slow, failed_mailboxes=_mailboxes(entry, errors), reference=_reference(entry)
+        at,
+        sends,
+        errors,
+        slow,
+        failed_mailboxes=_mailboxes(entry, errors),
+        very_slow=_very_slow(entry, sends),
+        reference=_reference(entry),
     )
+
+
+def _very_slow(entry: dict[str, Any], sends: float) -> float | None:
+    """Read the sends slower than four times the limit, where the line tells them."""
+    if entry.get("very_slow") is None:
+        return None
+    very_slow = _count(entry, "very_slow")
+    if very_slow > _MOST_EXTRAPOLATED * sends + 1:
+        raise ValueError(f"{very_slow:g} very slow sends cannot be among {sends:g} sends")
+    return very_slow
 
 
 def _reference(entry: dict[str, Any]) -> tuple[float, float] | None:

@@ -8,8 +8,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
+from controller.contract import Doubt
 from controller.decision.model import Reason, State
+from controller.evidence.doubts import DoubtSeen
 from controller.evidence.progress import Lengths
 from controller.evidence.reading import PrometheusReading, Target
 from controller.evidence.windows import EvidenceRequest, evidence_of
@@ -274,3 +277,30 @@ def test_counts_that_overshoot_are_clipped() -> None:
 def test_only_alerts_of_the_feature_are_seen() -> None:
     alerts = {PAIR: ("Mine",), ("google", "gmail.send"): ("Theirs",)}
     assert evidence_of(question(), measured(alerts=alerts), LENGTHS).alerts == ("Mine",)
+
+
+def very_slow_judged() -> EvidenceRequest:
+    asked = question()
+    return replace(asked, feature=replace(asked.feature, slo_very_slow_threshold=0.01))
+
+
+def test_sends_over_four_times_the_limit_are_counted_where_they_are_judged() -> None:
+    buckets = {PAIR: {0.5: constant(90), 2.0: constant(97), math.inf: constant(100)}}
+    judged = evidence_of(very_slow_judged(), measured(buckets=buckets), LENGTHS)
+    assert judged.problem is None
+    assert {(window.slow, window.very_slow) for window in judged.windows} == {(10, 3)}
+    usual = evidence_of(question(), measured(buckets=buckets), LENGTHS)
+    assert {window.very_slow for window in usual.windows} == {UNSET}
+
+
+def test_a_histogram_without_the_edge_of_very_slow_sends_is_named_and_all_else_is_still_counted() -> None:
+    evidence = evidence_of(very_slow_judged(), measured(), LENGTHS)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert "no edge at 2 s, which slo_very_slow_threshold needs: start the senders" in evidence.detail
+    assert {(window.sends, window.slow, window.very_slow) for window in evidence.windows} == {(100, 3, UNSET)}
+
+
+def test_a_sender_without_the_edge_of_very_slow_sends_is_a_doubt_of_who_is_judged_by_it() -> None:
+    doubt = DoubtSeen(Doubt.EDGE, {"le": "2", "provider": PAIR[0], "action": PAIR[1]})
+    assert doubt.concerns(PAIR, very_slow_judged().feature.latency_edges_s)
+    assert not doubt.concerns(PAIR, question().feature.latency_edges_s)

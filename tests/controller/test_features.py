@@ -80,6 +80,8 @@ MISTAKES = [
     ("[features.microsoft]\napproval_steps = [7]", 2, "not one of the steps"),
     ("[features.microsoft]\nmax_failed_sends_per_step = 0", 2, "whole number"),
     ("[features.microsoft]\nfreezes = [{ weekdays = ['someday'] }]", 2, "weekly"),
+    ("[features.microsoft]\nslo_very_slow_threshold = 1", 2, "0.4"),
+    ("[features.microsoft]\nmargin = 4\nslo_very_slow_threshold = 0.3", 3, "must stay below 1"),
     ("[features.microsoft]\ndelta = 1.5\n[features.google]", 2, "needs reference"),
     ('[features.microsoft]\nreference = "google"\ndelta = 0.5\n[features.google]', 3, "from 1"),
     ("[features.new]\nbake_s = 1", 1, "needs provider and action"),

@@ -19,7 +19,7 @@ from controller.decision.checks import CHECKS
 from controller.decision.decide import decide, rejected_write
 from controller.decision.judging.outage import OUTAGE_MAILBOXES, OUTAGE_SENDS, OUTAGE_SHARE, OUTAGE_SURE
 from controller.decision.judging.slo_tests import BURST_BLIPS, BURST_CAP, slo_test
-from controller.decision.model import Cause, Comparison, Decision, Kind, Reason, Snapshot
+from controller.decision.model import Cause, Comparison, Decision, Kind, Reason, SloState, Snapshot
 from controller.decision.record import NOT_WRITTEN
 from controller.decision.sequential.health import HEALTHY_GRID, step_error
 from controller.decision.sequential.relative import POINTS
@@ -79,6 +79,12 @@ def snapshots() -> Iterator[Snapshot]:
             yield changed(snapshot, state={"flags": snapshot.flags})
     yield at_step(5.0, newer=replace(at_step().flags, revision=9, paused=True))
     yield at_step(0.0, state={"stopped_by": Cause(Reason.MANUAL, "ann", NOW, "rollout_percent 5 -> 0")})
+    judged = at_step(feature={"slo_very_slow_threshold": 0.01}, state={"very_slow": SloState()})
+    hanging = window(1500, 0, 70, very_slow=70)
+    for percent, on_breach in product((5.0, 100.0), ("pause", "step_back")):
+        changes: dict[str, Any] = {"flags": {"rollout_percent": percent}, "feature": {"on_breach": on_breach}}
+        asked = changed(judged, evidence={"windows": (hanging,) * 3}, **changes)
+        yield changed(asked, state={"flags": asked.flags})
     worse = Comparison("google", 1.5, Wallet((9.0,) * POINTS, 0.5))
     yield at_step(feature={"reference": "google", "delta": 1.5}, state={"comparison": worse})
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from math import log
 
+from msgspec import UNSET, UnsetType
+
 from controller.decision.feature import RolloutFeature
 from controller.decision.judging.first_form import first_tests
 from controller.decision.judging.outage import OUTAGE_Z, outage_windows, windows_in_a_row
@@ -37,6 +39,7 @@ class FeatureTests:
 
     error_rate: SloTest
     latency: SloTest
+    very_slow: SloTest | None
     window_s: float
     blip_s: float
     outage_z: float
@@ -46,7 +49,7 @@ class FeatureTests:
 
         Only a converged window of metrics without a problem proves health.
         """
-        errors, latency = state.error_rate, state.latency
+        errors, latency, very_slow = state.error_rate, state.latency, state.very_slow
         for one in windows:
             proves = one.converged and evidence.problem is None
             errors = with_window(
@@ -58,11 +61,15 @@ class FeatureTests:
                 mailboxes=one.failed_mailboxes,
             )
             latency = with_window(self.latency, latency, one.timed, one.slow, proves_health=proves)
+            if self.very_slow and very_slow and one.very_slow is not UNSET:
+                very_slow = with_window(
+                    self.very_slow, very_slow, one.timed, one.very_slow, proves_health=proves
+                )
         judged_to = evidence.judged_to or state.judged_to
         if errors is state.error_rate and latency is state.latency:
             return state if judged_to == state.judged_to else replace(state, judged_to=judged_to)
         half_failed = windows_in_a_row(windows, state.half_failed, self.outage_z)[-1]
-        return _counted(state, errors, latency, judged_to, half_failed)
+        return _counted(state, errors, latency, very_slow, judged_to, half_failed)
 
     def judge(self, state: State, feature: RolloutFeature, percent: float) -> tuple[Finding, ...]:
         """Judge each SLO by the sequential tests.
@@ -73,22 +80,22 @@ class FeatureTests:
         step = _next_step(feature, percent)
         errors = _measured(Slo.ERROR_RATE, self.error_rate, state.error_rate, feature, step)
         latency = _measured(Slo.LATENCY, self.latency, state.latency, feature, step)
-        cause = _cause(errors, latency)
-        if cause is None:
-            return errors, latency
-        if cause is Slo.ERROR_RATE:
-            return replace(errors, verdict=Verdict.BREACHED), latency
-        return errors, replace(latency, verdict=Verdict.BREACHED)
+        if not (self.very_slow and state.very_slow):
+            return _with_cause((errors, latency))
+        very_slow = _measured(Slo.VERY_SLOW, self.very_slow, state.very_slow, feature, step)
+        return _with_cause((errors, latency, very_slow))
 
     def with_needed(
         self, findings: tuple[Finding, ...], state: State, _feature: RolloutFeature, _percent: float
     ) -> tuple[Finding, ...]:
         """Estimate for each finding how many more sends prove health at the rate seen so far."""
-        parts = {
-            Slo.ERROR_RATE: (self.error_rate, state.error_rate),
-            Slo.LATENCY: (self.latency, state.latency),
-        }
-        return tuple(_needing(finding, *parts[finding.slo]) for finding in findings)
+        tests = (self.error_rate, self.latency, self.very_slow)
+        states = (state.error_rate, state.latency, state.very_slow)
+        return tuple(
+            _needing(finding, test, of)
+            for finding, test, of in zip(findings, tests, states, strict=False)
+            if test and of
+        )
 
     def is_outage(self, windows: tuple[Window, ...], before: int) -> bool:
         """Whether these windows are an outage; `before` of the windows before them had half failed."""
@@ -113,12 +120,15 @@ def feature_tests(feature: RolloutFeature, window_s: float, form: int = FORM) ->
         feature.blip_s,
         window_s,
         form,
+        feature.slo_very_slow_threshold or 0.0,
     )
     tests = _LATELY_USED.get(key)
     if tests is None:
+        very_slow = feature.slo_very_slow_threshold
         tests = FeatureTests(
             error_rate=slo_test(feature.slo_error_rate_threshold, feature, window_s),
             latency=slo_test(SLOW_SHARE_LIMIT, feature, window_s),
+            very_slow=slo_test(very_slow, feature, window_s) if very_slow else None,
             window_s=window_s,
             blip_s=feature.blip_s,
             outage_z=OUTAGE_Z[form],
@@ -129,7 +139,14 @@ def feature_tests(feature: RolloutFeature, window_s: float, form: int = FORM) ->
     return tests
 
 
-def _counted(state: State, errors: SloState, latency: SloState, judged_to: float, half_failed: int) -> State:
+def _counted(
+    state: State,
+    errors: SloState,
+    latency: SloState,
+    very_slow: SloState | UnsetType,
+    judged_to: float,
+    half_failed: int,
+) -> State:
     """Write out what replace() would do in a tenth of the whole tick. A test sees that no field is lost."""
     return State(
         config_hash=state.config_hash,
@@ -155,6 +172,7 @@ def _counted(state: State, errors: SloState, latency: SloState, judged_to: float
         stopped_by=state.stopped_by,
         stepped_back=state.stepped_back,
         live=state.live,
+        very_slow=very_slow,
         comparison=state.comparison,
     )
 
@@ -164,17 +182,24 @@ def _next_step(feature: RolloutFeature, percent: float) -> float:
     return step_above(feature.steps, percent) or percent
 
 
-def _cause(errors: Finding, latency: Finding) -> Slo | None:
-    """Name the SLO behind an alarm, or None where there is no alarm."""
-    pairs = (
-        (errors.evidence_for_breach, latency.evidence_for_breach, errors.breach_needed),
-        (errors.late_evidence, latency.late_evidence, errors.late_needed),
+def _with_cause(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Mark the SLO behind an alarm, if there is one."""
+    cause = _alarm([one.evidence_for_breach for one in findings], findings[0].breach_needed)
+    if cause is None:
+        cause = _alarm([one.late_evidence for one in findings], findings[0].late_needed)
+    if cause is None:
+        return findings
+    return tuple(
+        replace(one, verdict=Verdict.BREACHED) if place == cause else one
+        for place, one in enumerate(findings)
     )
-    for of_errors, of_latency, needed in pairs:
-        # The mean reaches the goal only where the larger one does, which is cheaper to ask first.
-        if max(of_errors, of_latency) >= needed and log_mean((of_errors, of_latency)) >= needed:
-            return Slo.ERROR_RATE if of_errors >= of_latency else Slo.LATENCY
-    return None
+
+
+def _alarm(evidence: list[float], needed: float) -> int | None:
+    """Return the place of the largest evidence where the mean reaches what is needed, or None."""
+    top = max(evidence)
+    # The mean reaches the goal only where the largest one does, which is cheaper to ask first.
+    return evidence.index(top) if top >= needed and log_mean(evidence) >= needed else None
 
 
 def _measured(slo: Slo, test: SloTest, state: SloState, feature: RolloutFeature, step: float) -> Finding:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+from msgspec import UNSET
+
 from controller.decision.feature import RolloutFeature
 from controller.decision.model import Evidence, Finding, Slo, State, Verdict, Window
 
@@ -48,6 +50,7 @@ def threshold(judged: tuple[Finding, ...], windows: tuple[Window, ...]) -> tuple
     counts = {
         Slo.ERROR_RATE: (newest.sends, newest.errors),
         Slo.LATENCY: (newest.timed, newest.slow),
+        Slo.VERY_SLOW: (newest.timed, newest.very_slow) if newest.very_slow is not UNSET else (0.0, 0.0),
     }
     return tuple(
         replace(finding, verdict=_against(finding.limit, *counts[finding.slo], newest.converged))

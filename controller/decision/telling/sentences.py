@@ -40,6 +40,7 @@ REASONS: dict[Reason, str] = {
     Reason.WORSE_THAN_REFERENCE: "It is proven to fail more often than its reference, by more than `delta`.",
     Reason.SLO_ERROR_RATE: "The error rate is proven above its limit.",
     Reason.SLO_LATENCY: "The share of slow sends is proven above its limit.",
+    Reason.SLO_VERY_SLOW: "The share of sends slower than 4 x the p95 limit is proven above its limit.",
     Reason.OUTAGE: "At least half of the sends of one tick failed.",
     Reason.HARM_BUDGET: "More sends failed at this step than its harm budget allows.",
     Reason.FLAGS_UNREADABLE: "A flag holds a text that cannot be understood, so it is read as closed.",
@@ -48,6 +49,12 @@ REASONS: dict[Reason, str] = {
     Reason.MANUAL: "A person did it.",
 }
 
+_HAPPENED = {
+    Slo.ERROR_RATE: "failed",
+    Slo.LATENCY: "were too slow",
+    Slo.VERY_SLOW: "took over 4 x the p95 limit",
+}
+_BAD_SENDS = {Slo.ERROR_RATE: "failures", Slo.LATENCY: "slow sends", Slo.VERY_SLOW: "very slow sends"}
 CLUSTERED = 1.5
 """From this design effect on the hold says that clusters are reckoned with."""
 _MOST_SENDS = 1e12
@@ -126,8 +133,7 @@ def share_text(share: float) -> str:
 
 def finding_text(finding: Finding) -> str:
     """Write what was seen of one SLO, such as `31 of 312 sends failed (9.94 %, limit 1 %)`."""
-    what = "failed" if finding.slo is Slo.ERROR_RATE else "were too slow"
-    seen = f"{count_text(finding.k)} of {count_text(finding.n)} sends {what}"
+    seen = f"{count_text(finding.k)} of {count_text(finding.n)} sends {_HAPPENED[finding.slo]}"
     rate = f"{share_text(finding.k / finding.n)}, " if finding.n > 0 else ""
     return f"{seen} ({rate}limit {share_text(finding.limit)})"
 
@@ -235,7 +241,7 @@ def _gathering(telling: Telling) -> str:
 def _unproven_text(finding: Finding) -> str:
     if finding.effect < CLUSTERED:
         return finding_text(finding)
-    what = "failures" if finding.slo is Slo.ERROR_RATE else "slow sends"
+    what = _BAD_SENDS[finding.slo]
     clusters = f"reckoned with {what} in groups of about {finding.effect:.2g}, so more sends are asked for"
     return f"{finding_text(finding)}, {clusters}"
 
@@ -287,8 +293,12 @@ def _breach_text(telling: Telling, finding: Finding) -> str:
 
 def _newest(snapshot: Snapshot, finding: Finding) -> str:
     window = snapshot.evidence.windows[-1]
-    of_errors = finding.slo is Slo.ERROR_RATE
-    n, k = (window.sends, window.errors) if of_errors else (window.timed, window.slow)
+    counted = {
+        Slo.ERROR_RATE: (window.sends, window.errors),
+        Slo.LATENCY: (window.timed, window.slow),
+        Slo.VERY_SLOW: (window.timed, window.very_slow or 0.0),
+    }
+    n, k = counted[finding.slo]
     return finding_text(replace(finding, n=n, k=k))
 
 
@@ -349,6 +359,7 @@ _WORDS: dict[Reason, Callable[[Telling], str]] = {
     Reason.WORSE_THAN_REFERENCE: _worse_than_reference,
     Reason.SLO_ERROR_RATE: _breach,
     Reason.SLO_LATENCY: _breach,
+    Reason.SLO_VERY_SLOW: _breach,
     Reason.OUTAGE: _outage,
     Reason.HARM_BUDGET: _harm_budget,
 }

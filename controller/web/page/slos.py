@@ -1,24 +1,32 @@
-"""The two SLOs of a feature: the figure, its limit, and the evidence against both thresholds."""
+"""The SLOs of a feature: the figure, its limit, and the evidence against both thresholds."""
 
 from collections.abc import Mapping
 from typing import Any
 
+from controller.contract import CRITICAL_LATENCY_TIMES
 from controller.web.page.words import count_text, e, ms_text, share_text
 
 
 def slos(stand: Mapping[str, Any], p95_s: float | None) -> str:
-    """Show both SLOs; `p95_s` is what Prometheus recorded last."""
+    """Show each SLO; `p95_s` is what Prometheus recorded last."""
     found = {one["slo"]: one for one in stand["findings"] or ()}
     slo = stand["slo"]
     errors, latency = found.get("error_rate"), found.get("latency")
     rate = share_text(errors["k"] / errors["n"]) if errors and errors["n"] else "no data"
-    return _slo("Error rate", rate, f"limit {share_text(slo['error_rate'])}", errors, "failed") + _slo(
+    both = _slo("Error rate", rate, f"limit {share_text(slo['error_rate'])}", errors, "failed") + _slo(
         "p95 latency",
         ms_text(p95_s),
         f"limit {slo['latency_p95_ms']:,.0f} ms",
         latency,
         f"slower than {slo['latency_p95_ms']:,.0f} ms",
     )
+    return both + (_very_slow(slo, found.get("very_slow")) if slo.get("very_slow") else "")
+
+
+def _very_slow(slo: Mapping[str, Any], finding: Mapping[str, Any] | None) -> str:
+    edge = f"slower than {CRITICAL_LATENCY_TIMES * slo['latency_p95_ms']:,.0f} ms"
+    share = share_text(finding["k"] / finding["n"]) if finding and finding["n"] else "no data"
+    return _slo("Very slow", share, f"limit {share_text(slo['very_slow'])}", finding, edge)
 
 
 def _slo(title: str, value: str, limit: str, finding: Mapping[str, Any] | None, what: str) -> str:

@@ -131,4 +131,4 @@ def who_text(cause: Mapping[str, Any]) -> str:
 
 def reason_text(reason: str) -> str:
     """Write a reason in words."""
-    return reason.replace("_", " ").replace("slo error rate", "error rate").replace("slo latency", "latency")
+    return reason.replace("_", " ").removeprefix("slo ")
