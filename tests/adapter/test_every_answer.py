@@ -1,12 +1,12 @@
 """Every answer of Graph, over real sockets: how many POSTs, which code, which metrics."""
 
 import time
-from dataclasses import dataclass, field
 from email.utils import formatdate
 
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from kit.answers import Case
 from kit.sending import Sender, open_flags, open_sender
 from kit.servers import RedisServer
 from kit.waiting import until
@@ -18,18 +18,6 @@ from controller.contract import flag_key
 
 UNKNOWN = "MS_SEND_UNKNOWN"
 THROTTLED = "MS_API_THROTTLED_429"
-
-
-@dataclass(frozen=True)
-class Case:
-    """One answer and what must follow from it; `source` is empty where the mail was taken."""
-
-    name: str
-    faults: Faults
-    posts: int
-    code: str = ""
-    source: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 def refused(name: str, status: int, code: str, source: str, **given: object) -> Case:

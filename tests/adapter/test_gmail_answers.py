@@ -1,10 +1,11 @@
 """Every answer of Gmail, over real sockets: how many posts, which code, which metrics; and its uploads."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 import redis
+from kit.answers import Case
 from kit.sending import GOOGLE, Sender, open_flags, open_sender
 from kit.servers import RedisServer
 from kit.waiting import until
@@ -17,18 +18,6 @@ from controller.contract import flag_key
 UNKNOWN = "GOOGLE_SEND_UNKNOWN"
 THROTTLED = "GOOGLE_API_THROTTLED_429"
 FAST = {"ROLLOUT_SEND_DEADLINE_S": "1.2"}
-
-
-@dataclass(frozen=True)
-class Case:
-    """One answer and what must follow from it; `source` is empty where the mail was taken."""
-
-    name: str
-    faults: Faults
-    posts: int
-    code: str = ""
-    source: str = ""
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 def refused(status: int, reason: str, code: str, source: str, **given: object) -> Case:
