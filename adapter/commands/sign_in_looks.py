@@ -56,9 +56,9 @@ def _proof(app: AppOnly, tenant: str, settings: MicrosoftSettings) -> Look:
     if roles is not None and "Mail.Send" not in roles:
         return Look(
             subject,
-            "bad",
-            "its proof is taken, but the application permission Mail.Send was not granted",
-            f"an administrator opens {app.consent_at(tenant)}",
+            "note",
+            "its proof is taken, but Entra has not granted it Mail.Send",
+            f"unless Exchange has (RBAC for Applications), an administrator opens {app.consent_at(tenant)}",
         )
     return Look(subject, "ok", "its proof is taken; it sends for itself, with Mail.Send")
 

@@ -1,4 +1,4 @@
-"""Writes the page of completion evidence, and its pictures, from a live validation."""
+"""Writes the pages of completion evidence, one for each phase, and their pictures, from a live validation."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,8 @@ from string import Template
 from controller.alertcheck.result import Result, failures
 from controller.rules.model import RuleFile
 
-PAGE = "PHASE-1-COMPLETION.md"
 PICTURES = "evidence"
-_TEXT = Path(__file__).parent / "completion.md"
+TEXTS = Path(__file__).parent / "phases"
 
 
 def write_completion(
@@ -22,7 +21,7 @@ def write_completion(
     backend: str,
     seconds: float,
 ) -> None:
-    """Write the page into a folder, and the pictures below it; raises OSError where that cannot be done."""
+    """Write the pages into a folder, and the pictures below it; raises OSError where that cannot be done."""
     (folder / PICTURES).mkdir(parents=True, exist_ok=True)
     for name, drawing in drawings.items():
         (folder / PICTURES / name).write_text(drawing, encoding="utf-8")
@@ -36,8 +35,14 @@ def write_completion(
         "alerts": str(sum(len(file.alerts) for file in files)),
         "results": "\n".join(_rows(results)),
     }
-    page = Template(_TEXT.read_text(encoding="utf-8")).substitute(words)
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    for text in sorted(TEXTS.glob("phase-*.md")):
+        page = Template(text.read_text(encoding="utf-8")).substitute(words)
+        (folder / page_of(text)).write_text(page, encoding="utf-8")
+
+
+def page_of(text: Path) -> str:
+    """Return the name of the page that a text becomes."""
+    return f"{text.stem.upper()}-COMPLETION.md"
 
 
 def _rows(results: Sequence[Result]) -> list[str]:

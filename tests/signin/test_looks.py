@@ -53,8 +53,8 @@ WRONG: dict[str, tuple[Change, str, str, str]] = {
     ),
     "right": (
         lambda s: setattr(s.issuer.directory.tenants[0], "roles", ()),
-        "bad",
-        "Mail.Send was not granted",
+        "note",
+        "Entra has not granted it Mail.Send",
         "adminconsent",
     ),
     "server": (lambda s: s.issuer.fail(IssuerFault.SERVER_ERROR), "away", "500", "Wait"),
