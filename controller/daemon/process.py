@@ -24,7 +24,7 @@ from controller.config.settings import NO_SETTINGS, ControllerSettings, load_set
 from controller.daemon.metrics import DaemonMetrics
 from controller.daemon.systemd import notify
 from controller.daemon.wiring import Parts, assemble
-from controller.decision.judging.live import LOOK_S
+from controller.decision.judging.live_late import LOOK_S
 from controller.decision.model import Kind
 from controller.loop.tick import Report
 from controller.shared.config_file import ConfigError

@@ -69,7 +69,7 @@ def _assess_live(snapshot: Snapshot) -> Assessment:
     state, _ = apply_flag_changes(snapshot)
     windows = snapshot.evidence.windows if is_open(snapshot.flags) else ()
     state = replace(state, live=with_seconds(snapshot.feature, state.live, windows))
-    findings = live_findings(snapshot.feature, state.live)
+    findings = live_findings(snapshot.feature, state.live, windows)
     return Assessment(snapshot, state, windows, findings, feature_tests(snapshot.feature, snapshot.window_s))
 
 

@@ -1,7 +1,7 @@
 """The leader's guard: looks at the live counts of all features once a second, and pauses on harm they prove.
 
 It decides with the same function as a tick and writes with the same script, without a lease. It steps
-nothing up, and what it adds up lives in its memory alone: a later leader bets on nothing that began earlier.
+nothing up, and what it adds up lives in its memory alone: a later leader bets on no second before its own.
 """
 
 from collections import deque
@@ -15,7 +15,8 @@ from controller.contract import evidence_delay_s
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
 from controller.decision.feature import RolloutFeature
-from controller.decision.judging.live import LOOK_S, is_outage, live_findings, reach_s, with_seconds
+from controller.decision.judging.live import is_outage, limits, live_findings, reach_s, with_seconds
+from controller.decision.judging.live_late import LOOK_S, SEEN_S, at_most, may_be_late
 from controller.decision.model import LIVE, Evidence, Kind, LiveState, Snapshot, State, Verdict, Window
 from controller.decision.ramp import is_open
 from controller.evidence.live import LiveCounter
@@ -37,7 +38,7 @@ from controller.store.live_sight import LiveSight, sights_text
 LATE_S = 5 * LOOK_S
 """What was counted between two looks further apart is no longer live."""
 SHOWN_S = 10.0
-"""A record holds at least the last so many seconds."""
+"""A record holds at least the last so many seconds, and all that are looked at where it takes them."""
 _TRIES = 3
 """A decision is made again where flags or state changed meanwhile, at most so often."""
 
@@ -57,9 +58,11 @@ class _Watch:
 
     difference: LiveDifference
     counter: LiveCounter = field(default_factory=LiveCounter)
-    seconds: deque[Window] = field(default_factory=lambda: deque(maxlen=120))
+    seconds: deque[Window] = field(default_factory=lambda: deque(maxlen=int(SEEN_S / LOOK_S)))
     """The newest seconds in which anybody could be in."""
     live: LiveState = field(default_factory=LiveState)
+    most: tuple[float, float] = (0.0, 0.0)
+    """What the late-change test may find."""
     start: tuple[float, int] | None = None
     """Names the newest start of the tests; None before any was seen."""
     read: tuple[str | None, State] | None = None
@@ -200,8 +203,10 @@ class LiveGuard:
             )
         )
         added = with_seconds(feature, watch.live, [watch.seconds[-1]])
+        watch.most = at_most(watch.most, limits(feature), watch.seconds[-1])
         bad = second.errors or second.slow
-        harmed = bool(bad) and _proves_harm(feature, added, watch.seconds)
+        late = may_be_late(feature, watch.most)
+        harmed = bool(bad) and _proves_harm(feature, added, watch.seconds, late=late)
         if not harmed:
             watch.live = added
         return harmed
@@ -247,9 +252,12 @@ class LiveGuard:
     def _evidence(self, feature: RolloutFeature, watch: _Watch) -> Evidence:
         at = watch.seconds[-1].at
         shown_s = max(reach_s(feature), SHOWN_S)
+        windows = tuple(one for one in watch.seconds if one.at > at - shown_s - LOOK_S / 2)
+        if not _proves_harm(feature, with_seconds(feature, watch.live, windows), windows):
+            windows = tuple(watch.seconds)
         return Evidence(
             now=at,
-            windows=tuple(one for one in watch.seconds if one.at > at - shown_s - LOOK_S / 2),
+            windows=windows,
             judged_to=at,
             sample_age_s=self._looked_at - watch.counter.changed_at,
             targets=watch.counter.processes,
@@ -262,7 +270,10 @@ class LiveGuard:
             self._log.warning("live_counts_unread", error=trouble)
 
 
-def _proves_harm(feature: RolloutFeature, live: LiveState, seconds: Sequence[Window]) -> bool:
+def _proves_harm(
+    feature: RolloutFeature, live: LiveState, seconds: Sequence[Window], *, late: bool = False
+) -> bool:
     if is_outage(feature, seconds):
         return True
-    return any(one.verdict is Verdict.BREACHED for one in live_findings(feature, live))
+    found = live_findings(feature, live, seconds if late else ())
+    return any(one.verdict is Verdict.BREACHED for one in found)

@@ -19,7 +19,8 @@ from bench.decision_promises import FEATURE, LIMIT, SLOW, highest_share
 from bench.report import machine, quantile, say, table, write_section
 
 from controller.contract import evidence_delay_s
-from controller.decision.judging.live import FIRST_S, is_outage, live_findings, with_seconds
+from controller.decision.judging.live import FIRST_S, is_outage, limits, live_findings, with_seconds
+from controller.decision.judging.live_late import SEEN_S, at_most, may_be_late
 from controller.decision.model import Kind, LiveState, Verdict, Window
 from controller.whatif.playback import Tick, course
 from controller.whatif.simulate import binomial, poisson
@@ -30,7 +31,7 @@ DELAY_S = evidence_delay_s(SCRAPE_S)
 HEALTHY = 0.3 * LIMIT
 
 REACH = 10
-"""So many seconds are kept for the outage rule, more than it looks at."""
+"""The outage rule looks at no more seconds."""
 
 Draw = Callable[[Random, float, int], int]
 """(chance, second since the start, its sends) -> failed ones."""
@@ -117,7 +118,9 @@ class Day:
         self._trace, self._draw = trace, trace.draw()
         self._rng = Random(f"{trace.name}/{trace.per_s}/{seed}")
         self._live = LiveState(1, begun_at=0.5, judged_to=0.5)
-        self._seconds: deque[tuple[int, int, int]] = deque(maxlen=REACH)
+        self._seconds: deque[Window] = deque(maxlen=int(SEEN_S))
+        self._most = (0.0, 0.0)
+        """What the late-change test finds at most, of errors and of slow sends: it is asked only then."""
         self._sends = arrivals(self._rng, trace.per_s, int(trace.hours * 3600))
 
     def run(self) -> "Day":
@@ -146,25 +149,20 @@ class Day:
         n, rng = self._sends[second], self._rng
         k, slow = self._draw(rng, float(second), n), binomial(rng, n, SLOW)
         self.failed += k if second >= (self._trace.begins_at or 0.0) else 0
-        self._seconds.append((n, k, slow))
+        self._seconds.append(Window(second + 1.0, n, k, n, slow, failed_mailboxes=k))
+        self._most = at_most(self._most, limits(FEATURE), self._seconds[-1])
         if second < FIRST_S:
-            self._live = with_seconds(FEATURE, self._live, self._windows(second, 1))
-            proven = breached(self._live)
-        else:
-            proven = False
-        if proven or (k and is_outage(FEATURE, self._windows(second, REACH))):
+            self._live = with_seconds(FEATURE, self._live, [self._seconds[-1]])
+        asked = second < FIRST_S or may_be_late(FEATURE, self._most)
+        if (k and is_outage(FEATURE, list(self._seconds)[-REACH:])) or (
+            asked and breached(self._live, list(self._seconds))
+        ):
             self.paused_by = "live"
         return n, k, slow
 
-    def _windows(self, second: int, many: int) -> list[Window]:
-        """Return the newest seconds as the guard keeps them."""
-        newest = list(self._seconds)[-many:]
-        first = second + 2.0 - len(newest)
-        return [Window(first + i, n, k, n, late, failed_mailboxes=k) for i, (n, k, late) in enumerate(newest)]
 
-
-def breached(live: LiveState) -> bool:
-    return any(one.verdict is Verdict.BREACHED for one in live_findings(FEATURE, live))
+def breached(live: LiveState, seconds: Sequence[Window]) -> bool:
+    return any(one.verdict is Verdict.BREACHED for one in live_findings(FEATURE, live, seconds))
 
 
 def chunk(trace: Trace, many: int, first: int) -> list[tuple[str, int]]:

@@ -5,13 +5,14 @@
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 from kit.examples import amount
 
 from controller.decision.judging.live import is_outage, live_findings, with_seconds
+from controller.decision.judging.live_late import SEEN_S
 from controller.decision.model import LiveState, Verdict, Window
 from controller.features import ROLLOUT_FEATURES
 
@@ -47,19 +48,19 @@ def hourly(length_s: float, share: float, others: float) -> Counts:
 def pauses(counts: Counts, seed: int, per_s: float = PER_S) -> bool:
     """Whether the guard pauses a ramp that began with the day."""
     chance = random.Random(seed)
-    live, seconds = LiveState(1, begun_at=1.0, judged_to=1.0), deque[Window](maxlen=10)
+    live, seconds = LiveState(1, begun_at=1.0, judged_to=1.0), deque[Window](maxlen=int(SEEN_S))
     for second in range(SECONDS):
         n = sends(chance, per_s)
         k = counts(chance, n, seed * 86_400.0 + second) if n else 0
         seconds.append(Window(second + 2.0, n, k, n, 0.0, failed_mailboxes=k))
         live = with_seconds(FEATURE, live, [seconds[-1]])
-        if k and (is_outage(FEATURE, seconds) or breached(live)):
+        if k and (is_outage(FEATURE, seconds) or breached(live, seconds)):
             return True
     return False
 
 
-def breached(live: LiveState) -> bool:
-    return any(one.verdict is Verdict.BREACHED for one in live_findings(FEATURE, live))
+def breached(live: LiveState, seconds: Sequence[Window]) -> bool:
+    return any(one.verdict is Verdict.BREACHED for one in live_findings(FEATURE, live, list(seconds)))
 
 
 def sends(chance: random.Random, per_s: float) -> int:

@@ -158,6 +158,16 @@ def test_ten_times_the_limit_is_paused_soon_after_the_start(senders: Senders) ->
     assert verify(senders.rig.stream()[-1]) == []
 
 
+def test_a_rate_that_rises_late_in_a_ramp_is_paused_by_what_lasts(senders: Senders) -> None:
+    for _ in range(60):
+        assert not senders.second(50)
+    assert 40 < senders.until_paused(50, 5, most=90) < 80
+    [record] = senders.kept.records
+    assert (record["kind"], record["reason"]) == ("pause", "slo_error_rate")
+    assert "Seen live: Proven to have changed for the worse: in the last 120 s" in record["detail"]
+    assert verify(record) == []
+
+
 def test_health_steps_nothing_up(senders: Senders) -> None:
     before = len(senders.rig.stream())
     assert senders.until_paused(1000, 0, most=60) == 0

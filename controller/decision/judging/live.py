@@ -4,26 +4,29 @@ An *outage* is most of the sends failing for longer than a blip, at any time. It
 The *first-seconds test* looks at the time right after the tests began, when a fault that came with the
 feature shows. It bets on the share of each second's sends, so nothing is assumed about sends within one
 second, and by Ville's inequality it is wrong with at most its share of alpha. One second brings so little
-that a blip never pauses by itself.
+that a blip never pauses by itself. Later the *late-change test* of live_late looks for what lasts.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import ceil, inf, log
+from math import ceil, log
 
 from controller.decision.feature import RolloutFeature
+from controller.decision.judging.live_late import (
+    LATE_S,
+    LOOK_S,
+    PART,
+    fair_bet,
+    late_evidence,
+    late_needed,
+    seen,
+)
 from controller.decision.model import SLOW_SHARE_LIMIT, Finding, LiveState, LiveTest, Slo, Verdict, Window
 from controller.decision.sequential.logarithms import log_mean
 from controller.decision.sequential.wallet import LIVE_SHARE
 
-LOOK_S = 1.0
-"""Between two looks at the counts: the length of one window of them."""
-LATE_S = 1.1
-"""So long after a send its count may come: a process publishes once a second."""
 FIRST_S = 45.0
-"""So long after its start the test bets; later, gradual harm is left to the windows."""
-STAKE = 0.15
-"""Share of its worth that the test bets against the limit in each second."""
+"""So long after its start the first-seconds test bets: a burst that passes is seldom in it."""
 CERTAIN = 0.99
 """A blip brings at most this share of the way to the alarm."""
 
@@ -42,9 +45,9 @@ OUTAGE_REACH = 5 / 3
 def alarm_at(feature: RolloutFeature, live: LiveState) -> float:
     """Return what evidence the first-seconds test needs, as a natural logarithm.
 
-    The first start has half of the live counts' share of alpha, each further one half of the rest.
+    The first start has half of its part of alpha, each further one half of the rest.
     """
-    return log(2 ** max(live.starts, 1) / (LIVE_SHARE * feature.alpha))
+    return log(2 ** max(live.starts, 1) / ((1 - PART) * LIVE_SHARE * feature.alpha))
 
 
 def cap(feature: RolloutFeature, live: LiveState) -> float:
@@ -76,40 +79,65 @@ def with_seconds(feature: RolloutFeature, live: LiveState, windows: Iterable[Win
 
 
 def _with_second(test: LiveTest, limit: float, most: float, n: float, k: float) -> LiveTest:
-    """Bet on the share of one second: worth 1 + stake x (share / limit - 1), which is fair at the limit."""
-    if not 0 < n < inf:
+    bet = fair_bet(limit, n, k)
+    if not bet:
         return test
-    bad = min(max(k, 0.0), n)
-    bet = min(log(1 + STAKE * (bad / n / limit - 1)), most)
-    return LiveTest(test.evidence + bet, test.sends + n, test.bad + bad)
+    return LiveTest(test.evidence + min(log(bet), most), test.sends + n, test.bad + min(max(k, 0.0), n))
 
 
-def live_findings(feature: RolloutFeature, live: LiveState) -> tuple[Finding, Finding]:
-    """Judge both SLOs. For the alarm their evidence is averaged, and the larger one is the cause."""
-    needed = alarm_at(feature, live)
-    parts = zip((Slo.ERROR_RATE, Slo.LATENCY), (live.error_rate, live.latency), limits(feature), strict=True)
-    errors, latency = (_finding(slo, test, limit, needed) for slo, test, limit in parts)
-    evidence = (errors.evidence_for_breach, latency.evidence_for_breach)
-    if log_mean(evidence) < needed:
-        return errors, latency
-    if evidence[0] >= evidence[1]:
-        return replace(errors, verdict=Verdict.BREACHED), latency
-    return errors, replace(latency, verdict=Verdict.BREACHED)
+def live_findings(
+    feature: RolloutFeature, live: LiveState, windows: Sequence[Window] = ()
+) -> tuple[Finding, Finding]:
+    """Judge both SLOs. For the alarm their evidence is averaged, and the larger one is the cause.
+
+    The windows are the newest seconds, for the late-change test.
+    """
+    seconds = seen(windows) if windows else ()
+    of_errors, of_slow = limits(feature)
+    failed = [(one.sends, one.errors) for one in seconds]
+    slow = [(one.timed, one.slow) for one in seconds]
+    errors = _finding(feature, live, Slo.ERROR_RATE, live.error_rate, of_errors, failed)
+    latency = _finding(feature, live, Slo.LATENCY, live.latency, of_slow, slow)
+    for evidence, needed in (
+        ((errors.evidence_for_breach, latency.evidence_for_breach), errors.breach_needed),
+        ((errors.late_evidence, latency.late_evidence), errors.late_needed),
+    ):
+        if log_mean(evidence) >= needed:
+            if evidence[0] >= evidence[1]:
+                return replace(errors, verdict=Verdict.BREACHED), latency
+            return errors, replace(latency, verdict=Verdict.BREACHED)
+    return errors, latency
 
 
-def _finding(slo: Slo, test: LiveTest, limit: float, needed: float) -> Finding:
+def _finding(
+    feature: RolloutFeature,
+    live: LiveState,
+    slo: Slo,
+    test: LiveTest,
+    limit: float,
+    counts: Sequence[tuple[float, float]],
+) -> Finding:
+    """Weigh one SLO; what is counted is told of the first seconds, or of the newest where they prove it."""
+    needed, late, enough = (
+        alarm_at(feature, live),
+        late_evidence(feature, limit, counts),
+        late_needed(feature),
+    )
+    sends, bad = test.sends, test.bad
+    if test.evidence < needed and late >= enough:
+        sends, bad = sum(n for n, _ in counts), sum(k for _, k in counts)
     return Finding(
         slo=slo,
         verdict=Verdict.UNKNOWN,
-        n=test.sends,
-        k=test.bad,
+        n=sends,
+        k=bad,
         limit=limit,
         evidence_for_breach=test.evidence,
         evidence_for_health=0.0,
         breach_needed=needed,
         health_needed=needed,
-        late_evidence=0.0,
-        late_needed=needed,
+        late_evidence=late,
+        late_needed=enough,
         needed=None,
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from controller.contract import FLAG_NAMES, Flags, format_percent
 from controller.decision.causes import cause_text
 from controller.decision.judging.live import outage_windows
+from controller.decision.judging.live_late import LOOK_S
 from controller.decision.model import (
     LIVE,
     Decision,
@@ -285,6 +286,10 @@ def _breach_text(telling: Telling, finding: Finding) -> str:
         return f"Proven breached: {finding_text(finding)}"
     if not telling.snapshot.evidence.windows:
         return f"Proven breached before this tick: {finding_text(finding)}"
+    if telling.snapshot.evidence.source == LIVE:
+        windows = telling.snapshot.evidence.windows
+        seconds = windows[-1].at - windows[0].at + LOOK_S
+        return f"Proven to have changed for the worse: in the last {seconds:.0f} s {finding_text(finding)}"
     newest = _newest(telling.snapshot, finding)
     if finding.late_evidence >= finding.late_needed:
         return f"Proven to have changed for the worse: in the newest window {newest}"
