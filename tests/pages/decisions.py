@@ -18,13 +18,14 @@ from controller.decision.byhand import BY_HAND, by_hand, external_change
 from controller.decision.checks import CHECKS
 from controller.decision.decide import decide, rejected_write
 from controller.decision.judging.outage import OUTAGE_MAILBOXES, OUTAGE_SENDS, OUTAGE_SHARE, OUTAGE_SURE
-from controller.decision.judging.slo_tests import BURST_BLIPS, BURST_CAP, slo_test
+from controller.decision.judging.slo_tests import BURST_CAP, slo_test
 from controller.decision.model import Cause, Comparison, Decision, Kind, Reason, SloState, Snapshot
 from controller.decision.record import NOT_WRITTEN
 from controller.decision.sequential.health import HEALTHY_GRID, step_error
 from controller.decision.sequential.relative import POINTS
 from controller.decision.sequential.wallet import (
     BREACH_TOP,
+    BURST_BLIPS,
     GRIDS,
     LATE_SHARE,
     LIVE_SHARE,

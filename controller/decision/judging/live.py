@@ -117,7 +117,7 @@ def _finding(
     limit: float,
     counts: Sequence[tuple[float, float]],
 ) -> Finding:
-    """Weigh one SLO; what is counted is told of the first seconds, or of the newest where they prove it."""
+    """Weigh one SLO, with the counts of the first seconds, or of the newest where those prove harm."""
     needed, late, enough = (
         alarm_at(feature, live),
         late_evidence(feature, limit, counts),

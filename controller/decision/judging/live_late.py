@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from math import ceil, exp, inf, log
 
 from controller.decision.feature import RolloutFeature
-from controller.decision.judging.slo_tests import BURST_BLIPS
 from controller.decision.model import Window
-from controller.decision.sequential.wallet import LIVE_SHARE
+from controller.decision.sequential.wallet import BURST_BLIPS, LIVE_SHARE
 
 LOOK_S = 1.0
 """Between two looks at the counts: the length of one window of them."""

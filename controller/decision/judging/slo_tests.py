@@ -9,6 +9,7 @@ from controller.decision.sequential.clusters import counted_once
 from controller.decision.sequential.health import HealthTest, health_test
 from controller.decision.sequential.late import with_late
 from controller.decision.sequential.wallet import (
+    BURST_BLIPS,
     LATE_SHARE,
     RAMP_SHARE,
     BreachTest,
@@ -17,9 +18,8 @@ from controller.decision.sequential.wallet import (
     windows_touched,
 )
 
-BURST_BLIPS = 10.0
 BURST_CAP = 0.75
-"""A burst of so many blips brings the late-change test at most this share of the way to its alarm."""
+"""A burst of BURST_BLIPS brings the late-change test at most this share of the way to its alarm."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ LATE_SHARE = 0.05
 LIVE_SHARE = 0.05
 """How alpha is split between the wallet of the ramp, the late-change test and the live counts."""
 
+BURST_BLIPS = 10.0
+"""A late-change test forgives what lasts no longer than so many blips."""
 BREACH_TOP = 0.9
 GRIDS = ((0.001, 16, 1.2), (1.0, 8, 1.5))
 """(limits below, points, lowest rate in times the limit): a small limit needs a longer grid."""
