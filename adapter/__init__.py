@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adapter.sending.access_tokens import StaticTokens, TokenSource
     from adapter.sending.actions import gmail_send, outlook_send
     from adapter.sending.blocking import run
+    from adapter.sending.files import attach_file
     from adapter.sending.metrics_server import serve_metrics
     from adapter.sending.runtime import Runtime
     from adapter.settings import Settings, SettingsError
@@ -57,6 +58,7 @@ __all__ = [
     "StaticTokens",
     "StructuredError",
     "TokenSource",
+    "attach_file",
     "gmail_send",
     "outlook_send",
     "run",
@@ -88,6 +90,7 @@ _HOME = {
     "StaticTokens": "adapter.sending.access_tokens",
     "StructuredError": "adapter.errors",
     "TokenSource": "adapter.sending.access_tokens",
+    "attach_file": "adapter.sending.files",
     "gmail_send": "adapter.sending.actions",
     "outlook_send": "adapter.sending.actions",
     "run": "adapter.sending.blocking",

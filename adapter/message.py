@@ -1,5 +1,6 @@
 """A mail as the caller gives it, and what comes back when it was accepted. Nothing here is checked yet."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,13 +18,28 @@ class EmailAddress:
     name: str | None = None
 
 
+class StoredContent(ABC):
+    """The content of a file that is read in parts, so that it never lies in memory as a whole."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, part: slice) -> bytes: ...
+
+
+Content = bytes | StoredContent
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file to send along; `content` is the file itself, not base64."""
+    """A file to send along; `content` is the file itself, not base64. `attach_file` names one on disk."""
 
     name: str
     content_type: str
-    content: bytes
+    content: Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +48,7 @@ class InlineImage:
 
     name: str
     content_type: str
-    content: bytes
+    content: Content
     content_id: str
 
 
@@ -61,6 +77,8 @@ class OutgoingMessage:
     read_receipt: bool = False
     delivery_receipt: bool = False
     save_to_sent_items: bool = True
+    send_at: str | None = None
+    """When the provider delivers it, as in `2026-12-24T09:00:00Z`; at once without it."""
 
     @property
     def files(self) -> "tuple[Attachment | InlineImage, ...]":
@@ -115,7 +133,8 @@ class SendResult:
     replayed: bool = False
     """Nothing was sent now: an earlier call with this idempotency key had sent it."""
     provider_message_id: str = ""
-    """The provider's own id of the message, and of its thread; Gmail gives both, Graph none."""
+    """The provider's own id of the message, and of its thread; Gmail gives both, Graph one for a mail that
+    waits for its `send_at`: `rollout send --cancel` takes it."""
     thread_id: str = ""
 
     @property
@@ -139,14 +158,16 @@ class Limits:
     """Attachments and inline images together. Exchange allows 250; fewer is our policy."""
     max_body_bytes: int = 0
     """Of the whole HTTP request body, base64 and JSON included; 0 leaves it at the provider's own cap."""
+    large_attachments: bool = False
+    """Whether a mail over the cap may go by a draft, where the provider has them."""
 
-    def check_size(self, size: int, cap: int) -> None:
+    def check_size(self, size: int, cap: int, way_out: str = "") -> None:
         """Raise MessageRefusedError for a body over the limit, which is `cap` unless one is given."""
         limit = self.max_body_bytes or cap
         if size > limit:
             raise MessageRefusedError(
                 "ATTACHMENT_TOO_LARGE",
                 f"the whole request has {size} bytes and the cap is {limit}; "
-                "files grow by a third on the way",
+                f"files grow by a third on the way{way_out}",
                 field="attachments",
             )

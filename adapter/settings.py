@@ -24,6 +24,8 @@ from controller.shared.value_readers import (
 
 PREFIXES = {"microsoft": "MS", "google": "GOOGLE"}
 """What the variables of a provider that is signed in to begin with."""
+LARGE_ATTACHMENTS = "MS_LARGE_ATTACHMENTS"
+"""Signing in asks for the right to write drafts by it too."""
 
 SettingsError = ConfigError
 """A setting cannot be used; the text names it and says what to write."""
@@ -69,7 +71,8 @@ class Settings:
     """ROLLOUT_API_TOKEN, else `[controller]` of ROLLOUT_CONFIG: tokens for the routes that send and sign in;
     closed without one."""
     limits: Limits = field(default_factory=Limits)
-    """ROLLOUT_MAX_RECIPIENTS, ROLLOUT_MAX_ATTACHMENTS, ROLLOUT_MAX_BODY_BYTES"""
+    """ROLLOUT_MAX_RECIPIENTS, ROLLOUT_MAX_ATTACHMENTS, ROLLOUT_MAX_BODY_BYTES; MS_LARGE_ATTACHMENTS=true: a
+    mail over the cap goes by a draft, which needs the right Mail.ReadWrite."""
 
     def mailboxes_of(self, provider: str) -> AppMailboxes | None:
         """Return who may send from where without having signed in; None where people sign in."""
@@ -112,6 +115,7 @@ class Settings:
                 max_body_bytes=env.read(
                     "ROLLOUT_MAX_BODY_BYTES", count(1024, 200_000_000), limits.max_body_bytes
                 ),
+                large_attachments=env.read(LARGE_ATTACHMENTS, flag, default=False),
             ),
         )
 

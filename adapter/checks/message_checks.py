@@ -9,7 +9,15 @@ from adapter.checks.filenames import safe_name
 from adapter.checks.headers import check_content_type, check_header, whole_characters
 from adapter.checks.options import check_options
 from adapter.errors import MessageRefusedError
-from adapter.message import Attachment, EmailAddress, InlineImage, Limits, OutgoingMessage
+from adapter.message import (
+    Attachment,
+    Content,
+    EmailAddress,
+    InlineImage,
+    Limits,
+    OutgoingMessage,
+    StoredContent,
+)
 
 LONGEST_USER_ID = 256
 BYTE_ORDER_MARK = "\ufeff"
@@ -28,8 +36,13 @@ def check_user_id(user_id: str) -> str:
     return user_id
 
 
-def check(message: OutgoingMessage, limits: Limits, *, allow_local: bool = False) -> OutgoingMessage:
-    """Return the message with ASCII addresses and safe file names. Raises MessageRefusedError."""
+def check(
+    message: OutgoingMessage, limits: Limits, *, now: float = 0.0, allow_local: bool = False
+) -> OutgoingMessage:
+    """Return the message with ASCII addresses and safe file names. Raises MessageRefusedError.
+
+    `now` in unix seconds is what `send_at` is compared with; without it every one is too far ahead.
+    """
     _check_counts(message, limits)
     checked = replace(
         message,
@@ -43,7 +56,7 @@ def check(message: OutgoingMessage, limits: Limits, *, allow_local: bool = False
         attachments=tuple(_attachment(file, n) for n, file in enumerate(message.attachments)),
         inline_images=tuple(_image(image, n) for n, image in enumerate(message.inline_images)),
     )
-    checked = check_options(checked, allow_local=allow_local)
+    checked = check_options(checked, now=now, allow_local=allow_local)
     _check_empty(checked)
     _check_cids(checked)
     return checked
@@ -104,7 +117,9 @@ def _name(name: object, field: str) -> str:
     return check_header(name, f"{field}.name")
 
 
-def _content(content: bytes, field: str) -> bytes:
+def _content(content: Content, field: str) -> Content:
+    if isinstance(content, StoredContent):
+        return content
     if not isinstance(content, bytes | bytearray | memoryview):
         raise MessageRefusedError("INVALID_HEADER", "the content is not bytes", f"{field}.content")
     return bytes(content)

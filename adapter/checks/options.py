@@ -7,6 +7,7 @@ from typing import Any
 
 from adapter.checks.addresses import check_address
 from adapter.checks.headers import check_header
+from adapter.checks.send_times import check_send_time
 from adapter.errors import MessageRefusedError
 from adapter.message import EmailAddress, OutgoingMessage
 
@@ -28,7 +29,7 @@ _OUR_BEGINNINGS = ("content-", "resent-", "arc-", "x-ms-exchange-")
 _ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
-def check_options(message: OutgoingMessage, *, allow_local: bool) -> OutgoingMessage:
+def check_options(message: OutgoingMessage, *, now: float, allow_local: bool) -> OutgoingMessage:
     """Return the message with its options as they may be sent. Raises MessageRefusedError."""
     if message.importance not in IMPORTANCES:
         raise _invalid(f"must be one of {', '.join(IMPORTANCES)}", "importance")
@@ -38,10 +39,11 @@ def check_options(message: OutgoingMessage, *, allow_local: bool) -> OutgoingMes
     given = message.from_address
     return replace(
         message,
-        sender=_sender(message.sender, allow_local),
+        sender=check_sender(message.sender, allow_local=allow_local),
         from_address=check_address(given, "from_address", allow_local=allow_local) if given else None,
         categories=_categories(message.categories),
         headers=_headers(message.headers),
+        send_at=check_send_time(message.send_at, now),
     )
 
 
@@ -49,8 +51,8 @@ def _invalid(problem: str, field: str) -> MessageRefusedError:
     return MessageRefusedError("INVALID_REQUEST", problem, field)
 
 
-def _sender(sender: object, allow_local: bool) -> str | None:
-    """Read an address or an object id; it becomes a part of a path."""
+def check_sender(sender: object, *, allow_local: bool) -> str | None:
+    """Return an address or an object id, which becomes a part of a path. Raises MessageRefusedError."""
     if sender is None:
         return None
     if isinstance(sender, str) and _ID.fullmatch(sender):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-import mimetypes
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -12,14 +12,17 @@ import click
 
 from adapter.checks.app_mailboxes import placed
 from adapter.checks.mailbox_text import parse_mailbox
-from adapter.checks.message_checks import check
-from adapter.checks.options import IMPORTANCES
+from adapter.checks.message_checks import check, check_user_id
+from adapter.checks.options import IMPORTANCES, check_sender
 from adapter.commands.config import config_option
 from adapter.commands.logs import log_to_stderr
 from adapter.errors import AuthError, MessageRefusedError, StructuredError
 from adapter.message import Attachment, Form, InlineImage, OutgoingMessage
 from adapter.providers.provider import Request
 from adapter.sending.actions import ACTIONS, Action
+from adapter.sending.delivery import Deadline
+from adapter.sending.drafts.scheduled import cancel_scheduled
+from adapter.sending.files import attach_file
 from adapter.sending.one_send import new_ids
 from adapter.sending.runtime import Runtime
 from adapter.settings import Settings, SettingsError
@@ -28,8 +31,8 @@ from controller.shared.console import NO, UNREACHABLE, USAGE, examples, fail, js
 
 SHOWN_CHARACTERS = 120
 """Longer texts are cut where a request is printed."""
-
-PACKED = {"gzip": "application/gzip", "bzip2": "application/x-bzip2", "xz": "application/x-xz"}
+TOLD_SHARE = 10
+"""Of large files each tenth that is uploaded is shown."""
 
 _MOST_BYTES = 150 * 1024 * 1024
 """What Graph takes of one file, in parts."""
@@ -44,32 +47,27 @@ def _image(text: str) -> InlineImage:
     content_id, found, name = text.partition("=")
     if not found or not Path(name).is_file():
         raise click.BadParameter(f"{text!r}: write CID=FILE, with a file that exists")
-    return InlineImage(Path(name).name, _type_of(Path(name)), _bytes_of(Path(name)), content_id)
+    file = _file(Path(name))
+    return InlineImage(file.name, file.content_type, file.content, content_id)
 
 
 def _files(_: click.Context, __: click.Parameter, values: Sequence[Path]) -> list[Attachment]:
-    return [Attachment(path.name, _type_of(path), _bytes_of(path)) for path in values]
+    return [_file(path) for path in values]
 
 
-def _bytes_of(path: Path) -> bytes:
-    """Read a file, or refuse it before it fills the memory."""
-    with path.open("rb") as file:
-        body = file.read(_MOST_BYTES + 1)
-    if len(body) > _MOST_BYTES:
+def _file(path: Path) -> Attachment:
+    """Name a file, which is read in parts while it is sent, or refuse it before anything is sent."""
+    file = attach_file(path)
+    if len(file.content) > _MOST_BYTES:
         raise click.BadParameter(f"{path} is larger than {_MOST_BYTES:,} bytes, the most that can be sent")
-    return body
-
-
-def _type_of(path: Path) -> str:
-    """Guess by the name; of `data.csv.gz` the type is that of the packed file."""
-    kind, packed = mimetypes.guess_type(path.name)
-    return PACKED.get(packed, "application/octet-stream") if packed else kind or ""
+    return file
 
 
 @click.command(
     epilog=examples(
         "rollout send --user ann --to bob@corp.example --subject Hi --text body.txt",
         "rollout send --user ann --to bob@corp.example --html a.html --dry-run",
+        "rollout send --user ann --cancel AAMkAD...",
         codes="0 sent, 1 denied, refused, failed or unknown, 2 usage, 3 a server cannot be reached",
     )
 )
@@ -105,6 +103,8 @@ def _type_of(path: Path) -> str:
 @click.option("--read-receipt", is_flag=True, help="Ask for a notice when the mail is read.")
 @click.option("--delivery-receipt", is_flag=True, help="Ask for a notice when the mail is delivered.")
 @click.option("--no-save", is_flag=True, help="Keep no copy in Sent Items.")
+@click.option("--send-at", metavar="TIME", help="When it is delivered, as in 2026-12-24T09:00:00Z.")
+@click.option("--cancel", metavar="ID", help="Take back the mail of this id, which waits for its --send-at.")
 @click.option("--message", type=click.File("r", encoding="utf-8"), help="All of it as JSON, as over HTTP.")
 @click.option("--key", "idempotency_key", help="Idempotency key: the mail of a key is sent once.")
 @click.option("--resend-unknown", is_flag=True, help="Send again what may have been sent.")
@@ -112,14 +112,19 @@ def _type_of(path: Path) -> str:
 @config_option
 @click.option("--dry-run", is_flag=True, help="Check, and print the request; ask nobody, send nothing.")
 @json_option
-def send(message: Any, action_name: str, dry_run: bool, as_json: bool, **given: Any) -> None:
-    """Send one mail, or show what would be sent."""
+def send(
+    message: Any, action_name: str, cancel: str | None, dry_run: bool, as_json: bool, **given: Any
+) -> None:
+    """Send one mail, or show what would be sent, or take one back that waits for its time."""
     log_to_stderr()
     action = ACTIONS.get(action_name)
     if action is None:
         fail(f"there is no action {action_name!r}; there are {', '.join(ACTIONS)}")
     try:
         settings = Settings.from_environment()
+        if cancel is not None:
+            _tell_cancelled(asyncio.run(_cancelled(action, cancel, given, settings)), cancel, as_json)
+            return
         arguments = _from_json(message) if message else _from_options(given)
         if dry_run:
             _show(_request(action, arguments, settings), action, settings, as_json)
@@ -174,10 +179,45 @@ def _header(text: str) -> tuple[str, str]:
 
 async def _send(action: Action, arguments: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     async with Runtime.open(settings) as runtime:
-        result = await action.send(**arguments, runtime=runtime)
+        result = await action.send(**arguments, progress=_Progress(), runtime=runtime)
     told = asdict(result)
     del told["provider_message_id"]
     return {**told, "message_id": result.message_id}
+
+
+class _Progress:
+    """Tells on stderr how far the files are, so that what is printed stays the result alone."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        share = done * 100 // max(total, 1) // TOLD_SHARE * TOLD_SHARE
+        if share > self._told:
+            self._told = share
+            say(f"uploaded {done / 1e6:,.1f} of {total / 1e6:,.1f} MB ({share} %)", err=True)
+
+
+async def _cancelled(action: Action, message_id: str, given: Mapping[str, Any], settings: Settings) -> bool:
+    drafts = action.provider.drafts
+    if drafts is None or not given["user_id"]:
+        raise ValueError("--cancel needs --user" if drafts else f"{action.name} schedules no mail")
+    user_id = check_user_id(given["user_id"])
+    asked = OutgoingMessage(sender=check_sender(given["sender"], allow_local=settings.allow_local_domains))
+    mailbox = drafts.mailbox(placed(asked, user_id, settings.mailboxes_of(action.provider.name)).sender)
+    async with Runtime.open(settings) as runtime:
+        ids, deadline = new_ids(action.name, user_id, None), Deadline(settings.send_deadline_s)
+        delivery = runtime.delivery(action.provider, user_id, ids, deadline)
+        return await cancel_scheduled(delivery, drafts, mailbox, message_id)
+
+
+def _tell_cancelled(cancelled: bool, message_id: str, as_json: bool) -> None:
+    if as_json:
+        print_json({"status": "cancelled" if cancelled else "not_found", "message_id": message_id})
+    elif cancelled:
+        say("cancelled: it is in Deleted Items, and will not be sent")
+    if not cancelled:
+        fail("no mail of this id waits: it was sent already, or was never there", NO)
 
 
 def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -> Request:
@@ -187,7 +227,7 @@ def _request(action: Action, arguments: Mapping[str, Any], settings: Settings) -
     others = {field.name for field in fields(OutgoingMessage)} - given.keys()
     message = OutgoingMessage(**given, **{name: arguments[name] for name in others & arguments.keys()})
     mail = placed(message, arguments["user_id"], settings.mailboxes_of(action.provider.name))
-    checked = check(mail, settings.limits, allow_local=settings.allow_local_domains)
+    checked = check(mail, settings.limits, now=time.time(), allow_local=settings.allow_local_domains)
     ids = new_ids(action.name, arguments["user_id"], arguments.get("idempotency_key"))
     return action.provider.prepare(checked, ids, settings.limits)
 
@@ -198,15 +238,20 @@ def _show(request: Request, action: Action, settings: Settings, as_json: bool) -
     mail = request.upload.body if request.upload else request.body
     written = bytes(mail).decode()
     body = _shortened(json.loads(written)) if request.form is Form.JSON else _cut(written)
+    files = {file.name: len(file.content) for file in request.draft.files} if request.draft else {}
     if as_json:
-        headers = dict(request.headers)
-        print_json({"method": "POST", "url": url, "headers": headers, "bytes": len(mail), "body": body})
+        shown = {"method": "POST", "url": url, "headers": dict(request.headers), "bytes": len(mail)}
+        print_json({**shown, "body": body, **({"then_files": files} if request.draft else {})})
         return
     say(f"POST {url}")
     for name, value in request.headers.items():
         say(f"{name}: {value}")
     say(f"Content-Length: {len(mail)}\n")
     say(json.dumps(body, indent=2, ensure_ascii=False) if request.form is Form.JSON else body)
+    if request.draft:
+        say("\nThis creates a draft. Then its files follow, and it is sent:")
+        for name, size in files.items():
+            say(f"  {name} ({size:,} bytes)")
 
 
 def _shortened(value: Any) -> Any:

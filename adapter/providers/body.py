@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pybase64 import b64encode
 
+from adapter.message import Content
+
 BLOCK_BYTES = 192 * 1024
 """Of a file, encoded at a time; a multiple of three, so that the blocks join without padding."""
 LEAST_BYTES = 64 * 1024
@@ -45,11 +47,16 @@ def base64_length(count: int) -> int:
     return (count + 2) // 3 * 4
 
 
-def base64_blocks(content: bytes) -> Iterator[bytes]:
+def blocks_of(content: Content, size: int = BLOCK_BYTES) -> Iterator[bytes | memoryview]:
+    """Yield a file in blocks; what lies in memory is not copied."""
+    view = memoryview(content) if isinstance(content, bytes) else content
+    for start in range(0, len(content), size):
+        yield view[start : start + size]
+
+
+def base64_blocks(content: Content) -> Iterator[bytes]:
     """Yield the base64 of a file, block by block."""
-    view = memoryview(content)
-    for start in range(0, len(content), BLOCK_BYTES):
-        yield b64encode(view[start : start + BLOCK_BYTES])
+    return map(b64encode, blocks_of(content))
 
 
 def base64_of_pieces(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes]:

@@ -44,6 +44,7 @@ class Gmail:
     unreachable_code = gmail_codes.UNREACHABLE
     auth_code = gmail_codes.AUTH_UNAVAILABLE
     max_body_bytes = MAX_MAIL_BYTES
+    drafts = None
 
     def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
         """Write the request; raises MessageRefusedError for what Gmail has not, or a mail over the cap."""
@@ -68,6 +69,7 @@ class GmailUpload:
     """A mail that is uploaded in a session of Google's resumable protocol: nothing is sent before its end."""
 
     body: Body = field(repr=False)
+    sends = True
 
     def opened(self, reply: Reply) -> str | None:
         """Return the path of the session that a reply opened. Its host is not looked at, so that no answer
@@ -112,6 +114,7 @@ _HAS_NOT = {
     "sender": "Gmail sends from the linked mailbox alone; from_address may name one of its aliases",
     "save_to_sent_items": "Gmail keeps every sent mail",
     "delivery_receipt": "Gmail has no delivery receipts",
+    "send_at": "Gmail's interface schedules no mail",
     "read_receipt": "a receipt needs from_address, to which it goes",
 }
 
@@ -122,6 +125,7 @@ def _check_options(message: OutgoingMessage) -> None:
         "sender": message.sender,
         "save_to_sent_items": not message.save_to_sent_items,
         "delivery_receipt": message.delivery_receipt,
+        "send_at": message.send_at,
         "read_receipt": message.read_receipt and message.receipt_address is None,
     }
     for name, is_asked in asked.items():

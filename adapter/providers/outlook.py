@@ -4,9 +4,9 @@ The JSON is dumped with short marks in place of the file contents, and their bas
 request is sent: no megabytes of it are looked at for characters to escape, and none lie in memory.
 """
 
-import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adapter.errors import Code
@@ -24,12 +24,18 @@ from adapter.providers import outlook_codes, outlook_errors
 from adapter.providers.body import Body, base64_blocks, base64_length, base64_of_pieces, joined, spliced
 from adapter.providers.mime.build import MimeOutput, build_mime
 from adapter.providers.mime.reader import read_mime
+from adapter.providers.outlook_drafts import (
+    FILE_ATTACHMENT,
+    OutlookDrafts,
+    check_draft,
+    draft_request,
+    needs_draft,
+)
 from adapter.providers.outlook_options import check_forms, graph_options, needs_json, needs_mime, send_path
 from adapter.providers.provider import Accepted, Refused, Reply, Request
 
 MAX_BODY_BYTES = 4 * MEBIBYTE
 """Of the whole HTTP request body, base64 and JSON included."""
-FILE_ATTACHMENT = "#microsoft.graph.fileAttachment"
 
 
 class Outlook:
@@ -42,14 +48,17 @@ class Outlook:
     unreachable_code = outlook_codes.UNREACHABLE
     auth_code = "MS_AUTH_UNAVAILABLE"
     max_body_bytes = MAX_BODY_BYTES
+    drafts = OutlookDrafts()
 
     def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
         """Write the request; raises MessageRefusedError where its body is over the cap.
 
         HTML and text together need the MIME form. It carries its files as base64 in base64, so a mail that
-        does not fit goes as JSON, with the HTML alone.
+        does not fit goes as JSON, with the HTML alone. A draft carries what is larger still, and waits.
         """
         check_forms(message)
+        if needs_draft(message):
+            return draft_of(message, ids, limits)
         both = message.body_html is not None and message.body_text is not None
         if needs_mime(message) or (both and not needs_json(message)):
             request = mime_request(message, ids)
@@ -58,7 +67,9 @@ class Outlook:
             if needs_mime(message):
                 limits.check_size(len(request.body), MAX_BODY_BYTES)
         request = json_request(message, ids)
-        limits.check_size(len(request.body), MAX_BODY_BYTES)
+        if limits.large_attachments and len(request.body) > (limits.max_body_bytes or MAX_BODY_BYTES):
+            return draft_of(message, ids, limits)
+        limits.check_size(len(request.body), MAX_BODY_BYTES, "; MS_LARGE_ATTACHMENTS=true sends larger ones")
         return request
 
     def interpret(self, reply: Reply, now: float) -> Accepted | Refused:
@@ -66,6 +77,15 @@ class Outlook:
         if reply.status == 202:
             return Accepted(reply.headers.get("request-id", ""))
         return outlook_errors.interpret_refusal(reply, now)
+
+
+def draft_of(message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
+    """Return the request that creates a draft of a mail, which its files then follow."""
+    check_draft(message)
+    fields = graph_message(replace(message, attachments=(), inline_images=()), ids.internet_message_id, ())
+    request = draft_request(message, fields, ids)
+    limits.check_size(len(request.body), MAX_BODY_BYTES)
+    return request
 
 
 def json_request(message: OutgoingMessage, ids: SendIds) -> Request:
@@ -140,7 +160,7 @@ def translate_mime_to_graph(mime_output: MimeOutput | bytes) -> dict[str, Any]:
     MessageRefusedError where the mail cannot be read.
     """
     message, message_id = read_mime(mime_output)
-    contents = [base64.b64encode(file.content).decode() for file in message.files]
+    contents = [b"".join(base64_blocks(file.content)).decode() for file in message.files]
     return {"message": graph_message(message, message_id, contents), "saveToSentItems": True}
 
 

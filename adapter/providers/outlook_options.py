@@ -10,9 +10,14 @@ MAX_JSON_HEADERS = 5
 """Of `internetMessageHeaders`, whose names must begin with X-; others need the MIME form."""
 
 
+def mailbox_path(sender: str | None) -> str:
+    """Return the path of the mailbox that sends."""
+    return f"/users/{quote(sender, safe='@')}" if sender else "/me"
+
+
 def send_path(message: OutgoingMessage) -> str:
     """Return the path of sendMail for the mailbox that sends."""
-    return f"/users/{quote(message.sender, safe='@')}/sendMail" if message.sender else "/me/sendMail"
+    return f"{mailbox_path(message.sender)}/sendMail"
 
 
 def needs_mime(message: OutgoingMessage) -> str:

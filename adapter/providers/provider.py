@@ -4,13 +4,13 @@ A provider never touches a socket. `prepare` turns a checked mail into a request
 into what it means; everything between them is the same for every provider.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from adapter.errors import Code
-from adapter.message import Form, Limits, OutgoingMessage, SendIds
+from adapter.message import Attachment, Form, InlineImage, Limits, OutgoingMessage, SendIds
 from adapter.providers.body import Body
 
 
@@ -24,23 +24,112 @@ class MaySend(StrEnum):
 
 
 class Upload(Protocol):
-    """A mail that is uploaded in a session, which goes on where a connection broke."""
+    """A mail, or a file of one, that is uploaded in a session, which goes on where a connection broke."""
 
     @property
     def body(self) -> Body:
-        """The mail."""
+        """What is uploaded."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether the end of the upload sends the mail; where it does not, any request may be made again."""
 
     def opened(self, reply: "Reply") -> str | None:
-        """Return the path of the session that a reply opened; None where it opened none."""
+        """Return where the session is that a reply opened; None where it opened none."""
 
     def rest(self, path: str, start: int) -> "Request":
-        """Return the request that carries the mail from a byte on."""
+        """Return the request that carries what is uploaded from a byte on, or a range of it."""
 
     def question(self, path: str) -> "Request":
-        """Return the request that asks how far the mail came."""
+        """Return the request that asks how far the upload came."""
 
     def received(self, reply: "Reply") -> int | None:
-        """Return how many bytes the server has; None where the reply is about the mail as a whole."""
+        """Return how many bytes the server has; None where the reply is about the upload as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftPlace:
+    """Where a draft is."""
+
+    mailbox: str
+    """As a path below the provider's base URL."""
+    mark: str
+    """What it is found by while its id is not known."""
+    draft_id: str = ""
+
+
+class Drafts(Protocol):
+    """How drafts are found, looked at and removed, whoever wrote them."""
+
+    @property
+    def upload_hosts(self) -> Sequence[str]:
+        """The ends of the names of servers that take their files, such as `.example.com`, besides its own."""
+
+    def mailbox(self, sender: str | None) -> str:
+        """Return the path of the mailbox of a sender, or of the user's own."""
+
+    def find(self, place: DraftPlace) -> "Request":
+        """Return the request for the drafts that bear the mark."""
+
+    def found(self, reply: "Reply") -> Sequence[str] | None:
+        """Return their ids; None where the reply does not say."""
+
+    def look(self, place: DraftPlace) -> "Request":
+        """Return the request that asks for a draft."""
+
+    def is_there(self, reply: "Reply") -> bool | None:
+        """Whether it is a draft still: one that was sent is none; None where the reply does not say."""
+
+    def is_deferred(self, reply: "Reply") -> bool:
+        """Whether the draft of a reply waits for its time."""
+
+    def remove(self, place: DraftPlace) -> "Request":
+        """Return the request that removes a draft."""
+
+    def is_removed(self, reply: "Reply") -> bool | None:
+        """Whether it was removed, False where it was not there; None where the reply does not say."""
+
+
+class Draft(Protocol):
+    """A mail that is written into the mailbox first, gets its files there, and is sent then."""
+
+    @property
+    def place(self) -> DraftPlace:
+        """Where it will be; without its id."""
+
+    @property
+    def internet_message_id(self) -> str:
+        """The Message-ID of the mail."""
+
+    @property
+    def files(self) -> Sequence[Attachment | InlineImage]:
+        """Its files."""
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether it stays a draft until its time, once it is sent."""
+
+    @property
+    def more_s(self) -> float:
+        """The seconds that it may take beyond a mail of one post."""
+
+    def created(self, reply: "Reply") -> str | None:
+        """Return the id of the draft that the reply to the first request created."""
+
+    def attach(self, draft_id: str, file: Attachment | InlineImage) -> "Request":
+        """Return the request that attaches a file, or opens the session that does."""
+
+    def is_attached(self, reply: "Reply") -> bool:
+        """Whether the reply says that the file is attached."""
+
+    def names(self, draft_id: str) -> "Request":
+        """Return the request for the names of what is attached."""
+
+    def named(self, reply: "Reply") -> Sequence[str] | None:
+        """Return those names; None where the reply does not say."""
+
+    def send(self, draft_id: str) -> "Request":
+        """Return the request that sends the draft; made again, it sends nothing twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +144,12 @@ class Request:
     may_send: MaySend = MaySend.AT_FIRST_BYTE
     upload: Upload | None = None
     """What follows where this request only opens a session."""
+    draft: Draft | None = None
+    """What follows where this request only creates a draft."""
+    server: str = ""
+    """Another server than the provider's; its paths bear their own right, so no token goes there."""
+    right: str = ""
+    """What an administrator has to allow for it; empty where the sign-in says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +228,10 @@ class Provider(Protocol):
     @property
     def max_body_bytes(self) -> int:
         """The provider's own cap on a request's body, where the settings give none."""
+
+    @property
+    def drafts(self) -> Drafts | None:
+        """The provider's drafts; None where mails never go by one."""
 
     def prepare(self, message: OutgoingMessage, ids: SendIds, limits: Limits) -> Request:
         """Write the request; raises MessageRefusedError where it would be larger than the cap."""

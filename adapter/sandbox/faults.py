@@ -10,6 +10,8 @@ from typing import Any, Protocol
 class Faults:
     """The faults in force. Shares are 0 to 1 of the sends; without any, every send is taken at once."""
 
+    step: str = ""
+    """Of mails that go by a draft, the step that fails: one of STEPS; without it sends alone fail."""
     error_share: float = 0.0
     """So many sends are answered with `error_status`."""
     error_status: int = 503
@@ -58,7 +60,14 @@ class Faults:
         return cls(**given)
 
 
-CHOICES = {"body": {"", "html", "half", "empty"}, "reset": {"", "before", "in", "after"}}
+STEPS = frozenset(
+    {"create", "find", "look", "remove", "attach", "names", "open", "range", "expected", "send"}
+)
+CHOICES = {
+    "step": STEPS | {""},
+    "body": {"", "html", "half", "empty"},
+    "reset": {"", "before", "in", "after"},
+}
 
 
 def _check(name: str, value: Any, known: Mapping[str, Any]) -> None:

@@ -139,39 +139,69 @@ class MailSandbox(ABC):
     async def _send(self, head: Head, path: str, body: Body) -> SandboxReply:
         self.posts += 1
         faults = self.dice.throw()
-        await _reset_early(faults, head, body)
+        await reset_early(faults, head, body)
         content = await body(head.length)
         self.arrived.set()
         mailbox = self._mailbox(head, path)
+
+        def act() -> SandboxReply:
+            return self._take(head, content, mailbox, faults)
+
+        def keep() -> object:
+            return mailbox and self._keep(head, content, mailbox)
+
+        answer = await self._counted(head, mailbox, faults, act, keep)
+        self.statuses[str(answer.status)] += 1
+        return answer
+
+    async def _counted(
+        self,
+        head: Head,
+        mailbox: str,
+        faults: Faults,
+        act: Callable[[], SandboxReply],
+        all_the_same: Callable[[], object],
+    ) -> SandboxReply:
+        """Answer a request that arrived whole, among those that its mailbox has at once."""
         self._at_once[mailbox] += 1
         self.most_at_once = max(self.most_at_once, self._at_once[mailbox])
         try:
-            answer = await self._judge(head, content, mailbox, faults)
+            return await self._judge(head, mailbox, faults, act, all_the_same)
         finally:
             self._at_once[mailbox] -= 1
             if not self._at_once[mailbox]:
                 del self._at_once[mailbox]
-        self.statuses[str(answer.status)] += 1
-        return answer
 
-    async def _judge(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> SandboxReply:
-        """Answer a send that arrived whole; faults come before the rules, as a broken front end's would."""
+    async def _judge(
+        self,
+        head: Head,
+        mailbox: str,
+        faults: Faults,
+        act: Callable[[], SandboxReply],
+        all_the_same: Callable[[], object],
+    ) -> SandboxReply:
+        """Answer a request; faults come before the rules, as a broken front end's would.
+
+        Providers have been seen to answer an error and to carry out what was asked `all_the_same`.
+        """
         if faults.latency_s:
             await asyncio.sleep(faults.latency_s)
+        fails = (faults.status and faults.status != 202) or faults.hang or faults.reset
+        if fails and faults.delivered_share:
+            all_the_same()
         if faults.status and faults.status != 202:
-            self._deliver_all_the_same(head, content, mailbox, faults)
             return self._fault(head, faults)
-        if faults.hang or faults.reset:
-            self._deliver_all_the_same(head, content, mailbox, faults)
-            if faults.reset:
-                raise Reset
-            await asyncio.sleep(HANG_S)
+        if faults.reset:
+            raise Reset
+        await hang_if(faults)
         if faults.per_mailbox and self._at_once[mailbox] > faults.per_mailbox:
             return self._fault(head, Faults(status=429, retry_after=faults.retry_after))
-        return self._take(head, content, mailbox, faults)
+        return act()
 
     def _keep(self, head: Head, content: bytes, mailbox: str) -> Received:
-        mail = self._read(head, content)
+        return self._kept(head, self._read(head, content), content, mailbox)
+
+    def _kept(self, head: Head, mail: Mail, content: bytes, mailbox: str) -> Received:
         received = Received(
             at=time.time(),
             mailbox=mailbox,
@@ -197,11 +227,6 @@ class MailSandbox(ABC):
         ):
             self._kept_bytes -= self.messages.popleft().size_bytes
 
-    def _deliver_all_the_same(self, head: Head, content: bytes, mailbox: str, faults: Faults) -> None:
-        """Providers have been seen to answer an error and to deliver the mail."""
-        if faults.delivered_share and mailbox:
-            self._keep(head, content, mailbox)
-
     def _mailbox(self, head: Head, path: str) -> str:
         """Name the mailbox that the token opens; empty if it opens none."""
         kind, _, token = head.headers.get("authorization", "").partition(" ")
@@ -209,8 +234,8 @@ class MailSandbox(ABC):
             return ""
         if self._accepts and not self._accepts(token):
             return ""
-        parts = path.split("/")
-        return parts[-2] if "users" in parts else token
+        _, found, rest = path.partition("/users/")
+        return unquote(rest.partition("/")[0]) if found else token
 
     def _inspect(self, head: Head, path: str, body: bytes) -> SandboxReply:
         if path == "/sandbox/faults":
@@ -246,7 +271,14 @@ class MailSandbox(ABC):
         }
 
 
-async def _reset_early(faults: Faults, head: Head, body: Body) -> None:
+async def hang_if(faults: Faults) -> None:
+    """Answer nothing where the faults say so."""
+    if faults.hang:
+        await asyncio.sleep(HANG_S)
+
+
+async def reset_early(faults: Faults, head: Head, body: Body) -> None:
+    """Raise Reset where the connection ends before a request is here."""
     if faults.reset == "before":
         raise Reset
     if faults.reset == "in":

@@ -4,6 +4,7 @@ import base64
 import binascii
 import email.policy
 import json
+import re
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -43,6 +44,9 @@ FILE_FIELDS: dict[str, type] = {
     "contentId": str,
     "isInline": bool,
 }
+
+
+_PROPERTY = re.compile(r"(String|Integer|SystemTime|Boolean) (0x[0-9A-Fa-f]{4}|\{[0-9a-f-]{36}\} Name \w+)")
 
 
 class BrokenRule(Exception):  # noqa: N818 (it is what Graph answers, not a fault of the sandbox)
@@ -86,6 +90,25 @@ def _read_json(body: bytes) -> Mail:
     message = given.get("message")
     if message is None:
         raise BrokenRule("ErrorInvalidParameter", "The parameter message is missing.")
+    return _mail(message)
+
+
+def read_message(body: bytes) -> tuple[Mail, dict[str, str]]:
+    """Understand the body that creates a draft, and its extended properties; raises BrokenRule."""
+    try:
+        given = json.loads(body)
+    except ValueError:
+        raise BrokenRule("BadRequest", "Unable to read JSON request payload.") from None
+    mail = _mail(given)
+    properties = given.get("singleValueExtendedProperties", [])
+    for one in properties:
+        _only(one, {"id": str, "value": str}, "property")
+        if not _PROPERTY.fullmatch(one.get("id", "")):
+            raise BrokenRule("ErrorInvalidProperty", "The id of a property cannot be read.")
+    return mail, {one["id"]: one["value"] for one in properties}
+
+
+def _mail(message: Any) -> Mail:
     _only(message, MESSAGE_FIELDS, "message")
     _check_body(message.get("body"))
     _check_own_headers(message)
@@ -103,7 +126,7 @@ def _read_json(body: bytes) -> Mail:
         recipients=_recipients(_addresses(message, ("toRecipients", "ccRecipients", "bccRecipients"))),
         internet_message_id=message.get("internetMessageId", ""),
         form="json",
-        attachments=tuple(_file(file) for file in message.get("attachments", [])),
+        attachments=tuple(read_file(file) for file in message.get("attachments", [])),
     )
 
 
@@ -161,7 +184,8 @@ def _plausible(address: str) -> bool:
     return bool(local and at and domain and address.isascii() and not broken)
 
 
-def _file(given: Any) -> tuple[str, int, str]:
+def read_file(given: Any) -> tuple[str, int, str]:
+    """Understand a fileAttachment: its name, its size in bytes, its content id; raises BrokenRule."""
     _only(given, FILE_FIELDS, "attachment")
     if given.get("@odata.type") != "#microsoft.graph.fileAttachment":
         raise BrokenRule("RequestBodyRead", "An attachment needs its @odata.type.")

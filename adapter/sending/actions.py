@@ -4,8 +4,9 @@ A provider's line in `providers/registry.py` is all that it needs to be gated, c
 with the same errors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendResult
 from adapter.providers.provider import Provider
@@ -41,20 +42,24 @@ class Action:
         read_receipt: bool = False,
         delivery_receipt: bool = False,
         save_to_sent_items: bool = True,
+        send_at: datetime | str | None = None,
         user_id: str,
         idempotency_key: str | None = None,
         resend_unknown: bool = False,
+        progress: Callable[[int, int], None] | None = None,
         runtime: Runtime | None = None,
     ) -> SendResult:
         """Send one mail; raises StructuredError, whose `code` says what happened.
 
         A second call of a user with the same `idempotency_key` and mail sends nothing and returns the first
-        result, whatever the gate says by then. `resend_unknown` sends again what may have been sent. Without
-        a runtime the environment gives one.
+        result, whatever the gate says by then. `resend_unknown` sends again what may have been sent.
+        `progress` takes how many bytes of large files are uploaded, and how many there are. Without a runtime
+        the environment gives one.
         """
         to, cc, bcc = (tuple(people or ()) for people in (to, cc, bcc))
         recipients = tuple([str(getattr(a, "address", a)) for people in (to, cc, bcc) for a in people])
-        sending = Sending(self.name, self.provider, runtime or await default_runtime(), user_id, recipients)
+        runtime = runtime or await default_runtime()
+        sending = Sending(self.name, self.provider, runtime, user_id, recipients, progress)
         message = OutgoingMessage(
             to=to,
             subject=subject,
@@ -73,6 +78,7 @@ class Action:
             read_receipt=read_receipt,
             delivery_receipt=delivery_receipt,
             save_to_sent_items=save_to_sent_items,
+            send_at=send_at.isoformat() if isinstance(send_at, datetime) else send_at,
         )
         return await sending.perform(message, idempotency_key, resend_unknown=resend_unknown)
 

@@ -5,8 +5,9 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from adapter.errors import (
     NOT_LINKED,
@@ -18,12 +19,17 @@ from adapter.errors import (
     Source,
 )
 from adapter.message import SendIds
-from adapter.providers.provider import Accepted, Provider, Refused, Reply, Request, RetryAction
+from adapter.providers.closed_list import STATUSES
+from adapter.providers.provider import Accepted, Provider, Refused, Reply, Request, RetryAction, Upload
 from adapter.sending.access_tokens import TokenSource
 from adapter.sending.upload import UploadSession
 from adapter.signin.errors import SignInError
 from adapter.transport.post import Attempt, NotSentError, OutcomeUnknownError, Transport
 
+T = TypeVar("T")
+FORBIDDEN = 403
+SESSION_OVER = frozenset({401, 403, 404, 410})
+"""What answers an upload of a file whose session is over: another one is opened."""
 FIRST_WAIT_S = 0.5
 """Before the second try where the provider names no time; doubled each time, a quarter more or less."""
 
@@ -34,6 +40,10 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self._least_s = seconds / 20
+
+    def extend(self, seconds: float) -> None:
+        """Allow more time, for what is known to take longer."""
+        self._end += seconds
 
     def is_near(self) -> bool:
         """Whether what is left is too little to begin anything: a twentieth."""
@@ -56,7 +66,8 @@ class Delivery:
     """What one send needs to be delivered."""
 
     provider: Provider
-    transport: Transport
+    transport: Callable[[str], Transport]
+    """By the server of a request; empty is the provider's own."""
     tokens: TokenSource
     user_id: str
     ids: SendIds
@@ -64,26 +75,43 @@ class Delivery:
     max_posts: int
     trusts_throttling: bool
     """Whether a server that asks to wait is believed not to have sent the mail."""
-    attempt: Attempt
-    gate: Callable[[], ActionDeniedError | None]
+    attempt: Attempt = field(default_factory=Attempt)
+    gate: Callable[[], ActionDeniedError | None] = lambda: None
     """Asked before each post."""
+    progress: Callable[[Upload, int], None] = lambda _, __: None
+    """Takes how far an upload came."""
 
     async def run(self, request: Request) -> Accepted:
         """Deliver; raises SendError and its kinds, or ActionDeniedError where the gate closed meanwhile."""
+        return await self.achieved(request, self._accepted)
+
+    async def achieved(
+        self,
+        request: Request,
+        reached: Callable[[Reply], T | None],
+        check: Callable[[], Awaitable[T | None]] | None = None,
+    ) -> T:
+        """Make a request until a reply says that it was carried out, and return what `reached` makes of that.
+
+        Before it is made again after an answer that leaves doubt, `check` asks whether it was carried out.
+        Raises as `run` does.
+        """
         token = await self._token(self.tokens.get_access_token(self.user_id))
         refreshed = False
         number = 0
         while True:
             number += 1
-            outcome, status = await self._post(request, token)
-            if isinstance(outcome, Accepted):
+            outcome, status = await self._post(request, token, reached)
+            if not isinstance(outcome, Refused):
                 return outcome
             if outcome.then is RetryAction.REFRESH and not refreshed and number < self.max_posts:
                 refreshed = True
                 renewed = self.tokens.refresh_access_token(self.user_id, claims=outcome.claims)
                 token = await self._token(renewed)
             elif not await self._wait(outcome, number):
-                raise self._error(outcome, status)
+                raise self._error(outcome, status, request.right)
+            elif check and status not in STATUSES - {404} and (found := await check()) is not None:
+                return found
 
     async def _wait(self, refused: Refused, number: int) -> bool:
         """Wait where another try is safe and there is time for it; says whether that is so."""
@@ -91,7 +119,9 @@ class Delivery:
             return False
         return await self.deadline.sleep(wait_s(refused.retry_after_s, number))
 
-    async def _post(self, request: Request, token: str) -> tuple[Accepted | Refused, int | None]:
+    async def _post(
+        self, request: Request, token: str, reached: Callable[[Reply], T | None]
+    ) -> tuple[T | Refused, int | None]:
         """Send the request, and the whole of its upload where it opens one."""
         try:
             reply = await self._exchange(request, token)
@@ -99,12 +129,23 @@ class Delivery:
             return Refused(self.provider.unreachable_code, RetryAction.WAIT, str(error)), None
         except OutcomeUnknownError as error:
             return Refused(self.provider.unknown_code, RetryAction.UNKNOWN, str(error)), None
+        result = reached(reply)
+        if result is not None:
+            return result, reply.status
+        return self._refused(reply), reply.status
+
+    def _refused(self, reply: Reply) -> Refused:
         outcome = self._interpreted(reply)
-        if isinstance(outcome, Refused) and outcome.then is RetryAction.UNKNOWN:
-            return self._unless_sure(outcome, reply.status), reply.status
-        if isinstance(outcome, Refused):
-            self.attempt.body_began = False  # it was refused for certain, so giving up now leaves no doubt
-        return outcome, reply.status
+        if isinstance(outcome, Accepted):  # an answer that has another meaning for this request
+            outcome = Refused(self.provider.unknown_code, RetryAction.UNKNOWN)
+        if outcome.then is RetryAction.UNKNOWN:
+            return self._unless_sure(outcome, reply.status)
+        self.attempt.body_began = False  # it was refused for certain, so giving up now leaves no doubt
+        return outcome
+
+    def _accepted(self, reply: Reply) -> Accepted | None:
+        outcome = self._interpreted(reply)
+        return outcome if isinstance(outcome, Accepted) else None
 
     def _unless_sure(self, unknown: Refused, status: int) -> Refused:
         """Take the doubt away where the mail had not left: its session did not open, or ended early."""
@@ -120,16 +161,25 @@ class Delivery:
         self._allowed()
         exchange = partial(self._request, token)
         reply = await exchange(request)
-        path = request.upload.opened(reply) if request.upload else None
-        if request.upload is None or path is None:
+        upload = request.upload
+        if upload is None or reply.status >= 300:
             return reply
-        return await UploadSession(
-            request.upload, path, self.attempt, self._allowed, exchange, self._again
-        ).finish()
+        path = upload.opened(reply)
+        if path is None:
+            raise NotSentError("no upload session was opened")
+        session = UploadSession(
+            upload, path, self.attempt, self._allowed, exchange, self._again, self.progress
+        )
+        reply = await session.finish()
+        if reply.status in SESSION_OVER and not upload.sends:
+            raise NotSentError(f"the upload session ended with {reply.status}")
+        return reply
 
     async def _request(self, token: str, request: Request) -> Reply:
-        headers = {"Authorization": f"Bearer {token}"}
-        return await self.transport.post(request, headers, self.deadline.left_s(), self.attempt)
+        """Make one request; a path at another server bears its own right, and the token stays here."""
+        headers = {} if request.server else {"Authorization": f"Bearer {token}"}
+        transport = self.transport(request.server)
+        return await transport.post(request, headers, self.deadline.left_s(), self.attempt)
 
     def _allowed(self) -> None:
         """Ask the gate; whatever it said before, there was time for somebody to press pause."""
@@ -137,8 +187,8 @@ class Delivery:
         if denied:
             raise denied
 
-    async def _again(self, number: int) -> bool:
-        return number < self.max_posts and await self.deadline.sleep(wait_s(None, number))
+    async def _again(self, number: int, retry_after_s: float | None = None) -> bool:
+        return number < self.max_posts and await self.deadline.sleep(wait_s(retry_after_s, number))
 
     def _interpreted(self, reply: Reply) -> Accepted | Refused:
         outcome = self.provider.interpret(reply, time.time())
@@ -188,12 +238,13 @@ class Delivery:
             request_id=request_id,
         )
 
-    def _error(self, refused: Refused, status: int | None) -> SendError:
+    def _error(self, refused: Refused, status: int | None, right: str) -> SendError:
         known = self.provider.codes.get(refused.code)
         source = known.source if known else Source.PROVIDER
+        needed = f" It needs {right}: an administrator allows it." if right and status == FORBIDDEN else ""
         return _error_class(refused.then, source)(
             refused.code,
-            refused.detail,
+            refused.detail + needed,
             source=source,
             provider=self.provider.name,
             status=status,

@@ -18,10 +18,12 @@ from typing import Any, cast
 import redis.asyncio as aioredis
 
 from adapter.errors import REFUSALS, MessageRefusedError, StructuredError
-from adapter.message import Form, OutgoingMessage, SendResult
+from adapter.message import Form, OutgoingMessage, SendResult, StoredContent
+from adapter.providers.body import blocks_of
 from adapter.sending.redis_client import REDIS_ERRORS
 from controller.shared.redis_pool import key_prefix
 
+HASHED_BYTES = 1024 * 1024
 MAX_KEY_CHARACTERS = 256
 PENDING_MARGIN_S = 5.0
 """Beyond the deadline of a send: nothing of it is under way any more."""
@@ -184,6 +186,11 @@ def _plain(value: object) -> object:
     """Return what stands for a value that JSON does not know, whatever a caller gave."""
     if isinstance(value, bytes | bytearray | memoryview):
         return hashlib.sha256(bytes(value)).hexdigest()
+    if isinstance(value, StoredContent):
+        digest = hashlib.sha256()
+        for block in blocks_of(value, HASHED_BYTES):
+            digest.update(block)
+        return digest.hexdigest()
     if is_dataclass(value):
         return [getattr(value, field.name) or "" for field in fields(value)]
     return repr(value)

@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import time
 import uuid
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from adapter.checks.app_mailboxes import placed
 from adapter.checks.message_checks import check, check_user_id
@@ -23,9 +25,11 @@ from adapter.errors import (
     StructuredError,
 )
 from adapter.gate.rule import GATE_REASONS, GateReason
-from adapter.message import OutgoingMessage, SendIds, SendResult
-from adapter.providers.provider import Provider, Request
+from adapter.message import OutgoingMessage, SendIds, SendResult, StoredContent
+from adapter.providers.provider import Accepted, Draft, Drafts, Provider, Request
 from adapter.sending.delivery import Deadline, Delivery
+from adapter.sending.drafts.flow import DraftSending
+from adapter.sending.drafts.notes import Note
 from adapter.sending.idempotency import (
     ExistingKey,
     KeyClaim,
@@ -34,6 +38,7 @@ from adapter.sending.idempotency import (
     check_key,
     fingerprint,
     redis_key,
+    unavailable,
 )
 from adapter.sending.metrics import CLOSED, OPEN, PROVIDER_DISABLED
 from adapter.sending.runtime import Runtime
@@ -52,11 +57,16 @@ class Sending:
     runtime: Runtime
     user_id: str
     recipients: tuple[str, ...]
+    progress: Callable[[int, int], None] | None = None
+    """Takes how many bytes of the files are uploaded, and how many there are."""
     deadline: Deadline = field(init=False)
     _mailbox: str = ""
     """Whose place is taken: that of the mailbox that sends."""
     _attempt: Attempt = field(default_factory=Attempt)
     _sent: SendResult | None = None
+    _key: str = ""
+    """The Redis key that was claimed."""
+    _draft: DraftSending | None = None
 
     def __post_init__(self) -> None:
         self.deadline = Deadline(self.runtime.settings.send_deadline_s)
@@ -76,12 +86,14 @@ class Sending:
     ) -> SendResult:
         ids = new_ids(self.action, self.user_id, None if key is None else check_key(key))
         prepared = self._prepared(message, ids)
+        if isinstance(prepared, Request) and prepared.draft:
+            self.deadline.extend(prepared.draft.more_s)
         claimed = None
         if key is not None:
             wanted = _wanted(prepared, resend_unknown=resend_unknown)
             claimed = await self.runtime.keys.claim(
                 redis_key(self.action, check_user_id(self.user_id), key),
-                fingerprint(message),
+                await _fingerprint(message),
                 ids.client_request_id,
                 wanted,
                 pending_s=self.deadline.left_s(),
@@ -105,7 +117,7 @@ class Sending:
         try:
             check_user_id(self.user_id)
             mail = self._placed(message)
-            checked = check(mail, settings.limits, allow_local=settings.allow_local_domains)
+            checked = check(mail, settings.limits, now=time.time(), allow_local=settings.allow_local_domains)
             return self.provider.prepare(checked, ids, settings.limits)
         except MessageRefusedError as refused:
             return refused
@@ -154,6 +166,7 @@ class Sending:
 
     async def _under_key(self, claim: KeyClaim, request: Request, ids: SendIds) -> SendResult:
         """Send, and keep how it ended; what was not sent for certain gives the key back."""
+        self._key = claim.key
         failure: BaseException | None = None
         try:
             return await self._in_turn(request, ids)
@@ -186,19 +199,19 @@ class Sending:
         meters = self.runtime.telemetry.meters(self.action, self.provider)
         started = time.perf_counter()
         try:
-            accepted = await self._delivery(ids).run(request)
+            accepted = await self._delivered(request, ids)
         except (ActionDeniedError, NotLinkedError):
             raise
         except BaseException as raised:
             error = self._named(raised, ids)
-            seconds = time.perf_counter() - started
+            seconds = time.perf_counter() - started - self._upload_s()
             meters.failed(seconds, counts=error.counts_against_slo)
             self._count_live(seconds, ok=not error.counts_against_slo)
             if isinstance(raised, asyncio.CancelledError):
                 self._count(error)
                 raise
             raise error from (None if error is raised else raised)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started - self._upload_s()
         meters.succeeded(seconds)
         self._count_live(seconds, ok=True)
         self._sent = SendResult(
@@ -214,19 +227,33 @@ class Sending:
     def _count_live(self, seconds: float, *, ok: bool) -> None:
         self.runtime.gate.count(self._feature, ok, seconds, self._mailbox)
 
-    def _delivery(self, ids: SendIds) -> Delivery:
-        return Delivery(
-            provider=self.provider,
-            transport=self.runtime.transport(self.provider),
-            tokens=self.runtime.token_source(self.provider),
-            user_id=self.user_id,
-            ids=ids,
-            deadline=self.deadline,
-            max_posts=self.runtime.settings.max_posts,
-            trusts_throttling=not self.runtime.settings.throttled_is_unknown,
+    async def _delivered(self, request: Request, ids: SendIds) -> Accepted:
+        delivery = replace(
+            self.runtime.delivery(self.provider, self.user_id, ids, self.deadline),
             attempt=self._attempt,
             gate=self._denied,
         )
+        if request.draft is None or self.provider.drafts is None:
+            return await delivery.run(request)
+        self._draft = self._draft_sending(delivery, request.draft, self.provider.drafts)
+        return await self._draft.run(request)
+
+    def _draft_sending(self, delivery: Delivery, draft: Draft, drafts: Drafts) -> DraftSending:
+        place, mailboxes = draft.place, self.runtime.mailboxes(self.provider)
+        return DraftSending(
+            delivery=delivery,
+            draft=draft,
+            drafts=drafts,
+            notes=self.runtime.drafts(self.provider),
+            note=Note(self.user_id, place.mailbox, place.mark, draft.internet_message_id, key=self._key),
+            unavailable=unavailable,
+            place=partial(mailboxes.place, self._mailbox, self.deadline),
+            progress=self.progress,
+        )
+
+    def _upload_s(self) -> float:
+        """Return how long the files of a draft took: that says how large they are, not how Graph is."""
+        return self._draft.upload_s if self._draft else 0.0
 
     def _named(self, raised: BaseException, ids: SendIds) -> StructuredError:
         """Name what was raised; once the mail began to leave, even a fault of ours leaves it unknown."""
@@ -285,3 +312,10 @@ def new_ids(action: str, user_id: str, key: str | None) -> SendIds:
     named = f"{action}\0{user_id}\0{key}".encode("utf-8", "replace")
     unique = request.hex if key is None else hashlib.sha256(named).hexdigest()[:32]
     return SendIds(str(request), f"<{unique}@{action}.rollout-controller>")
+
+
+async def _fingerprint(message: OutgoingMessage) -> str:
+    """Name a mail by what it says; files on disk are read aside."""
+    if any(isinstance(getattr(file, "content", None), StoredContent) for file in message.files):
+        return await asyncio.to_thread(fingerprint, message)
+    return fingerprint(message)

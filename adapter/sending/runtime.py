@@ -8,11 +8,14 @@ import asyncio
 import contextlib
 import importlib
 import logging
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -20,15 +23,20 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from adapter.errors import AuthError
 from adapter.gate.live import RolloutGate
 from adapter.gate.rule import GateAnswer
-from adapter.providers.provider import Provider
+from adapter.message import SendIds
+from adapter.providers.provider import Drafts, Provider
+from adapter.providers.registry import PROVIDERS
 from adapter.sending.access_tokens import StaticTokens, TokenSource
+from adapter.sending.delivery import Deadline, Delivery
+from adapter.sending.drafts.notes import OpenDrafts
+from adapter.sending.drafts.sweep import Sweeper
 from adapter.sending.idempotency import IdempotencyKeys
 from adapter.sending.mailboxes import Mailboxes
 from adapter.sending.metrics import SendMetrics, complete_metrics
 from adapter.sending.metrics_server import serve_metrics_after_fork
 from adapter.sending.redis_client import MAX_CONNECTIONS, QUEUE_S, TIMEOUT_S
 from adapter.settings import PREFIXES, Settings
-from adapter.transport.post import Transport
+from adapter.transport.post import NotSentError, Transport
 from controller.features import RolloutFeature, load_features
 from controller.shared.redis_pool import open_async_redis
 
@@ -76,6 +84,8 @@ class Runtime:
     _own_tokens: list[TokenSource] = field(default_factory=list)
     _mailboxes: dict[str, Mailboxes] = field(default_factory=dict)
     _by_action: dict[tuple[str, str], str] = field(default_factory=dict)
+    _drafts: dict[str, OpenDrafts] = field(default_factory=dict)
+    _sweeping: "list[asyncio.Task[None]]" = field(default_factory=list)
     _closers: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     def __post_init__(self) -> None:
@@ -126,6 +136,7 @@ class Runtime:
             runtime = cls(settings, features, gate, telemetry, dict(tokens or {}))
             runtime._take_integration_tokens()
             await runtime._make_token_sources()
+            runtime._begin_sweeping()
             stack.push_async_callback(runtime._close_connections)
             runtime._closers = stack.pop_all()
         return runtime
@@ -141,12 +152,60 @@ class Runtime:
     def transport(self, provider: Provider) -> Transport:
         """Return the transport to a provider; made at the first call."""
         if provider.name not in self._transports:
-            self._transports[provider.name] = Transport(
-                self.settings.base_urls.get(provider.name, provider.base_url),
-                ca_file=self.settings.ca_files.get(provider.name, ""),
-                connect_timeout_s=self.settings.connect_timeout_s,
-            )
+            self._transports[provider.name] = self._opened(provider, self._base_url(provider))
         return self._transports[provider.name]
+
+    def _base_url(self, provider: Provider) -> str:
+        return self.settings.base_urls.get(provider.name, provider.base_url)
+
+    def _opened(self, provider: Provider, url: str) -> Transport:
+        return Transport(
+            url,
+            ca_file=self.settings.ca_files.get(provider.name, ""),
+            connect_timeout_s=self.settings.connect_timeout_s,
+        )
+
+    def server(self, provider: Provider, origin: str) -> Transport:
+        """Return the transport to another server that the provider named; made at the first call.
+
+        Raises NotSentError where no file may go there.
+        """
+        if not origin:
+            return self.transport(provider)
+        if origin not in self._transports:
+            if not is_server_of(provider, self._base_url(provider), origin):
+                host = urlsplit(origin).hostname
+                raise NotSentError(f"files may not go to {host}, which {provider.name} named")
+            self._transports[origin] = self._opened(provider, origin)
+        return self._transports[origin]
+
+    def drafts(self, provider: Provider) -> OpenDrafts:
+        """Return the notes of a provider's open drafts; made at the first call."""
+        if provider.name not in self._drafts:
+            self._drafts[provider.name] = OpenDrafts(self._redis, provider.name)
+        return self._drafts[provider.name]
+
+    def delivery(self, provider: Provider, user_id: str, ids: SendIds, deadline: Deadline) -> Delivery:
+        """Return the means to make requests for a user that send nothing."""
+        return Delivery(
+            provider=provider,
+            transport=partial(self.server, provider),
+            tokens=self.token_source(provider),
+            user_id=user_id,
+            ids=ids,
+            deadline=deadline,
+            max_posts=self.settings.max_posts,
+            trusts_throttling=not self.settings.throttled_is_unknown,
+        )
+
+    def sweeper(self, provider: Provider, drafts: Drafts) -> Sweeper:
+        """Return what settles the drafts that other processes have left."""
+
+        def delivery(user_id: str) -> Delivery:
+            ids = SendIds(str(uuid.uuid4()), "")
+            return self.delivery(provider, user_id, ids, Deadline(self.settings.send_deadline_s))
+
+        return Sweeper(drafts, self.drafts(provider), self.keys, delivery)
 
     def mailboxes(self, provider: Provider) -> Mailboxes:
         """Return the places at a provider's mailboxes; made at the first call."""
@@ -177,7 +236,18 @@ class Runtime:
                 source = self.tokens[name] = await asyncio.to_thread(TOKEN_SOURCES[name])
                 self._own_tokens.append(source)
 
+    def _begin_sweeping(self) -> None:
+        for provider in PROVIDERS.values():
+            if provider.drafts and provider.name in self.settings.providers_enabled:
+                sweeping = self.sweeper(provider, provider.drafts).run()
+                self._sweeping.append(asyncio.create_task(sweeping))
+
     async def _close_connections(self) -> None:
+        for task in self._sweeping:
+            task.cancel()
+        await asyncio.gather(*self._sweeping, return_exceptions=True)
+        for notes in self._drafts.values():
+            notes.close()
         for transport in self._transports.values():
             await transport.aclose()
         for close in [getattr(source, "aclose", None) for source in self._own_tokens]:
@@ -186,6 +256,15 @@ class Runtime:
         for mailboxes in self._mailboxes.values():
             await mailboxes.aclose()
         await self._redis.aclose()
+
+
+def is_server_of(provider: Provider, base_url: str, origin: str) -> bool:
+    """Whether files may go to a server that an answer named: the provider's own, or one of its kind."""
+    own, other = urlsplit(base_url), urlsplit(origin)
+    if (own.scheme, own.netloc) == (other.scheme, other.netloc):
+        return True
+    hosts = provider.drafts.upload_hosts if provider.drafts else ()
+    return other.scheme == "https" and f".{other.hostname}".endswith(tuple(hosts))
 
 
 @dataclass(eq=False)

@@ -120,6 +120,7 @@ _READERS: dict[str, Callable[[Any, str], Any]] = {
     "read_receipt": _boolean,
     "delivery_receipt": _boolean,
     "save_to_sent_items": _boolean,
+    "send_at": _text,
     "user_id": _text,
     "idempotency_key": _text,
     "resend_unknown": _boolean,

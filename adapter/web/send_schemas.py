@@ -56,6 +56,7 @@ SEND = record(
         "importance": {"enum": ["low", "normal", "high"]},
         "categories": listed(TEXT),
         "headers": {"type": "object", "additionalProperties": TEXT},
+        "send_at": {"type": "string", "format": "date-time"},
     },
     "to",
     "user_id",

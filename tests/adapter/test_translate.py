@@ -262,7 +262,7 @@ def test_every_leaf_of_a_random_mail_is_found_again_or_the_mail_is_refused(tree:
         named = str(error)
         assert "the part " in named, named
         return
-    contents = [file.content.decode() for file in message.files]
+    contents = [file.content[:].decode() for file in message.files]
     texts = [message.body_html or "", message.body_text or ""]
     for mark in marks:
         places = sum(content.count(mark) for content in contents) + sum(text.count(mark) for text in texts)

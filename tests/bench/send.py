@@ -53,7 +53,7 @@ def plain_json(message: OutgoingMessage) -> bytes:
             "@odata.type": "#microsoft.graph.fileAttachment",
             "name": file.name,
             "contentType": file.content_type,
-            "contentBytes": base64.b64encode(file.content).decode(),
+            "contentBytes": base64.b64encode(file.content[:]).decode(),
         }
         for file in message.files
     ]

@@ -18,6 +18,7 @@ class Example:
     unreachable_code = "EXAMPLE_UNREACHABLE"
     auth_code = "EXAMPLE_AUTH"
     max_body_bytes = 1_000_000
+    drafts = None
     codes: Mapping[str, Code] = code_table(
         Code(unknown_code, Source.PROVIDER, 504, "Nobody can say."),
         Code(unreachable_code, Source.PROVIDER, 502, "Nobody was there."),

@@ -12,8 +12,8 @@ from email.policy import SMTP, compat32
 
 from pybase64 import b64encode, encodebytes
 
-from adapter.message import Attachment, EmailAddress, InlineImage, OutgoingMessage, SendIds
-from adapter.providers.body import base64_length, spliced
+from adapter.message import Attachment, Content, EmailAddress, InlineImage, OutgoingMessage, SendIds
+from adapter.providers.body import base64_length, blocks_of, spliced
 from adapter.providers.mime.headers import address_line, own_line, phrases_line, text_line
 
 LINE_CHARACTERS = 76
@@ -28,7 +28,7 @@ class MimeOutput:
     """A mail as RFC 5322. `skeleton` holds one mark, itself in base64, for each of the contents."""
 
     skeleton: bytes
-    contents: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
+    contents: tuple[tuple[bytes, Content], ...] = field(default=(), repr=False)
     """Marks as they stand in the skeleton, in its order, and what belongs there."""
 
     def __bytes__(self) -> bytes:
@@ -63,12 +63,13 @@ def _lines_length(count: int) -> int:
     return encoded + 2 * max(0, (encoded - 1) // LINE_CHARACTERS)
 
 
-def base64_lines(content: bytes) -> Iterator[bytes]:
+def base64_lines(content: Content) -> Iterator[bytes]:
     """Yield the base64 in lines, a block at a time; all but the last block end with a line's end."""
-    view = memoryview(content)
-    for start in range(0, len(content), BLOCK_BYTES):
-        lines = encodebytes(view[start : start + BLOCK_BYTES]).replace(b"\n", b"\r\n")
-        yield lines if start + BLOCK_BYTES < len(content) else lines[:-2]
+    left = len(content)
+    for block in blocks_of(content, BLOCK_BYTES):
+        left -= len(block)
+        lines = encodebytes(block).replace(b"\n", b"\r\n")
+        yield lines if left else lines[:-2]
 
 
 def _headers(message: OutgoingMessage, ids: SendIds) -> str:

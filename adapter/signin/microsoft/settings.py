@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 from adapter.checks.app_mailboxes import AppMailboxes
-from adapter.settings import SettingsError, app_mailboxes
+from adapter.settings import LARGE_ATTACHMENTS, SettingsError, app_mailboxes
 from adapter.signin.microsoft.certificate import ClientCertificate, read_certificate
 from adapter.signin.settings import SignInSettings, common, needed
 from controller.shared.environment import Environment
 from controller.shared.microsoft_cloud import GLOBAL, MicrosoftCloud, cloud_reader
-from controller.shared.value_readers import Reader, existing_file, split, text
+from controller.shared.value_readers import Reader, existing_file, flag, split, text
 
 MULTI_TENANT = frozenset({"common", "organizations"})
 """Values of MS_TENANT_ID with which people of several tenants sign in."""
@@ -41,6 +41,8 @@ class MicrosoftSettings(SignInSettings):
     """MS_CLOUD: `global`, `usgov`, `usgovdod` or `china`."""
     authority: str = ""
     """MS_AUTHORITY; Microsoft's own for the tenant unless given."""
+    drafts: bool = False
+    """MS_LARGE_ATTACHMENTS: people are asked for Mail.ReadWrite too, which drafts need."""
 
     def __post_init__(self) -> None:
         if self.mode == DELEGATED:
@@ -74,7 +76,8 @@ class MicrosoftSettings(SignInSettings):
     @property
     def scopes(self) -> tuple[str, ...]:
         """Return what people are asked for; MSAL adds openid, profile and offline_access itself."""
-        return self.cloud.scope("Mail.Send"), "email"
+        drafts = (self.cloud.scope("Mail.ReadWrite"),) if self.drafts else ()
+        return self.cloud.scope("Mail.Send"), *drafts, "email"
 
     @property
     def is_multi_tenant(self) -> bool:
@@ -115,6 +118,7 @@ class MicrosoftSettings(SignInSettings):
             mailboxes=mailboxes,
             cloud=cloud,
             authority=env.read("MS_AUTHORITY", cloud.authority, ""),
+            drafts=env.read(LARGE_ATTACHMENTS, flag, default=False),
             **common(env, "microsoft"),
         )
 

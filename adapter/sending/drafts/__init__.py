@@ -1,0 +1,1 @@
+"""Mails that go by a draft: written, given their files, sent, and looked for where in doubt."""
