@@ -22,7 +22,7 @@ from adapter.providers.provider import Request
 from adapter.sending.actions import ACTIONS, Action
 from adapter.sending.delivery import Deadline
 from adapter.sending.drafts.scheduled import cancel_scheduled
-from adapter.sending.files import attach_file
+from adapter.sending.files import attach_file, type_of
 from adapter.sending.one_send import new_ids
 from adapter.sending.runtime import Runtime
 from adapter.settings import Settings, SettingsError
@@ -57,10 +57,16 @@ def _files(_: click.Context, __: click.Parameter, values: Sequence[Path]) -> lis
 
 def _file(path: Path) -> Attachment:
     """Name a file, which is read in parts while it is sent, or refuse it before anything is sent."""
-    file = attach_file(path)
+    file = attach_file(path) if path.is_file() else _piped(path)
     if len(file.content) > _MOST_BYTES:
         raise click.BadParameter(f"{path} is larger than {_MOST_BYTES:,} bytes, the most that can be sent")
     return file
+
+
+def _piped(path: Path) -> Attachment:
+    """Read a pipe or a device, which can be read but once; no more of it than may be sent."""
+    with path.open("rb") as file:
+        return Attachment(path.name, type_of(path), file.read(_MOST_BYTES + 1))
 
 
 @click.command(
