@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from ipaddress import ip_address
+from typing import Any
 
 import dns.exception
 import dns.resolver
@@ -13,7 +15,7 @@ from controller.doctor.finding import DoctorFinding, away, bad, note, ok
 from controller.doctor.mail_records import Opinion, Sender, opinion
 from controller.shared.environment import Environment
 from controller.shared.microsoft_cloud import GLOBAL, cloud_reader
-from controller.shared.value_readers import address, read_address, split
+from controller.shared.value_readers import Reader, read_address, split
 
 QUERY_S = 2.0
 ALL_S = 10.0
@@ -27,45 +29,61 @@ _EXCHANGE_ONLINE = (
 )
 
 
-class DnsAwayError(Exception):
-    """No DNS server answers."""
-
-
-class DnsFailedError(Exception):
-    """The DNS answers, and yet not for this name."""
+class DnsError(Exception):
+    """There is no answer for a name; the text says why."""
 
 
 class Dns:
     """Asks for records within a time that all of them share."""
 
-    def __init__(self, server: str, all_s: float = ALL_S) -> None:
-        self._ends_at = time.monotonic() + all_s
+    def __init__(self, server: tuple[str, int] | None) -> None:
+        self._ends_at = time.monotonic() + ALL_S
+        self.answered = False
+        """Whether any server ever did."""
         try:
-            self._resolver = dns.resolver.Resolver(configure=not server)
+            self._resolver = dns.resolver.Resolver(configure=server is None)
         except dns.resolver.NoResolverConfiguration as error:
-            raise DnsAwayError("this machine has none configured") from error
+            raise DnsError("this machine has no DNS server configured") from error
         if server:
-            host, port = read_address(server)
-            self._resolver.nameservers, self._resolver.port = [host], port
+            self._resolver.nameservers, self._resolver.port = [server[0]], server[1]
 
     def ask(self, name: str, kind: str) -> list[str]:
-        """Return the records of a name, TXT as one text each. Raises DnsAwayError or DnsFailedError."""
+        """Return the records of a name, TXT as one text each. Raises DnsError."""
         left_s = min(QUERY_S, self._ends_at - time.monotonic())
         if left_s <= 0:
-            raise DnsAwayError(f"not all was answered within {ALL_S:g} s")
+            raise DnsError(f"not all was answered within {ALL_S:g} s")
         try:
-            found = self._resolver.resolve(f"{name}.", kind, lifetime=left_s, search=False)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return []
-        except dns.resolver.NoNameservers as error:
-            raise DnsFailedError(f"{name} {kind} is refused by its servers") from error
+            found = self._asked(name, kind, left_s)
         except (dns.exception.Timeout, OSError) as error:
-            raise DnsAwayError(f"no answer within {left_s:.1f} s") from error
-        except dns.exception.DNSException as error:
-            raise DnsFailedError(f"{name} {kind}: {type(error).__name__}") from error
+            raise DnsError(f"{name} {kind}: no answer within {left_s:.1f} s") from error
+        except (dns.exception.DNSException, ValueError) as error:
+            raise DnsError(f"{name} {kind}: {type(error).__name__}") from error
         if kind == "TXT":
             return [b"".join(record.strings).decode("utf-8", "replace") for record in found]
         return [record.exchange.to_text(omit_final_dot=True).lower() for record in found]
+
+    def _asked(self, name: str, kind: str, left_s: float) -> list[Any]:
+        try:
+            found = list(self._resolver.resolve(f"{name}.", kind, lifetime=left_s, search=False))
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            found = []
+        except dns.resolver.NoNameservers as error:
+            # Each: server, over TCP or not, port, what went wrong, the reply if there was one.
+            replied = any(reply is not None for *_, reply in error.kwargs.get("errors", ()))
+            self.answered = self.answered or replied
+            why = "is refused by its servers" if replied else "reaches no server"
+            raise DnsError(f"{name} {kind} {why}") from error
+        self.answered = True
+        return found
+
+
+def _read_server(text: str) -> tuple[str, int]:
+    host, port = read_address(text)
+    ip_address(host)
+    return host, port
+
+
+_SERVER: Reader[tuple[str, int] | None] = Reader(_read_server)
 
 
 def senders_of(providers: Iterable[str], env: Environment) -> list[Sender]:
@@ -90,7 +108,7 @@ def look_at_domains(
 ) -> Iterator[DoctorFinding]:
     """Yield a finding for each domain; where no DNS answers, one that says so."""
     env = Environment(environ)
-    named = list(dict.fromkeys((*domains, *sending_domains(env))))[:MOST_DOMAINS]
+    named = list(dict.fromkeys(filter(None, (*domains, *sending_domains(env)))))[:MOST_DOMAINS]
     senders = senders_of(providers, env)
     if not named or not senders:
         missing = "domain" if not named else "provider that is known here"
@@ -101,13 +119,19 @@ def look_at_domains(
         )
         return
     try:
-        server = Dns(env.read("ROLLOUT_DNS_SERVER", address, ""))
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            yield from list(threads.map(partial(_look, senders, server), named))
-    except DnsAwayError as error:
-        yield away(
-            "dns", f"no DNS server answers: {error}", "check /etc/resolv.conf, or set ROLLOUT_DNS_SERVER"
-        )
+        server = Dns(env.read("ROLLOUT_DNS_SERVER", _SERVER, None))
+    except DnsError as error:
+        yield away("dns", str(error), _NO_DNS)
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        found = list(threads.map(partial(_look, senders, server), named))
+    if server.answered:
+        yield from found
+    else:
+        yield away("dns", f"no DNS server answers ({found[0].seen})", _NO_DNS)
+
+
+_NO_DNS = "check /etc/resolv.conf, or set ROLLOUT_DNS_SERVER"
 
 
 def _look(senders: list[Sender], server: Dns, domain: str) -> DoctorFinding:
@@ -116,7 +140,7 @@ def _look(senders: list[Sender], server: Dns, domain: str) -> DoctorFinding:
     try:
         found = [opinion(domain, sender, texts) for sender in senders]
         where = _mail_at(server.ask(domain, "MX"))
-    except DnsFailedError as error:
+    except DnsError as error:
         return note(subject, f"cannot be looked up: {error}", "look again later, or ask who runs its DNS")
     return _finding(subject, found, where)
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from click.testing import CliRunner
 from kit.dns_server import DnsServer, Zone, txt
-from kit.servers import RedisServer
+from kit.servers import RedisServer, free_port
 
 from controller.cli import rollout
 from controller.doctor.domains import look_at_domains
@@ -144,8 +144,11 @@ def test_the_sending_domains_come_from_the_settings() -> None:
 
 
 def test_a_domain_whose_servers_fail_hides_no_other() -> None:
-    first, second = look(zone(), "broken.example", "corp.example")
+    first, second, *others = look(
+        zone(), "broken.example", "corp.example", "a..b", "x" * 64 + ".example", "ü .y"
+    )
     assert (first.verdict, second.verdict) == (DoctorVerdict.NOTE, DoctorVerdict.OK)
+    assert all(other.verdict is not DoctorVerdict.OK for other in others)
     assert "broken.example TXT is refused by its servers" in first.seen
 
 
@@ -168,6 +171,13 @@ def test_without_a_dns_the_rest_is_looked_at_all_the_same(
     assert done.exit_code == 3
 
 
+def test_a_server_that_does_not_listen_is_no_dns() -> None:
+    (one,) = look_at_domains(
+        ["corp.example"], ["microsoft"], {"ROLLOUT_DNS_SERVER": f"127.0.0.1:{free_port()}"}
+    )
+    assert (one.subject, one.verdict) == ("dns", DoctorVerdict.AWAY)
+
+
 def test_opening_tells_once_what_receivers_will_think_and_opens_whatever_it_is(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +190,7 @@ def test_opening_tells_once_what_receivers_will_think_and_opens_whatever_it_is(
     assert done.exit_code == 0
     assert done.stderr.count("domain corp.example: microsoft: SPF no record") == 1
     assert json.loads(done.stdout)["to"]["internal_only"] is False
-    monkeypatch.setenv("ROLLOUT_DNS_SERVER", "127.0.0.1")
+    monkeypatch.setenv("ROLLOUT_DNS_SERVER", "dns.example:53")
     bad = CliRunner().invoke(rollout, command)
     assert bad.exit_code == 0
     assert "ROLLOUT_DNS_SERVER" in bad.stderr

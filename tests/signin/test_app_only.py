@@ -1,17 +1,22 @@
 """An app that signs in for itself: from whose mailboxes it sends, how it proves itself, what goes wrong."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import jwt
 import pytest
+from click.testing import CliRunner
 from kit.certificates import KEY, OTHER, PUBLIC, certificate, pem
 from kit.sending import Sender, open_flags, open_sender
+from kit.signin import API_TOKEN
 from prometheus_client import CollectorRegistry
 from redis import Redis
+from starlette.applications import Starlette
 
 from adapter.checks.app_mailboxes import AppMailboxes
 from adapter.sandbox.faults import Faults
@@ -25,6 +30,9 @@ from adapter.signin.mailbox_tokens import MailboxTokens
 from adapter.signin.microsoft.app_only import AppOnly
 from adapter.signin.microsoft.manager import MicrosoftTokenManager
 from adapter.signin.microsoft.settings import IDENTITIES_AT, MicrosoftSettings
+from adapter.web import service
+from controller.cli import rollout
+from controller.shared.api_tokens import Tokens
 
 APP = {"MS_AUTH_MODE": "app", "MS_APP_MAILBOXES": "u1=ann@corp.example, u1=info@corp.example, *@corp.example"}
 
@@ -284,3 +292,30 @@ def test_mailboxes_are_compared_in_one_spelling() -> None:
     assert listed.of("Bob@xn--bcher-kva.example") == "bob@xn--bcher-kva.example"
     assert listed.of(object_id) == object_id.lower()
     assert listed.domains == ("corp.example", "xn--bcher-kva.example")
+
+
+async def test_over_http_and_from_a_shell_a_wrong_secret_is_named_too(
+    env: dict[str, str],
+    sandbox: SandboxSignIn,
+    registry: CollectorRegistry,
+    redis_client: Redis,
+    tmp_path: Path,
+) -> None:
+    sandbox.issuer.app.client_secret = "another"
+    mail = {"user_id": "u1", "to": [{"address": "bob@corp.example"}], "subject": "Hi", "body_text": "Hi"}
+    async with sending(env, sandbox, registry, redis_client) as sender:
+        app = Starlette(routes=service.routes(runtime=sender.runtime, caller=Tokens.parse(API_TOKEN).caller))
+        bearer = {"Authorization": f"Bearer {API_TOKEN}"}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            answer = await client.post("/actions/outlook.send", json=mail, headers=bearer)
+        body = tmp_path / "mail.json"
+        body.write_text(json.dumps(mail))
+        shell = {**env, "PROVIDER_MICROSOFT_ENABLED": "true", "MS_GRAPH_URL": sender.graph.url}
+        arguments = ["send", "--message", str(body)]
+        done = await asyncio.to_thread(CliRunner().invoke, rollout, arguments, env=shell)
+    told = answer.json()["error"]
+    assert (answer.status_code, told["code"]) == (502, "MS_AUTH_CLIENT_CONFIG")
+    assert "the client secret is wrong. Set MS_CLIENT_SECRET to a secret's Value" in told["message"]
+    assert done.exit_code == 2
+    assert "AADSTS7000215" in done.stderr
+    assert "Set MS_CLIENT_SECRET" in done.stderr

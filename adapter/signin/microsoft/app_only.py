@@ -50,7 +50,7 @@ class AppOnly:
         if not domain:
             return ""
         tenant = self._authority.tenant_id(domain)
-        if tenant and tenant in self._authority.tenants():
+        if tenant and self._authority.lets_in(tenant):
             return tenant
         raise MICROSOFT.client_config(
             f"{domain} belongs to tenant {tenant}, which MS_ALLOWED_TENANTS does not list"

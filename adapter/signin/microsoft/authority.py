@@ -4,7 +4,6 @@ All calls block. Each uses a fresh MSAL app with an empty token cache: what a ch
 and MSAL's memory of old errors ends with the call that made it. Making one takes a third of a millisecond.
 """
 
-import contextlib
 import json
 import logging
 import re
@@ -65,7 +64,11 @@ class Authority:
             )
         except (ValueError, KeyError):
             pass
-        raise MICROSOFT.client_config(f"{url} is not a sign-in server with this tenant")
+        raise MICROSOFT.client_config(
+            f"{url} is not a sign-in server with this tenant",
+            act="Correct MS_TENANT_ID or MS_ALLOWED_TENANTS; MS_CLOUD where the tenant is in another cloud; "
+            "MS_AUTHORITY where it is set.",
+        )
 
     def issuer(self, tenant: str = "") -> str:
         """Return who issues a tenant's tokens; empty where there is no such tenant."""
@@ -78,16 +81,12 @@ class Authority:
             return name.lower()
         return urlsplit(self.issuer(name)).path.strip("/").split("/")[0].lower()
 
-    def tenants(self) -> frozenset[str]:
-        """Return the ids of all tenants that are let in; a name that nobody knows lets nobody in."""
-        if not self._settings.is_multi_tenant:
-            configured = self._settings.tenant_id.lower()
-            return frozenset({configured} if _GUID.match(configured) else {configured, self.tenant_id("")})
-        found = set()
-        for name in self._settings.tenants:
-            with contextlib.suppress(SignInError):
-                found.add(self.tenant_id(name))
-        return frozenset(found - {""})
+    def lets_in(self, tenant: str) -> bool:
+        """Whether a tenant, by its id, is one of those that are configured; a domain is looked up."""
+        several, own = self._settings.tenants, self._settings.tenant_id.lower()
+        if self._settings.is_multi_tenant:
+            return tenant in several or tenant in map(self.tenant_id, several)
+        return tenant == (own if _GUID.match(own) else self.tenant_id(""))
 
     def organisation(self, domain: str) -> Organisation:
         """Return what the server knows of the organisation behind a domain; raises SignInError."""
@@ -95,7 +94,7 @@ class Authority:
         common = self._settings.authority_of("common")
         url = f"{common}/userrealm/{quote(f'someone@{domain}', safe='@')}?api-version=1.0"
         realm = json.loads(self._http.get(url).text)
-        return Organisation.read(domain, tenant, realm, allowed=tenant in self.tenants())
+        return Organisation.read(domain, tenant, realm, allowed=bool(tenant) and self.lets_in(tenant))
 
     def close(self) -> None:
         """Close what is open."""

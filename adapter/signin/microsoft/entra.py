@@ -115,16 +115,17 @@ class Entra:
         return TokenPair(access, refresh_token, account, scopes)
 
     def _account(self, claims: Any, nonce: str | None, now: float) -> Account:
-        tenant = claims.get("tid") if isinstance(claims, Mapping) else ""
-        issuer = self._authority.issuer().replace("{tenantid}", str(tenant))
-        expected = expected_of(issuer, self._settings.client_id, self._authority.tenants())
+        tenant = str(claims.get("tid") or "") if isinstance(claims, Mapping) else ""
+        issuer = self._authority.issuer().replace("{tenantid}", tenant)
+        known = {tenant.lower()} if tenant and self._authority.lets_in(tenant.lower()) else set()
+        expected = expected_of(issuer, self._settings.client_id, frozenset(known))
         return idtoken.check(claims, expected, now, nonce)
 
     def _tenant_of(self, account: Account) -> str:
         """Return where an account's token is refreshed: with several tenants its own, if it is let in."""
         if not self._settings.is_multi_tenant:
             return ""
-        if account.tenant.lower() not in self._authority.tenants():
+        if not self._authority.lets_in(account.tenant.lower()):
             raise MICROSOFT.client_config(
                 f"The mailbox belongs to tenant {account.tenant}, which is no longer in MS_ALLOWED_TENANTS",
                 act=f"Add the tenant to MS_ALLOWED_TENANTS, or end the link: {REVOKE}.",
