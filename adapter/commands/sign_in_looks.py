@@ -53,14 +53,16 @@ def _proof(app: AppOnly, tenant: str, settings: MicrosoftSettings) -> Look:
         return _trouble(subject, error)
     if settings.mode != APP:
         return Look(subject, "ok", "its proof is taken; people sign in (delegated)")
-    if roles is not None and "Mail.Send" not in roles:
+    wanted = ["Mail.Send", "Mail.ReadWrite"] if settings.drafts else ["Mail.Send"]
+    missing = [right for right in wanted if roles is not None and right not in roles]
+    if missing:
         return Look(
             subject,
             "note",
-            "its proof is taken, but Entra has not granted it Mail.Send",
+            f"its proof is taken, but Entra has not granted it {' and '.join(missing)}",
             f"unless Exchange has (RBAC for Applications), an administrator opens {app.consent_at(tenant)}",
         )
-    return Look(subject, "ok", "its proof is taken; it sends for itself, with Mail.Send")
+    return Look(subject, "ok", f"its proof is taken; it sends for itself, with {' and '.join(wanted)}")
 
 
 def _domain(app: AppOnly, domain: str) -> Look:

@@ -65,6 +65,8 @@ class AuthorizationCode:
     code_challenge: str
     nonce: str
     ends_at: float
+    permissions: frozenset[str] = frozenset()
+    """Of Graph, that were consented to."""
     offline: bool = True
     """Whether a refresh token is wanted and may be given."""
 
@@ -91,6 +93,8 @@ class Issuer:
     secrets_given: set[str] = field(default_factory=set, repr=False)
     """Every code, verifier and token seen here, so that a test can look where they must not be."""
     access_tokens: dict[str, tuple[str, float]] = field(default_factory=dict, repr=False)
+    consented: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Permissions of Graph by account; each token has all of them, whichever were asked for."""
     claims_seen: list[str] = field(default_factory=list)
     _codes: dict[str, AuthorizationCode] = field(default_factory=dict, repr=False)
     _refresh: dict[str, str] = field(default_factory=dict, repr=False)
@@ -112,12 +116,20 @@ class Issuer:
         return self.fault
 
     def code_for(
-        self, account: str, redirect_uri: str, code_challenge: str, nonce: str, *, offline: bool = True
+        self,
+        account: str,
+        redirect_uri: str,
+        code_challenge: str,
+        nonce: str,
+        *,
+        offline: bool = True,
+        scope: str = "",
     ) -> str:
-        """Issue a code for an account that signed in."""
+        """Issue a code for an account that signed in and consented to these scopes."""
+        permissions = permissions_of(scope)
         code = self._issued(f"0.{secrets.token_urlsafe(48)}")
         self._codes[code] = AuthorizationCode(
-            account, redirect_uri, code_challenge, nonce, time.time() + CODE_TTL_S, offline
+            account, redirect_uri, code_challenge, nonce, time.time() + CODE_TTL_S, permissions, offline
         )
         return code
 
@@ -138,6 +150,9 @@ class Issuer:
         match form.get("grant_type"):
             case "authorization_code":
                 code = self._redeem(form)
+                self.consented[code.account] = (
+                    self.consented.get(code.account, frozenset()) | code.permissions
+                )
                 return self._tokens(code.account, code.nonce, form, fault)
             case "refresh_token":
                 return self._refreshed(form, fault, authority)
@@ -189,6 +204,8 @@ class Issuer:
         if given not in self._refresh:
             raise OAuthRefusal(*_REFUSALS[IssuerFault.INVALID_GRANT])
         self.directory.check(authority, self._refresh[given])
+        if permissions_of(form.get("scope", "")) - self.consented.get(self._refresh[given], frozenset()):
+            raise OAuthRefusal(*_REFUSALS[IssuerFault.CONSENT_REQUIRED])
         return self._tokens(self._refresh[given], None, form, fault)
 
     def _tokens(
@@ -198,7 +215,7 @@ class Issuer:
         self.access_tokens[access] = account, time.time() + self.expires_in_s
         body: dict[str, Any] = {
             "token_type": "Bearer",
-            "scope": "openid profile email" + ("" if fault is IssuerFault.NO_MAIL_SCOPE else " Mail.Send"),
+            "scope": " ".join(["openid", "profile", "email", *self._granted(account, fault)]),
             "expires_in": self.expires_in_s,
             "ext_expires_in": self.expires_in_s,
             "access_token": access,
@@ -210,6 +227,10 @@ class Issuer:
         if fault is not IssuerFault.NO_ID_TOKEN:
             body["id_token"] = self._id_token(account, nonce, fault)
         return body
+
+    def _granted(self, account: str, fault: IssuerFault | None) -> list[str]:
+        withheld = {"Mail.Send"} if fault is IssuerFault.NO_MAIL_SCOPE else set()
+        return sorted(self.consented.get(account, frozenset()) - withheld)
 
     def _id_token(self, account: str, nonce: str | None, fault: IssuerFault | None) -> str:
         now = int(time.time())
@@ -234,6 +255,12 @@ class Issuer:
     def _issued(self, secret: str) -> str:
         self.secrets_given.add(secret)
         return secret
+
+
+def permissions_of(scope: str) -> frozenset[str]:
+    """Return the permissions of Graph among scopes, without the address of a cloud before them."""
+    names = (one.rpartition("/")[2] for one in scope.split())
+    return frozenset(name for name in names if name.startswith("Mail."))
 
 
 def challenge_of(code_verifier: str) -> str:

@@ -179,7 +179,11 @@ class SandboxSignIn:
 
     def _redirected(self, asked: Mapping[str, str], account: str) -> SandboxReply:
         code = self.issuer.code_for(
-            account, asked["redirect_uri"], asked["code_challenge"], asked.get("nonce", "")
+            account,
+            asked["redirect_uri"],
+            asked["code_challenge"],
+            asked.get("nonce", ""),
+            scope=asked.get("scope", ""),
         )
         return back(asked, {"code": code})
 

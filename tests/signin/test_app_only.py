@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 from starlette.applications import Starlette
 
+from adapter import Attachment
 from adapter.checks.app_mailboxes import AppMailboxes
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
@@ -54,7 +55,7 @@ async def sending(
     """Open a sender whose app signs in at the sandbox."""
     open_flags(redis_client)
     tokens = tokens_of(env, registry)
-    listed = {name: env[name] for name in APP}
+    listed = {name: env[name] for name in (*APP, "MS_LARGE_ATTACHMENTS") if name in env}
     async with (
         Sandbox(token_prefix="", accepts=sandbox.issuer.accepts) as graph,
         open_sender(env["ROLLOUT_REDIS_URL"], graph, tokens=tokens, environment=listed) as sender,
@@ -113,6 +114,16 @@ async def test_a_challenge_of_graph_reaches_the_sign_in_server(
         outcome = await sender.outcome(user_id="u1")
     assert (outcome.code, outcome.posts) == ("", 2)
     assert '"42"' in sandbox.issuer.claims_seen[-1]
+
+
+async def test_a_large_mail_goes_by_a_draft_in_the_same_mailbox(
+    env: dict[str, str], sandbox: SandboxSignIn, registry: CollectorRegistry, redis_client: Redis
+) -> None:
+    large = Attachment("scan.pdf", "application/pdf", b"x" * 5_000_000)
+    async with sending({**env, "MS_LARGE_ATTACHMENTS": "true"}, sandbox, registry, redis_client) as sender:
+        outcome = await sender.outcome(user_id="u1", attachments=[large])
+        assert outcome.code == ""
+        assert [mail.mailbox for mail in sender.graph.messages] == ["ann@corp.example"]
 
 
 Change = Callable[[SandboxSignIn], object]

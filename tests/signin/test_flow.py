@@ -14,6 +14,7 @@ from adapter.signin.errors import SignInError
 from adapter.signin.handshake import Handshake
 from adapter.signin.microsoft.errors import MICROSOFT
 from adapter.signin.microsoft.manager import MicrosoftTokenManager
+from adapter.signin.microsoft.settings import MicrosoftSettings
 
 AUTHORIZE = f"{BASE}/authorize"
 BEARER = {"Authorization": f"Bearer {API_TOKEN}"}
@@ -239,3 +240,23 @@ async def test_a_wrong_code_verifier_is_refused_by_the_server(
     with pytest.raises(SignInError) as error:
         await manager.exchange_code_for_tokens(code, "v" * 43)
     assert error.value.code == "MS_AUTH_CLIENT_CONFIG"
+
+
+async def test_who_linked_before_large_attachments_were_wanted_goes_on_and_grants_them_with_a_new_link(
+    env: dict[str, str],
+    browser: Browser,
+    manager: MicrosoftTokenManager,
+    sandbox: SandboxSignIn,
+    pages: list[str],
+) -> None:
+    await link_user(browser, manager, "user-1")
+    settings = MicrosoftSettings.from_environment({**env, "MS_LARGE_ATTACHMENTS": "true"})
+    async with (
+        MicrosoftTokenManager(settings, registry=CollectorRegistry()) as later,
+        Browser(later, sandbox.ca_file, pages) as again,
+    ):
+        assert sandbox.issuer.accepts(await later.refresh_access_token("user-1"))
+        assert "Mail.ReadWrite" not in (await later.status("user-1")).scopes
+        await link_user(again, later, "user-1")
+        await later.refresh_access_token("user-1")
+        assert {"Mail.Send", "Mail.ReadWrite"} <= set((await later.status("user-1")).scopes)

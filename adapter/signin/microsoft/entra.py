@@ -77,7 +77,7 @@ class Entra:
         reply = asked(
             app.acquire_token_by_refresh_token,
             refresh_token,
-            list(self._settings.scopes),
+            list(self._settings.scopes_of_refresh),
             data={"claims": with_capabilities(claims)},
         )
         if isinstance(reply, Mapping) and "error" not in reply:

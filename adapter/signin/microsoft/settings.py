@@ -77,7 +77,12 @@ class MicrosoftSettings(SignInSettings):
     def scopes(self) -> tuple[str, ...]:
         """Return what people are asked for; MSAL adds openid, profile and offline_access itself."""
         drafts = (self.cloud.scope("Mail.ReadWrite"),) if self.drafts else ()
-        return self.cloud.scope("Mail.Send"), *drafts, "email"
+        return *self.scopes_of_refresh, *drafts
+
+    @property
+    def scopes_of_refresh(self) -> tuple[str, ...]:
+        """Return what a refresh asks for: its token has all that was granted, so who granted less goes on."""
+        return self.cloud.scope("Mail.Send"), "email"
 
     @property
     def is_multi_tenant(self) -> bool:
