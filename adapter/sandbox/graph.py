@@ -172,8 +172,13 @@ class Sandbox(MailSandbox):
 
     def stats(self) -> dict[str, Any]:
         """Return counts of what arrived and was answered."""
-        left = {"drafts": len(self.drafts.drafts), "steps": dict(self.steps)}
-        return {**super().stats(), **left, "tokens_at_uploads": self.tokens_at_uploads}
+        return {
+            **super().stats(),
+            "drafts": len(self.drafts.drafts),
+            "steps": dict(self.steps),
+            "digests": self.drafts.digests,
+            "tokens_at_uploads": self.tokens_at_uploads,
+        }
 
 
 _STEPS = {

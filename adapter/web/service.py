@@ -22,6 +22,8 @@ from controller.shared.openapi import Handler, Operation, Parameter, ResponseSpe
 
 KEY_HEADER = "Idempotency-Key"
 _OF_THE_KEY = "The same as the field `idempotency_key`; both given must be equal."
+LARGE_BYTES = 48 * 1024 * 1024
+"""Of the files of a mail that goes by a draft: over HTTP they lie in memory; larger ones need another way."""
 ROOM_FOR_JSON = 64 * 1024
 """Beyond what the files may take."""
 
@@ -91,6 +93,8 @@ def _refused(refusal: Denied) -> Response:
 async def _arguments(request: Request, action: Action, settings: Settings) -> dict[str, Any]:
     """Read the body within a bound, and parse it aside: megabytes of JSON would hold up every other send."""
     cap = settings.limits.max_body_bytes or action.provider.max_body_bytes
+    if settings.limits.large_attachments and action.provider.drafts:
+        cap = max(cap, LARGE_BYTES)
     most = cap * 4 // 3 + ROOM_FOR_JSON
     body = bytearray()
     try:

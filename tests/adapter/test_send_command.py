@@ -4,7 +4,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +131,45 @@ def test_a_mail_as_json_is_the_one_of_the_http_face(environment: dict[str, str])
     mail = {"to": [{"address": "ann@corp.example"}], "subject": "Hi", "body_text": "Hi", "user_id": "u1"}
     code, out, _ = run("send", "--message", "-", "--json", env=environment, given=json.dumps(mail))
     assert (code, json.loads(out)["status"]) == (0, "sent")
+
+
+def test_a_large_file_is_sent_by_a_draft_and_its_progress_is_shown(
+    environment: dict[str, str], graph_url: str, page: Path
+) -> None:
+    film = page.parent / "film.mp4"
+    film.write_bytes(b"film" * 1_500_000)
+    large = {**environment, "MS_LARGE_ATTACHMENTS": "true"}
+    send = [*SEND, "--text", "-", "--attach", str(film)]
+    refused = run(*send, env=environment, given="Hi")
+    assert "MS_LARGE_ATTACHMENTS=true sends larger ones" in refused[2]
+    shown = run(*send, "--dry-run", "--json", env=large, given="Hi")
+    assert json.loads(shown[1])["then_files"] == {"film.mp4": 6_000_000}
+    code, out, err = run(*send, "--json", env=large, given="Hi")
+    assert (code, json.loads(out)["status"]) == (0, "sent")
+    assert err.endswith("uploaded 6.0 of 6.0 MB (100 %)\n")
+    stats = httpx.get(graph_url.replace("/v1.0", "/sandbox/stats")).json()
+    assert (stats["mails"], stats["drafts"]) == (1, 0)
+
+
+def test_a_mail_at_a_time_can_be_cancelled_by_its_id(environment: dict[str, str], graph_url: str) -> None:
+    sent = run(*SEND, "--text", "-", "--send-at", "2099-01-01T00:00:00Z", env=environment, given="Hi")
+    assert (sent[0], "more than a year ahead" in sent[2]) == (2, True)
+    at = formatdate_in(3600)
+    sent = run(*SEND, "--text", "-", "--send-at", at, "--json", env=environment, given="Hi")
+    assert sent[0] == 0, sent[2]
+    cancel = ["send", "--user", "u1", "--cancel", json.loads(sent[1])["message_id"]]
+    code, out, err = run(*cancel, env=environment)
+    assert (code, out.startswith("cancelled"), err) == (0, True, "")
+    code, out, err = run(*cancel, "--json", env=environment)
+    assert (code, json.loads(out)["status"], err.count("\n")) == (1, "not_found", 1)
+    code, _, err = run("send", "--cancel", "x", env=environment)
+    assert (code, "--user" in err) == (2, True)
+    code, _, err = run("send", "--user", "u1", "--cancel", "x", "--action", "gmail.send", env=environment)
+    assert (code, "schedules no mail" in err) == (2, True)
+
+
+def formatdate_in(seconds: float) -> str:
+    return datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()
 
 
 def test_a_failure_says_so_in_one_line(environment: dict[str, str], graph_url: str) -> None:
