@@ -153,12 +153,9 @@ def _tell_of_domains(provider: str) -> None:
     """Say what receivers outside will think of this mail; nothing of it keeps the feature from opening."""
     from controller.doctor.domains import look_at_domains  # noqa: PLC0415 - a pause needs no DNS
 
-    try:
-        for finding in look_at_domains((), [provider]):
-            said = f"{finding.subject}: {finding.seen}" + (f"; {finding.do}" if finding.do else "")
-            say(f"rollout: {said}", err=True)
-    except ConfigError as error:
-        say(f"rollout: domains: {error}", err=True)
+    for finding in look_at_domains((), [provider]):
+        said = f"{finding.subject}: {finding.seen}" + (f"; {finding.do}" if finding.do else "")
+        say(f"rollout: {said}", err=True)
 
 
 def _confirm(kind: Kind, stand: Mapping[str, Any], percent: float | None) -> None:

@@ -13,6 +13,7 @@ import dns.resolver
 
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok
 from controller.doctor.mail_records import Opinion, Sender, opinion
+from controller.shared.config_file import ConfigError
 from controller.shared.environment import Environment
 from controller.shared.microsoft_cloud import GLOBAL, cloud_reader
 from controller.shared.value_readers import Reader, read_address, split
@@ -87,13 +88,14 @@ _SERVER: Reader[tuple[str, int] | None] = Reader(_read_server)
 
 
 def senders_of(providers: Iterable[str], env: Environment) -> list[Sender]:
-    """Return what the mail of these providers needs."""
+    """Return what the mail of these providers needs: of those that are switched on here, or of all."""
+    on = {name for name in providers if env.values.get(f"PROVIDER_{name.upper()}_ENABLED") == "true"}
     cloud = env.read("MS_CLOUD", cloud_reader, GLOBAL)
     known = {
         "microsoft": Sender("microsoft", cloud.spf, ("selector1", "selector2")),
         "google": Sender("google", "_spf.google.com", ("google",)),
     }
-    return [known[name] for name in sorted(set(providers)) if name in known]
+    return [known[name] for name in sorted(on or set(providers)) if name in known]
 
 
 def sending_domains(env: Environment) -> list[str]:
@@ -109,19 +111,20 @@ def look_at_domains(
     """Yield a finding for each domain; where no DNS answers, one that says so."""
     env = Environment(environ)
     named = list(dict.fromkeys(filter(None, (*domains, *sending_domains(env)))))[:MOST_DOMAINS]
-    senders = senders_of(providers, env)
+    try:
+        senders = senders_of(providers, env)
+        server = Dns(env.read("ROLLOUT_DNS_SERVER", _SERVER, None))
+    except ConfigError as error:
+        yield bad("domains", "a setting cannot be used", str(error))
+        return
+    except DnsError as error:
+        yield away("dns", str(error), _NO_DNS)
+        return
     if not named or not senders:
         missing = "domain" if not named else "provider that is known here"
         yield note(
-            "domains",
-            f"no sending {missing}",
-            "set INTERNAL_DOMAINS, or name one with `rollout doctor --domain`",
+            "domains", f"no sending {missing}", "set INTERNAL_DOMAINS, or `rollout doctor --domain NAME`"
         )
-        return
-    try:
-        server = Dns(env.read("ROLLOUT_DNS_SERVER", _SERVER, None))
-    except DnsError as error:
-        yield away("dns", str(error), _NO_DNS)
         return
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         found = list(threads.map(partial(_look, senders, server), named))
@@ -138,20 +141,18 @@ def _look(senders: list[Sender], server: Dns, domain: str) -> DoctorFinding:
     subject = f"domain {domain}"
     texts: Callable[[str], list[str]] = cache(lambda name: server.ask(name, "TXT"))
     try:
-        found = [opinion(domain, sender, texts) for sender in senders]
+        found = opinion(domain, senders, texts)
         where = _mail_at(server.ask(domain, "MX"))
     except DnsError as error:
         return note(subject, f"cannot be looked up: {error}", "look again later, or ask who runs its DNS")
     return _finding(subject, found, where)
 
 
-def _finding(subject: str, found: list[Opinion], where: str) -> DoctorFinding:
-    seen = "; ".join([*(one.seen for one in found), where])
-    mend = "; ".join(dict.fromkeys(what for one in found for what in one.do))
-    wish = "; ".join(dict.fromkeys(what for one in found for what in one.wishes))
-    if mend:
-        return bad(subject, seen, mend)
-    return note(subject, seen, wish) if wish else ok(subject, seen)
+def _finding(subject: str, found: Opinion, where: str) -> DoctorFinding:
+    seen = f"{found.seen}; {where}"
+    if found.do:
+        return bad(subject, seen, "; ".join(found.do))
+    return note(subject, seen, "; ".join(found.wishes)) if found.wishes else ok(subject, seen)
 
 
 def _mail_at(hosts: list[str]) -> str:

@@ -4,7 +4,7 @@ SPF (RFC 7208) names servers, DKIM (RFC 6376) has keys, DMARC (RFC 7489) says wh
 neither in the name of its From address.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 MOST_LOOKUPS = 10
@@ -114,7 +114,7 @@ def policy_of(domain: str, texts: Texts) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a receiver thinks of a provider's mail from a domain."""
+    """What a receiver thinks of mail from a domain."""
 
     seen: str
     do: tuple[str, ...]
@@ -123,17 +123,22 @@ class Opinion:
     """What would be better still."""
 
 
-def opinion(domain: str, sender: Sender, texts: Texts) -> Opinion:
-    """Say what a receiver thinks, with the records that make it think so."""
-    spf, keys = read_spf(domain, texts), keys_of(domain, sender.selectors, texts)
-    policy = policy_of(domain, texts)
+def opinion(domain: str, senders: Iterable[Sender], texts: Texts) -> Opinion:
+    """Say what a receiver thinks of each provider's mail, with the records that make it think so."""
+    spf, policy = read_spf(domain, texts), policy_of(domain, texts)
+    found = [(sender, keys_of(domain, sender.selectors, texts)) for sender in senders]
+    return Opinion(
+        "; ".join(_seen(sender, spf, keys, policy) for sender, keys in found),
+        (*_spf_mending(domain, spf, found), *_other_mending(domain, found, policy)),
+        tuple(_wishes(spf, found, policy)),
+    )
+
+
+def _seen(sender: Sender, spf: Spf, keys: list[str], policy: str) -> str:
     passes = not spf.problem and sender.spf in spf.included
-    seen = (
+    return (
         f"{sender.provider}: SPF {_spf_words(spf, passes=passes)}, DKIM {', '.join(keys) or 'no key'}, "
         f"DMARC {policy or 'none'}: {_thought(policy, by_spf=passes, by_dkim=bool(keys))}"
-    )
-    return Opinion(
-        seen, tuple(_mending(domain, sender, spf, keys, policy)), tuple(_wishes(sender, spf, keys, policy))
     )
 
 
@@ -156,24 +161,35 @@ def _thought(policy: str, *, by_spf: bool, by_dkim: bool) -> str:
     return f"a receiver takes it for a forgery{told.get(policy, '')}"
 
 
-def _mending(domain: str, sender: Sender, spf: Spf, keys: list[str], policy: str) -> Iterable[str]:
+Found = list[tuple[Sender, list[str]]]
+"""Each provider, and those of its selectors that have a key."""
+
+
+def _spf_mending(domain: str, spf: Spf, found: Found) -> Iterator[str]:
+    """Say what to do about the one record that all providers share."""
+    missing = " ".join(f"include:{sender.spf}" for sender, _ in found if sender.spf not in spf.included)
     if spf.problem:
         yield f"mend the SPF record: {spf.problem}"
     elif not spf.record:
-        yield f'add a TXT record at {domain}: "v=spf1 include:{sender.spf} -all"'
-    elif sender.spf not in spf.included:
-        yield f"add include:{sender.spf} to the SPF record, unless its addresses are listed one by one"
-    if not keys:
-        yield f"switch on DKIM for {domain} and publish {sender.selectors[0]}._domainkey.{domain}"
+        yield f'add a TXT record at {domain}: "v=spf1 {missing} -all"'
+    elif missing:
+        yield f"add {missing} to the SPF record, unless its addresses are listed one by one"
+
+
+def _other_mending(domain: str, found: Found, policy: str) -> Iterator[str]:
+    for sender, keys in found:
+        if not keys:
+            yield f"switch on DKIM for {domain} and publish {sender.selectors[0]}._domainkey.{domain}"
     if not policy:
         yield f'add a TXT record at _dmarc.{domain}: "v=DMARC1; p=none; rua=mailto:..."'
 
 
-def _wishes(sender: Sender, spf: Spf, keys: list[str], policy: str) -> Iterable[str]:
+def _wishes(spf: Spf, found: Found, policy: str) -> Iterator[str]:
     if policy == "none":
         yield "DMARC p=none only reports forgeries: raise it once the reports are clean"
     if spf.ends in {"+", "?"}:
         yield f"SPF ends in {spf.ends}all, which lets anybody send: end it in ~all or -all"
-    if keys and len(keys) < len(sender.selectors):
+    for sender, keys in found:
         missing = ", ".join(one for one in sender.selectors if one not in keys)
-        yield f"publish {missing} too: keys are changed by going over to it"
+        if keys and missing:
+            yield f"publish {missing} too: keys are changed by going over to it"

@@ -127,6 +127,10 @@ def test_each_provider_and_each_cloud_is_looked_at_by_its_own_records() -> None:
     (one,) = look({**zone(spf=both), **google}, providers=("microsoft", "google"))
     assert one.verdict is DoctorVerdict.OK
     assert "google: SPF passes (-all), DKIM google, " in one.seen
+    (one,) = look(zone(spf=None), providers=("microsoft", "google"))
+    assert '"v=spf1 include:_spf.google.com include:spf.protection.outlook.com -all"' in one.do
+    (one,) = look(zone(), providers=("microsoft", "google"), PROVIDER_MICROSOFT_ENABLED="true")
+    assert one.verdict is DoctorVerdict.OK
     (one,) = look(zone(), MS_CLOUD="usgov")
     assert f"include:{CLOUDS['usgov'].spf}" in one.do
 
@@ -139,6 +143,10 @@ def test_the_sending_domains_come_from_the_settings() -> None:
     with DnsServer(zone()) as server:
         found = list(look_at_domains((), ["microsoft"], {"ROLLOUT_DNS_SERVER": server.address, **given}))
     assert [one.subject for one in found] == ["domain corp.example", "domain two.example"]
+    (bad,) = look_at_domains(("corp.example",), ["microsoft"], {"MS_CLOUD": "mars"})
+    assert (bad.verdict, "'mars' is not one of" in bad.do) == (DoctorVerdict.BAD, True)
+    (other,) = look_at_domains(("corp.example",), ["aws-ses"], {})
+    assert other.seen == "no sending provider that is known here"
     (none,) = look_at_domains((), ["microsoft"], {})
     assert (none.verdict, none.seen) == (DoctorVerdict.NOTE, "no sending domain")
 
