@@ -14,7 +14,8 @@ from controller.decision.codec import decode
 from controller.decision.model import LIVE, Finding, Kind, Reason, State
 from controller.decision.record import decided_again, snapshot_from, state_from_dict, verify
 from controller.decision.telling.common_cause import comparison_text
-from controller.decision.telling.sentences import REASONS, count_text, duration_text, finding_text
+from controller.decision.telling.reasons import REASONS
+from controller.decision.telling.sentences import count_text, duration_text, finding_text
 from controller.journal.sinks import read_file
 from controller.shared.console import (
     DONE,

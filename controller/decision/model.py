@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it was done. The list is closed; `telling.sentences.REASONS` has the sentence for each."""
+    """Why it was done. The list is closed; `telling.reasons.REASONS` has the sentence for each."""
 
     DISABLED = "disabled"
     PAUSED = "paused"
@@ -68,7 +68,6 @@ class Reason(StrEnum):
 
 
 METRICS_PROBLEMS = frozenset({Reason.METRICS_UNREACHABLE, Reason.METRICS_STALE, Reason.METRICS_INCOMPLETE})
-
 
 AT_REST = frozenset({Reason.DISABLED, Reason.STOPPED, Reason.COMPLETE})
 """Holds that may last: nothing is waited for."""

@@ -42,7 +42,6 @@ from controller.store.lease import Leadership, Lease
 from controller.store.record_json import dump
 
 _REFUSED = "Redis refuses to keep a decision"
-
 READ_SHARE = 0.7
 """Of the time that is left to a tick, for reading evidence: a hanging source leaves enough to write."""
 

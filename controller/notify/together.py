@@ -1,4 +1,4 @@
-"""What is told together: the features that one tick stopped. Each keeps its own record. Pure."""
+"""What is notified together: the features that one tick stopped. Each keeps its own record. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

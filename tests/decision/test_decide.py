@@ -16,7 +16,7 @@ from controller.decision.decide import assess, decide, decide_bare, rejected_wri
 from controller.decision.model import METRICS_PROBLEMS, Decision, Kind, Reason, Snapshot, Verdict
 from controller.decision.ramp import bake_s_of, step_above, step_below
 from controller.decision.record import snapshot_from, verify
-from controller.decision.telling.sentences import REASONS
+from controller.decision.telling.reasons import REASONS
 from controller.store.record_json import dump
 from controller.whatif.playback import Tick, course
 

@@ -3,7 +3,7 @@
 from pages import decisions
 
 from controller.decision.model import Kind, Reason
-from controller.decision.telling.sentences import REASONS
+from controller.decision.telling.reasons import REASONS
 
 
 def test_the_drawn_parts_of_the_page_are_as_the_code_has_them() -> None:

@@ -33,7 +33,8 @@ from controller.decision.sequential.wallet import (
     RAMP_SHARE,
     Wallet,
 )
-from controller.decision.telling.sentences import REASONS, duration_text
+from controller.decision.telling.reasons import REASONS
+from controller.decision.telling.sentences import duration_text
 from controller.whatif.forecast import forecast
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "decisions.md"

@@ -37,7 +37,7 @@ from controller.contract import METRIC_LABELS
 from controller.daemon.metrics import DaemonMetrics
 from controller.decision import feature
 from controller.decision.model import Kind
-from controller.decision.telling.sentences import REASONS
+from controller.decision.telling.reasons import REASONS
 from controller.features import ROLLOUT_FEATURES
 from controller.loop.tick import Report
 from controller.shared.api_tokens import Tokens
