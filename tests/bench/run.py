@@ -7,7 +7,19 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
 BENCHES = (
-    *("gate", "tick", "decisions", "send", "gmail", "signin", "faces", "keep_alive", "live", "startup"),
+    *(
+        "gate",
+        "tick",
+        "decisions",
+        "send",
+        "gmail",
+        "batch",
+        "signin",
+        "faces",
+        "keep_alive",
+        "live",
+        "startup",
+    ),
 )
 
 
