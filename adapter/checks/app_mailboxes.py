@@ -1,6 +1,7 @@
 """Whose mailboxes an app may send from where nobody signs in: only those that are listed. Pure."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from adapter.errors import MessageRefusedError
@@ -13,32 +14,35 @@ _LOCAL = re.compile(r"\*|[a-z0-9.!#$%&'*+/?^_`{|}~-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class AppMailboxes:
-    """Pairs of a user's id and a mailbox; the first of a user is the one that sends unless told otherwise.
+    """Who may send from which mailboxes, all in one spelling."""
 
-    An empty user stands for whoever has the mailbox's address, or its object id, as id.
-    """
-
-    pairs: tuple[tuple[str, str], ...]
+    by_user: Mapping[str, tuple[str, ...]]
+    """By a user's id; the first one sends unless told otherwise."""
+    own: frozenset[str]
+    """Addresses, object ids and `*@DOMAIN`: whoever has such an id sends from the mailbox of that name."""
 
     @classmethod
     def parse(cls, text: str) -> "AppMailboxes":
         """Read entries between commas: `USER=MAILBOX`, `MAILBOX` or `*@DOMAIN`. Raises ValueError."""
-        entries = [entry.strip() for entry in text.split(",") if entry.strip()]
-        if not entries:
+        pairs = [_pair(entry.strip()) for entry in text.split(",") if entry.strip()]
+        if not pairs:
             raise ValueError("names no mailbox")
-        return cls(tuple(_pair(entry) for entry in entries))
+        by_user: dict[str, tuple[str, ...]] = {}
+        for user, mailbox in pairs:
+            by_user[user] = (*by_user.get(user, ()), mailbox)
+        return cls(by_user, frozenset(by_user.pop("", ())))
 
     @property
     def domains(self) -> tuple[str, ...]:
         """Return the domains that are sent from, each once."""
-        found = (mailbox.rpartition("@")[2] for _, mailbox in self.pairs if "@" in mailbox)
-        return tuple(dict.fromkeys(found))
+        mailboxes = (*(one for listed in self.by_user.values() for one in listed), *sorted(self.own))
+        return tuple(dict.fromkeys(one.rpartition("@")[2] for one in mailboxes if "@" in one))
 
     def of(self, user_id: str, sender: str | None = None) -> str | None:
         """Return the mailbox that a user sends from; None where none is listed, or not the one asked for."""
-        listed = [mailbox for user, mailbox in self.pairs if user == user_id and user]
+        listed = list(self.by_user.get(user_id, ()))
         own = _normal(user_id) or ""
-        if not own.startswith("*") and {("", own), ("", f"*@{own.rpartition('@')[2]}")} & {*self.pairs}:
+        if not own.startswith("*") and {own, f"*@{own.rpartition('@')[2]}"} & self.own:
             listed.append(own)
         wanted = listed[:1] if sender is None else [one for one in listed if one == _normal(sender)]
         return wanted[0] if wanted else None
