@@ -70,6 +70,7 @@ bench: setup-test ## measure, side by side in one run; rewrites docs/benchmarks.
 bench-decisions: setup-test ## how our policies decide, beside Argo's and Flagger's rules
 	PYTHONPATH=tests $(BIN)/python -m bench.decisions $(ARGS)
 	PYTHONPATH=tests $(BIN)/python -m bench.decision_promises $(ARGS)
+	PYTHONPATH=tests $(BIN)/python -m bench.decision_race
 	PYTHONPATH=tests $(BIN)/python -m bench.decision_sources
 
 audit: setup-test ## ask whether a locked dependency has a known weakness
