@@ -1,26 +1,38 @@
 """Large mails go by a draft: whatever breaks on the way, one mail leaves, and no draft stays."""
 
 import asyncio
+import base64
 import hashlib
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
-from kit.sending import Outcome, Sender, open_flags, open_sender
+from kit.sending import ANN, Outcome, Sender, open_flags, open_sender
 from kit.servers import RedisServer
 from kit.waiting import until
+from starlette.applications import Starlette
 
 from adapter import Attachment, InlineImage, attach_file
+from adapter.checks.message_checks import check
+from adapter.errors import MessageRefusedError
 from adapter.gate.rule import GateAnswer, GateReason
+from adapter.message import Limits, OutgoingMessage, SendIds
 from adapter.providers.outlook import Outlook
+from adapter.providers.outlook_drafts import draft_request
 from adapter.providers.outlook_upload import RANGE_BYTES
 from adapter.sandbox.faults import Dice, Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.runtime import is_server_of
+from adapter.web.service import routes
+from controller.shared.api_tokens import Tokens
 
+IDS = SendIds("5b8f1c0e-0000-4000-8000-000000000001", "<m1@x>")
 MEGABYTE = 1024 * 1024
 LARGE = {"MS_LARGE_ATTACHMENTS": "true", "ROLLOUT_SEND_DEADLINE_S": "30"}
 
@@ -309,8 +321,10 @@ asyncio.run(work())
 """
 
 
-@pytest.mark.parametrize("step", ["create", "open", "range", "send"])
-@pytest.mark.parametrize("carried_out", [False, True])
+@pytest.mark.parametrize(
+    ("step", "carried_out"),
+    [("create", True), ("open", False), ("range", True), ("send", False), ("send", True)],
+)
 async def test_a_process_killed_at_any_step_leaves_one_mail_or_none_and_no_draft(
     step: str,
     carried_out: bool,
@@ -344,3 +358,58 @@ async def test_a_process_killed_at_any_step_leaves_one_mail_or_none_and_no_draft
     assert again.result
     assert again.result.replayed is (step == "send" and carried_out)
     assert list(graph.copies.values()) == [1]
+
+
+async def test_the_time_of_the_files_is_not_graphs_latency(large: Sender, graph: Sandbox, film: Path) -> None:
+    graph.faults = Faults(step="open", latency_s=1.5)
+    assert (await large.outcome(attachments=[attach_file(film)])).result
+    seconds = [
+        sample.value
+        for family in large.registry.collect()
+        for sample in family.samples
+        if sample.name == "action_latency_seconds_sum" and sample.labels["status"] == "ok"
+    ]
+    assert 0 < max(seconds) < 1.5
+
+
+async def test_a_file_on_disk_is_the_same_mail_as_its_bytes(
+    large: Sender, graph: Sandbox, film: Path
+) -> None:
+    first = await large.send(attachments=[attach_file(film)], idempotency_key="k")
+    content = await asyncio.to_thread(film.read_bytes)
+    same = [Attachment("film.mp4", attach_file(film).content_type, content)]
+    again = await large.send(attachments=same, idempotency_key="k")
+    assert (first.replayed, again.replayed) == (False, True)
+    other = [Attachment("film.mp4", attach_file(film).content_type, content[:-1] + b"x")]
+    assert (await large.outcome(attachments=other, idempotency_key="k")).code == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def test_a_large_mail_goes_over_http_too(large: Sender, graph: Sandbox, film: Path) -> None:
+    content = base64.b64encode(await asyncio.to_thread(film.read_bytes)).decode()
+    files = [{"name": "film.mp4", "content_base64": content}]
+    mail = {"to": [{"address": "ann@corp.example"}], "subject": "Hi", "body_text": "Hi", "user_id": "u1"}
+    everybody = Tokens.parse("t").caller
+    app = Starlette(routes=routes(large.runtime, caller=everybody))
+    headers = {"Authorization": "Bearer t"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://adapter", headers=headers
+    ) as client:
+        answer = await client.post("/actions/outlook.send", json={**mail, "attachments": files})
+    assert answer.status_code == 200, answer.text
+    assert graph.drafts.digests["film.mp4"] == digest(film)
+
+
+def test_a_small_mail_needs_no_draft_though_large_ones_may_have_one() -> None:
+    limits = Limits(large_attachments=True)
+    message = OutgoingMessage(to=(ANN,), subject="Hi", body_text="Hi")
+    assert Outlook().prepare(check(message, limits), IDS, limits).path == "/me/sendMail"
+    huge = replace(message, body_text="x" * (5 * MEGABYTE))
+    with pytest.raises(MessageRefusedError, match="ATTACHMENT_TOO_LARGE"):
+        Outlook().prepare(check(huge, limits), IDS, limits)
+
+
+def test_a_file_is_named_as_its_place_though_it_is_called_like_the_mark_of_its_content() -> None:
+    draft = draft_request(OutgoingMessage(to=(ANN,)), {}, IDS).draft
+    assert draft is not None
+    body = json.loads(bytes(draft.attach("id", Attachment("@content@", "", b"hello")).body))
+    assert (body["name"], base64.b64decode(body["contentBytes"])) == ("@content@", b"hello")
