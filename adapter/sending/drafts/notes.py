@@ -46,7 +46,7 @@ seconds at which a note is dropped. What cannot be read is dropped."""
 
 MARGIN_S = 5.0
 """Beyond the deadline of a send: nothing of it is under way any more."""
-RETRY_S = 60
+RETRY_S = 300
 """Before a note that could not be settled is taken again."""
 FORGET_AGAIN_S = 0.5
 MOST_AT_ONCE = 20
@@ -126,7 +126,7 @@ class OpenDrafts:
             task.cancel()
 
     async def take_due(self) -> Sequence[Note]:
-        """Return notes whose sends are over; nobody else gets them for a minute. Raises REDIS_ERRORS."""
+        """Return notes whose sends are over; nobody else gets them for RETRY_S. Raises REDIS_ERRORS."""
         taken = await self._take(keys=[self._key], args=[RETRY_S, MOST_AT_ONCE, FORGOTTEN_AFTER_S])
         return [note for text in cast("list[str]", taken) if (note := _parse(text))]
 
