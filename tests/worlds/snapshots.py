@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from controller.contract import Flags
 from controller.decision.feature import RolloutFeature
@@ -11,9 +12,12 @@ from controller.decision.freeze import DatedFreeze, WeeklyFreeze
 from controller.decision.model import (
     METRICS_PROBLEMS,
     Cause,
+    Comparison,
     Decision,
     Evidence,
     Reason,
+    Reference,
+    ReferenceWindow,
     SloState,
     Snapshot,
     State,
@@ -21,6 +25,7 @@ from controller.decision.model import (
 )
 from controller.decision.record import record_of
 from controller.decision.sequential.clusters import Clusters, Health
+from controller.decision.sequential.relative import POINTS
 from controller.decision.sequential.wallet import Wallet, breach_rates
 
 FEATURE = RolloutFeature(name="microsoft", provider="microsoft", action="outlook.send")
@@ -103,6 +108,7 @@ def windows(draw: st.DrawFn) -> Window:
         slow=draw(st.one_of(st.just(0.0), st.floats(0, 1).map(lambda share: share * sends))),
         converged=draw(booleans),
         failed_mailboxes=draw(st.one_of(st.none(), st.none(), counts)),
+        very_slow=draw(st.one_of(st.just(UNSET), st.floats(0, 1).map(lambda share: share * sends))),
     )
 
 
@@ -117,6 +123,13 @@ def slo_states(draw: st.DrawFn, rates: int) -> SloState:
     clusters = Clusters(draw(counts), draw(counts), draw(st.one_of(st.none(), counts)), bad, draw(counts))
     wallet = Wallet(points(rates), draw(st.sampled_from((1.0, 0.5, 0.1, 1e-9))))
     return SloState(wallet, points(rates), proving, clusters, sends, bad)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> Comparison:
+    like = draw(slo_states(POINTS))
+    name, delta = draw(st.sampled_from(("google", "aws"))), draw(st.sampled_from((1.0, 1.5)))
+    return Comparison(name, delta, like.wallet, like.clusters, like.sends, like.bad, like.sends, like.bad)
 
 
 flags = st.builds(
@@ -164,6 +177,23 @@ features = st.builds(
     step_up_error=st.floats(0.001, 0.5),
     margin=st.floats(1.0, 2.4),
     blip_s=st.sampled_from((0.0, 3.0, 3.0, 600.0)),
+    slo_very_slow_threshold=st.sampled_from((UNSET, UNSET, 0.01)),
+    reference=st.just("google"),
+    delta=st.sampled_from((UNSET, UNSET, 1.0, 1.5, 100.0)),
+)
+
+references = st.builds(
+    Reference,
+    name=st.sampled_from(("google", "google", "aws")),
+    limit=st.just(0.01),
+    sends=counts,
+    errors=st.just(0.0),
+    windows=st.one_of(
+        st.just(UNSET),
+        st.builds(
+            ReferenceWindow, at=st.just(NOW), sends=counts, errors=st.sampled_from((0.0, 0.5, 20.0))
+        ).map(lambda one: (replace(one, errors=min(one.errors, one.sends)),)),
+    ),
 )
 
 
@@ -196,6 +226,8 @@ def states(draw: st.DrawFn, of: Flags, limit: float) -> State:
         paused_by=draw(causes),
         stopped_by=draw(causes),
         stepped_back=draw(st.sampled_from(((), (), (5.0,), (5.0, 50.0)))),
+        very_slow=draw(st.one_of(st.just(UNSET), slo_states(8))),
+        comparison=draw(st.one_of(st.just(UNSET), comparisons())),
     )
 
 
@@ -213,4 +245,5 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         window_s=draw(st.sampled_from((1.0, 30.0, 300.0))),
         frozen=draw(st.sampled_from(("", "", "weekend"))),
         newer=draw(st.one_of(st.none(), st.none(), flags)),
+        reference=draw(st.one_of(st.none(), references)),
     )
