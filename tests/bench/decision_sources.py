@@ -187,7 +187,7 @@ def shares(paused_by: Sequence[str]) -> tuple[str, str, str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--days", type=int, default=200, help="seeded days of each trace, and faults")
+    parser.add_argument("--days", type=int, default=100, help="seeded days of each trace, and faults")
     given = parser.parse_args()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         pauses = [
