@@ -80,26 +80,21 @@ class DraftSending:
 
     async def _create(self, request: Request) -> None:
         self._may_be_there = True
-        try:
-            draft_id, in_doubt = await self._created(request)
-        except SendError as error:
-            self._may_be_there = error.status not in STATUSES
-            raise
-        await self._keep_note(draft_id=draft_id)
-        self._may_be_there = in_doubt
-
-    async def _created(self, request: Request) -> tuple[str, bool]:
-        """Return the draft's id, and whether another may be there of which no answer told."""
-        doubts = 0
+        in_doubt = False
 
         async def find() -> str | None:
-            nonlocal doubts
-            doubts += 1
+            nonlocal in_doubt
+            in_doubt = True
             found = await self._quiet().achieved(self.drafts.find(self.note.place), self.drafts.found)
             return next(iter(found), None)
 
-        draft_id = await self.delivery.achieved(request, self.draft.created, find)
-        return draft_id, doubts > 0
+        try:
+            draft_id = await self.delivery.achieved(request, self.draft.created, find)
+        except SendError as error:
+            self._may_be_there = in_doubt or error.status not in STATUSES
+            raise
+        await self._keep_note(draft_id=draft_id)
+        self._may_be_there = in_doubt
 
     async def _timed_uploads(self) -> None:
         loop = asyncio.get_running_loop()
