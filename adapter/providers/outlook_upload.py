@@ -80,8 +80,19 @@ class _Part(StoredContent):
 
 
 def _is_usable(url: str) -> bool:
-    parts = urlsplit(url)
-    return bool(parts.hostname) and parts.scheme in {"http", "https"} and url.isprintable() and " " not in url
+    """Whether it is a URL that means the same to everybody who reads it."""
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return False
+    return (
+        is_whole
+        and parts.scheme in {"http", "https"}
+        and url.isascii()
+        and url.isprintable()
+        and " " not in url
+    )
 
 
 def _to(url: str, method: str, body: Body, headers: Mapping[str, str]) -> Request:

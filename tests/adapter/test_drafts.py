@@ -25,7 +25,8 @@ from adapter.gate.rule import GateAnswer, GateReason
 from adapter.message import Limits, OutgoingMessage, SendIds
 from adapter.providers.outlook import Outlook
 from adapter.providers.outlook_drafts import draft_request
-from adapter.providers.outlook_upload import RANGE_BYTES
+from adapter.providers.outlook_upload import RANGE_BYTES, OutlookUpload
+from adapter.providers.provider import Reply
 from adapter.sandbox.faults import Dice, Faults
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.runtime import is_server_of
@@ -291,6 +292,45 @@ async def test_no_file_goes_to_a_server_that_is_not_microsofts(
 )
 def test_which_servers_take_files(url: str, may: bool) -> None:
     assert is_server_of(Outlook(), "https://graph.example:8443/v1.0", url) is may
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:1",
+        "https:///x",
+        "https://a b/x",
+        "http://[::1",
+        "https://outlook.office.com:x/y",
+        "https://outlook.office.com@evil.example/x",
+        "//evil.example/x",
+        "https://outlook.office.com\r\nX: y/",
+        "https://outlook.office\u3002com/x",
+        5,
+        None,
+    ],
+)
+def test_an_upload_address_that_is_none_opens_no_session(url: object) -> None:
+    reply = Reply(201, {}, json.dumps({"uploadUrl": url}).encode())
+    assert OutlookUpload(b"x").opened(reply) is None
+
+
+@pytest.mark.parametrize(
+    ("ranges", "received"),
+    [
+        (["5-10"], 5),
+        (["7"], 7),
+        ([3], 3),
+        (["999"], 100),
+        (["-5"], None),
+        ([], None),
+        ("5", None),
+        ([{}], None),
+    ],
+)
+def test_how_far_an_upload_came_is_read_or_is_nothing(ranges: object, received: int | None) -> None:
+    reply = Reply(200, {}, json.dumps({"nextExpectedRanges": ranges}).encode())
+    assert OutlookUpload(b"x" * 100).received(reply) == received
 
 
 async def test_without_redis_no_draft_is_written(

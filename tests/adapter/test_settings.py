@@ -11,7 +11,7 @@ def test_everything_has_a_default_and_the_provider_is_off() -> None:
     settings = Settings.from_environment({})
     assert settings.providers_enabled == frozenset()
     assert (settings.send_deadline_s, settings.sends_per_mailbox) == (30.0, 4)
-    assert settings.limits.max_body_bytes == 0
+    assert (settings.limits.max_body_bytes, settings.limits.large_attachments) == (0, False)
 
 
 def test_the_environment_is_read() -> None:
@@ -23,8 +23,10 @@ def test_the_environment_is_read() -> None:
             "INTERNAL_DOMAINS": "corp.example, .corp.example",
             "ROLLOUT_SEND_DEADLINE_S": "2.5",
             "ROLLOUT_MAX_RECIPIENTS": "500",
+            "MS_LARGE_ATTACHMENTS": "true",
         }
     )
+    assert settings.limits.large_attachments
     assert settings.providers_enabled == {"microsoft"}
     assert settings.base_urls == {"microsoft": "http://127.0.0.1:1/v1.0"}
     assert settings.internal_domains == ("corp.example", ".corp.example")
@@ -35,6 +37,7 @@ def test_the_environment_is_read() -> None:
     ("name", "value", "reason"),
     [
         ("PROVIDER_MICROSOFT_ENABLED", "yes", "true or false"),
+        ("MS_LARGE_ATTACHMENTS", "150", "true or false"),
         ("ROLLOUT_SEND_DEADLINE_S", "soon", "must be a number"),
         ("ROLLOUT_SEND_DEADLINE_S", "0", "from 0.1 to 600"),
         ("ROLLOUT_SEND_DEADLINE_S", "nan", "must be a number"),
