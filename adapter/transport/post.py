@@ -74,9 +74,8 @@ class Transport:
             "Accept": "application/json",
             "Accept-Encoding": "identity",
         }
-        self._client = httpx.AsyncClient(
-            transport=Connections(url, _trust(base_url, ca_file), _proxy(base_url))
-        )
+        self._connections = Connections(url, _trust(base_url, ca_file), _proxy(base_url))
+        """Not below a client of httpx, which logs every URL: an upload's bears its own right."""
 
     async def post(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
@@ -85,8 +84,8 @@ class Transport:
         ends_at = asyncio.get_running_loop().time() + left_s
         try:
             async with asyncio.timeout_at(ends_at):
-                response = await self._client.send(
-                    self._build(request, headers, left_s, attempt), stream=True
+                response = await self._connections.handle_async_request(
+                    self._build(request, headers, left_s, attempt)
                 )
         except _ERRORS as error:
             raise _outcome(attempt, error) from error
@@ -111,7 +110,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close what is open."""
-        await self._client.aclose()
+        await self._connections.aclose()
 
 
 async def _read(response: httpx.Response, ends_at: float) -> bytes:
