@@ -37,7 +37,7 @@ def check(lives: Sequence[Life], times_s: Sequence[float]) -> None:
     expected = []
     for at_s in times_s:
         end = int(round((at_s - SCALE.delay_s) / SCALE.step_s, 6)) * SLOTS
-        counts = [truth(life, end - WINDOW, end, SCALE) for life in lives]
+        counts = [truth(life, end - WINDOW, end, SCALE, at_s / SCALE.step_s * SLOTS) for life in lives]
         seen = [count for count in counts if count is not None]
         wanted = [{"labels": LABELS, "value": sum(seen)}] if seen else []
         expected.append({"expr": EXPR, "eval_time": f"{round(at_s * 1000)}ms", "exp_samples": wanted})
@@ -92,8 +92,8 @@ def test_neighbouring_windows_add_up_to_all_that_was_scraped_of_one_process_at_a
         last = max(scrape.at for life in known for scrape in life.scrapes)
         windows = [(end - WINDOW, end) for end in range(WINDOW, last + 2 * WINDOW, WINDOW)]
         known = [one for one in known if not any(several(one, end, SCALE) for _, end in windows)]
-        parts = [truth(life, *window, SCALE) or 0 for window in windows for life in known]
-        assert sum(parts) == sum(truth(life, 0, last, SCALE) or 0 for life in known), name
+        parts = [truth(life, *window, SCALE, window[1]) or 0 for window in windows for life in known]
+        assert sum(parts) == sum(truth(life, 0, last, SCALE, last) or 0 for life in known), name
 
 
 def test_the_validation_asks_at_every_part_of_a_step() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from controller.alertcheck.cases.oracle import Values
@@ -51,6 +52,8 @@ class Life:
     tells_start: bool = True
     """Whether it exports when its process began."""
     job: str = SENDER_JOB
+    betrayed_by: str = ""
+    """A counter that falls at every other scrape while the sends rise: several processes of one start."""
 
     @property
     def answered(self) -> tuple[Scrape, ...]:
@@ -79,14 +82,15 @@ def failing(count: int, *, first: int, phase: int = 3) -> tuple[Scrape, ...]:
     return tuple(replace(one, failed=True) for one in steady([None] * count, first=first, phase=phase))
 
 
-def truth(life: Life, after: int, until: int, scale: Scale) -> float | None:
+def truth(life: Life, after: int, until: int, scale: Scale, known_to: float) -> float | None:
     """Count what the scrapes in (after, until] surely brought; None when none of them saw the counter.
 
     An increment belongs to the scrape that showed it. A whole count is taken of a process that began after
-    its target was scraped before, and of one that is met when it has just started.
+    its target was scraped before, and of one that is met when it has just started. `known_to` is the slot in
+    which the rule is evaluated.
     """
     total, seen = 0.0, False
-    shared = several(life, until, scale)
+    shared = several(life, known_to, scale)
     before: Scrape | None = None
     for scrape in life.answered:
         if scrape.value is not None and after < scrape.at <= until:
@@ -109,16 +113,23 @@ def _brought(life: Life, before: Scrape | None, scrape: Scrape, scale: Scale) ->
     return value if born else 0.0
 
 
-def several(life: Life, until: int, scale: Scale) -> bool:
+def several(life: Life, until: float, scale: Scale) -> bool:
     """Whether the start went back, or a counter fell without another start, in the ten windows until then."""
-    since = until - round(scale.stretched_s(300) / scale.step_s) * SLOTS
+    since = until - scale.stretched_s(300) / scale.step_s * SLOTS
     answered = [one for one in life.answered if since <= one.at <= until]
-    if life.tells_start and any(one.started > other.started for one, other in pairwise(answered)):
+    looked_at = [one for one in answered if _step_of(one) <= until]
+    if life.tells_start and any(one.started > other.started for one, other in pairwise(looked_at)):
         return True
     counted = [one for one in answered if one.value is not None]
     resets = sum((one.value or 0) > (other.value or 0) for one, other in pairwise(counted))
+    if life.betrayed_by:
+        resets = sum(one > other for one, other in pairwise(_betraying(life, one) for one in answered))
     changes = sum(one.started != other.started for one, other in pairwise(answered))
     return resets > changes * life.tells_start
+
+
+def _betraying(life: Life, scrape: Scrape) -> float:
+    return float(life.scrapes.index(scrape) % 2)
 
 
 def _step_of(scrape: Scrape) -> int:
@@ -142,6 +153,9 @@ def exported(lives: Sequence[Life], counter: str, scale: Scale, **labels: str) -
             Series("up", target, _filled(slots["up"], life, lambda one: 0.0 if one.failed else 1.0)),
             *(Series(name, target | CHILD | more, values) for name, more in counters.items()),
         ]
+        if life.betrayed_by:
+            values = _filled(slots["counter"], life, partial(_betraying, life))
+            series.append(Series(life.betrayed_by, target | CHILD, values))
         if life.tells_start:
             starts = _filled(
                 slots["start"], life, lambda one: None if one.failed else one.started * slot_s + one.rounded_s
@@ -181,6 +195,8 @@ def worlds(phase: int) -> dict[str, tuple[Life, ...]]:
         "silence": (Life(run([5] * 16)),),
         "a restart beyond the old count": (Life(restart),),
         "a counter that fell": (Life(run([50, 60, 70, 4, 6, 9]), tells_start=False),),
+        "failed sends that fell": (Life(rising, betrayed_by=ACTION_ERROR_TOTAL),),
+        "seconds of sending that fell": (Life(rising, betrayed_by=f"{ACTION_LATENCY_SECONDS}_sum"),),
         "a counter that its first event creates": (Life(run([None, None, None, 3, 5, 5])),),
         "a counter that comes late after a restart": (Life(late_child),),
         "a process that has just started": (Life(run([12, 15, 19], first=3, started=3 * SLOTS - 9)),),
@@ -212,7 +228,8 @@ def count_checks(scale: Scale) -> list[CountCheck]:
         _check(series, f"{name}, scrapes at {phase}/{SLOTS}", lives, scale)
         for phase in (1, 9)
         for name, lives in worlds(phase).items()
-        for series in COUNTERS
+        for series, counter in COUNTERS.items()
+        if all(life.betrayed_by != counter for life in lives)
     ]
     return [*checks, _revisions(scale)]
 
@@ -232,7 +249,7 @@ def _check(series: str, name: str, lives: Sequence[Life], scale: Scale) -> Count
     for k in range(1, int(samples.end_s / interval_s(scale)) + 3):
         at_s = round(k * interval_s(scale), 3)
         end = int(round((at_s - scale.delay_s) / scale.step_s, 6)) * SLOTS
-        counts = [truth(life, end - window, end, scale) for life in counted]
+        counts = [truth(life, end - window, end, scale, at_s / scale.step_s * SLOTS) for life in counted]
         seen = [count for count in counts if count is not None]
         windows.append((at_s, {labels: sum(seen)} if seen else {}))
     return CountCheck(series, name, samples, tuple(windows))
