@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         Source,
         StructuredError,
     )
-    from adapter.gate.live import RolloutGate
+    from adapter.gate.rollout_gate import RolloutGate
     from adapter.gate.rule import GateAnswer, GateReason
     from adapter.message import Attachment, EmailAddress, InlineImage, SendResult
     from adapter.sending.access_tokens import StaticTokens, TokenSource
@@ -79,7 +79,7 @@ _HOME = {
     "MessageRefusedError": "adapter.errors",
     "MicrosoftTokenManager": "adapter.signin.microsoft.manager",
     "NotLinkedError": "adapter.errors",
-    "RolloutGate": "adapter.gate.live",
+    "RolloutGate": "adapter.gate.rollout_gate",
     "Runtime": "adapter.sending.runtime",
     "SendError": "adapter.errors",
     "SendResult": "adapter.message",

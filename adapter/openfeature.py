@@ -13,7 +13,7 @@ from openfeature.exception import FlagNotFoundError, TargetingKeyMissingError, T
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateReason
 
 _REASONS = {

@@ -86,7 +86,7 @@ def embedded(settings: "ControllerSettings", *, sends: bool) -> "Iterator[Embedd
 
     Raises ValueError where the adapter's settings cannot be used.
     """
-    from adapter.gate.live import RolloutGate  # noqa: PLC0415 - only the daemon embeds the adapter
+    from adapter.gate.rollout_gate import RolloutGate  # noqa: PLC0415 - only the daemon embeds the adapter
     from controller.shared.api_tokens import Tokens  # noqa: PLC0415
 
     tell_adapter(settings)

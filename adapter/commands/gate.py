@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from adapter.commands.config import config_option
-from adapter.gate.live import Explanation, RolloutGate, configured_features
+from adapter.gate.rollout_gate import Explanation, RolloutGate, configured_features
 from adapter.gate.rule import BUCKETS, GATE_REASONS
 from adapter.settings import Settings
 from controller.contract import FLAG_NAMES, Flags, format_flags, format_percent

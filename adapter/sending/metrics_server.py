@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import REGISTRY, start_http_server
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.sending.metrics import SendMetrics, complete_metrics
 from adapter.settings import Settings, SettingsError
 from controller.features import load_features

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from adapter.errors import AuthError
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateAnswer
 from adapter.message import SendIds
 from adapter.providers.provider import Drafts, Provider

@@ -13,7 +13,7 @@ from controller.alertcheck.result import Result
 from controller.alertcheck.setting import Setting, complaints_of, milliseconds, worded
 from controller.alertcheck.text import filled
 from controller.rules.model import Alert
-from controller.rules.text import annotations
+from controller.rules.yaml_text import annotations
 
 CHECK_EVERY, CHECK_ALL = 10, 150
 """Besides each change, the state of an alert is checked at every tenth evaluation; at all of so many."""

@@ -8,7 +8,7 @@ from controller.commands.common import config_option
 from controller.commands.rules import rendered_rules
 from controller.commands.scale import DEFAULT_FOLDER, settings_and_scale
 from controller.rules.artifacts.files import companion_texts
-from controller.rules.text import prometheus_rule, yaml_text
+from controller.rules.yaml_text import prometheus_rule, yaml_text
 from controller.shared.console import USAGE, examples, fail, json_option, print_json, say
 from controller.shared.shipped import shipped
 

@@ -13,7 +13,7 @@ from controller.config.settings import ControllerSettings
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.artifacts.prometheus_config import prometheus_config
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 from controller.shared.console import USAGE, examples, fail, print_table, say
 from controller.shared.value_readers import read_address
 

@@ -14,7 +14,7 @@ from controller.rules.differences import Problem
 from controller.rules.model import RuleFile
 from controller.rules.rule_files import rule_files, with_runbook_base
 from controller.rules.scale import Scale
-from controller.rules.text import RUNBOOKS, yaml_text
+from controller.rules.yaml_text import RUNBOOKS, yaml_text
 from controller.shared.console import (
     NO,
     UNREACHABLE,

@@ -21,7 +21,7 @@ from controller.shared.api_tokens import Tokens
 from controller.shared.console import examples, fail
 from controller.shared.value_readers import read_address
 from controller.web.guard.connections import ListenError, listen_on, server_config
-from controller.web.guard.requests import guarded
+from controller.web.guard.limits import guarded
 
 _GRACE_S = 35
 """A send under way may take its whole deadline (ROLLOUT_SEND_DEADLINE_S, 30 s) before the process ends."""

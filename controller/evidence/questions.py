@@ -20,7 +20,7 @@ from controller.evidence.answers import Entry
 from controller.evidence.progress import Lengths
 from controller.evidence.reading import PrometheusReading
 from controller.evidence.windows import EvidenceRequest
-from controller.rules.evidence import evidence_group
+from controller.rules.evidence_rules import evidence_group
 from controller.rules.model import Recording
 from controller.rules.names import Names
 from controller.rules.scale import Scale

@@ -11,7 +11,7 @@ from controller.decision.feature import RolloutFeature
 from controller.rules.differences import Problem, differences
 from controller.rules.model import Alert, Recording, RuleFile
 from controller.rules.promql_names import vocabulary
-from controller.rules.text import RUNBOOKS, yaml_text
+from controller.rules.yaml_text import RUNBOOKS, yaml_text
 
 _FENCE = re.compile(r"^ *```promql\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _QUERY = re.compile(r"query `([^`]*)`")

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from controller.rules.model import RuleFile, RuleKey, rule_key
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader in C where there is one: ten times as fast."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from controller.decision.feature import RolloutFeature
 from controller.rules.alerts import alert_group
-from controller.rules.evidence import HEADER, evidence_group
+from controller.rules.evidence_rules import HEADER, evidence_group
 from controller.rules.model import Alert, Group, RuleFile
 from controller.rules.names import refuse_shared_names
 from controller.rules.own_alerts import rollout_alert_group

@@ -12,7 +12,7 @@ from controller.rules.artifacts.prometheus_config import prometheus_config
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale
 from controller.rules.scope import DEFAULT_SCOPE
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 from controller.sandbox.processes import Processes, answers, free_port
 
 _ALERTING = """\

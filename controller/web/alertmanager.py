@@ -16,9 +16,9 @@ from controller.shared.api_tokens import Right
 from controller.shared.openapi import TEXT, TRUTH, Operation, ResponseSpec, listed, record_like
 from controller.shared.plain_text import fit_line
 from controller.web.context import ServerContext
-from controller.web.idempotency import Call, Replies
 from controller.web.json_io import read_object
 from controller.web.problems import ProblemError
+from controller.web.replies import Call, Replies
 
 LARGEST_BODY_BYTES = 1024 * 1024
 ACTOR = "alertmanager"

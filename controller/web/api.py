@@ -33,9 +33,9 @@ from controller.shared.openapi import (
 from controller.shared.plain_text import LONGEST_TEXT, read_line
 from controller.store.flag_store import find_record
 from controller.web.context import ServerContext
-from controller.web.idempotency import Call, Replies
 from controller.web.json_io import answer, read_object
 from controller.web.problems import ProblemError
+from controller.web.replies import Call, Replies
 from controller.web.schemas import ACT, APPROVE, SET
 from controller.whatif.remaining import NO_ESTIMATE, with_estimate
 

@@ -8,7 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 from controller.config.command_line import rollout_line
 from controller.decision.byhand import BY_HAND
 from controller.rules.artifacts.runbooks import runbook_texts
-from controller.rules.text import RUNBOOKS
+from controller.rules.yaml_text import RUNBOOKS
 from controller.shared.openapi import TEXT, Operation, ResponseSpec
 from controller.shared.shipped import shipped
 from controller.web.context import ServerContext

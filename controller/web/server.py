@@ -21,14 +21,14 @@ from controller.web.alertmanager import Alerts
 from controller.web.api import Api
 from controller.web.context import ServerContext
 from controller.web.events import Hub
-from controller.web.guard.requests import guarded
-from controller.web.idempotency import Replies
+from controller.web.guard.limits import guarded
 from controller.web.json_io import tagged, to_json
 from controller.web.ofrep import Ofrep
 from controller.web.openapi import document
 from controller.web.page.routes import StatusPage
 from controller.web.problems import ProblemError, on_crash, on_http_exception, on_problem, on_store_error
 from controller.web.readiness import Readiness
+from controller.web.replies import Replies
 from controller.web.runbooks import Runbooks
 
 _REDIS_TIMEOUT_S = 2.0

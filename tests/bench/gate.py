@@ -109,7 +109,7 @@ def failure_table(measured: dict[str, list[float]]) -> str:
 
 
 def import_table() -> str:
-    statements = ("import adapter.gate", "import adapter.gate.live", "import redis")
+    statements = ("import adapter.gate", "import adapter.gate.rollout_gate", "import redis")
     rows = [(f"`{statement}`", *(f"{value:.0f}" for value in imports(statement))) for statement in statements]
     return table(("import", "time, ms", "memory, MB"), rows)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import redis
 from kit.servers import Proxy, RedisServer
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.snapshot import STALE_AFTER_S
 from controller.contract import FLAGS_CHANNEL, flag_key, flag_keys
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import answer
 from controller.contract import flag_keys, parse_flags
 from controller.shared.redis_pool import open_redis

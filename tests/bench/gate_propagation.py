@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 import redis
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from controller.contract import FLAGS_CHANNEL, flag_key, flag_keys, revision_key
 
 GATES_PER_PROCESS = (13, 13, 12, 12)

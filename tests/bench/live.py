@@ -25,7 +25,7 @@ from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 
 from adapter.gate.counts import LiveCounts
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from controller.contract import LIVE_SIGHT_KEY, live_key
 from controller.decision.feature import RolloutFeature
 from controller.decision.model import Kind

@@ -21,7 +21,7 @@ from worlds.tick import tick_world
 
 from adapter import Runtime
 from adapter.gate.counts import LiveCounts
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from controller.contract import flag_keys, live_key
 from controller.daemon.wiring import assemble
 from controller.shared.redis_pool import open_redis

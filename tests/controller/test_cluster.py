@@ -22,7 +22,7 @@ from kit.waiting import wait_until
 from redis.crc import key_slot
 from worlds.fault_rig import Rig
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateReason
 from adapter.sandbox.graph import Sandbox
 from adapter.sending.idempotency import redis_key

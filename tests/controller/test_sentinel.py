@@ -15,7 +15,7 @@ from kit.redis_tls import RedisCertificates
 from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateReason
 from controller.config.settings import load_settings, shown
 from controller.contract import flag_keys

@@ -24,7 +24,7 @@ from controller.evidence.prometheus import PrometheusSource
 from controller.evidence.windows import EvidenceRequest
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 from controller.sandbox.alerting import BACKENDS, Backend
 from controller.sandbox.processes import Process, Processes
 from controller.sandbox.servers import Ports

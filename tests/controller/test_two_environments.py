@@ -19,7 +19,7 @@ from controller.loop.manual import operate
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.scope import Scope
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 from controller.sandbox.processes import Processes
 from controller.shared.redis_pool import open_redis
 from controller.store.redis_store import RedisFlagStore

@@ -23,7 +23,7 @@ from controller.evidence.windows import EvidenceRequest
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
 from controller.rules.scope import Scope
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(300)]
 SCALE = Scale.of(window_s=1, scrape_s=0.5)

@@ -16,7 +16,7 @@ from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 from worlds.fault_rig import FEATURE, Rig
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from controller.config.settings import load_settings
 from controller.contract import FLAGS_CHANNEL, LEASE_KEY, LIVE_SIGHT_KEY, flag_key, live_key
 from controller.decision.model import Kind

@@ -17,7 +17,7 @@ from kit.servers import RedisServer, free_port
 from kit.waiting import wait_until
 from worlds.fault_rig import TICK_S, Rig
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateReason
 from controller.cli import rollout
 from controller.config.settings import load_settings

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from worlds.poison import POISONS, TYPES, Put, anything, keys_of, poison
 from worlds.strange import BROKEN, OPEN, STRANGE, World
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from controller import cli
 from controller.contract import FLAG_NAMES, flag_key, parse_count, revision_key
 from controller.features import ROLLOUT_FEATURES

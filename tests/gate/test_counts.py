@@ -13,8 +13,8 @@ from kit.servers import Proxy, RedisServer
 from kit.waiting import wait_until
 
 from adapter.gate.counts import MOST_MAILBOXES, REFUSED_S, LiveCounts, counts_of_process
-from adapter.gate.live import RolloutGate
 from adapter.gate.reader import PUBLISH_S
+from adapter.gate.rollout_gate import RolloutGate
 from controller.contract import flag_key, flag_keys, live_key
 
 KEY = live_key("microsoft")

@@ -10,7 +10,7 @@ import redis
 from kit.servers import Proxy, RedisServer
 from kit.waiting import wait_until
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateReason
 from adapter.gate.snapshot import STALE_AFTER_S
 from controller.contract import FLAGS_CHANNEL, flag_key, flag_keys

@@ -20,7 +20,7 @@ def test_the_pure_gate_loads_nothing_heavy() -> None:
     assert not loaded_by("import adapter.gate, adapter.gate.snapshot") & HEAVY
 
 
-@pytest.mark.parametrize("statement", ["from adapter import RolloutGate", "import adapter.gate.live"])
+@pytest.mark.parametrize("statement", ["from adapter import RolloutGate", "import adapter.gate.rollout_gate"])
 def test_the_live_gate_loads_nothing_heavy_before_it_is_made(statement: str) -> None:
     assert not loaded_by(statement) & HEAVY
 

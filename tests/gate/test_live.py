@@ -12,7 +12,7 @@ import redis
 from kit.servers import RedisServer
 from kit.waiting import patience, wait_until
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateReason
 from controller.contract import FLAG_NAMES, FLAGS_CHANNEL, flag_key, flag_keys, revision_key
 from controller.features import RolloutFeature

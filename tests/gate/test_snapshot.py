@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.gate.domains import NO_DOMAINS, InternalDomains
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import NO_BUCKET, GateAnswer, GateReason
 from adapter.gate.snapshot import STALE_AFTER_S, keys, renewed, unread
 from controller.contract import CLOSED
@@ -63,7 +63,7 @@ def test_a_gate_answers_at_every_time_what_its_snapshot_does(
     ours = InternalDomains.parse(["corp.example"])
     snapshot = renewed(unread(SALTS, ours), 100.0, [*NOTHING, *texts, "7"], SALTS, ours)
     reader: Any = SimpleNamespace(snapshot=snapshot)
-    with patch("adapter.gate.live.monotonic", return_value=100.0 + age_s):
+    with patch("adapter.gate.rollout_gate.monotonic", return_value=100.0 + age_s):
         answer = RolloutGate(reader, dict.fromkeys(SALTS, 0.5)).check(feature, user, recipients)
     assert answer == snapshot.answer(feature, user, recipients, 100.0 + age_s)
     assert type(answer) is GateAnswer

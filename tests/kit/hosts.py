@@ -25,7 +25,7 @@ from worlds.live import FEATURES, SCRAPE_S, TICK_S, Daemon
 from controller.contract import ACTION_EXEC_TOTAL, ROLLOUT_GATE_REVISION, ROLLOUT_GATE_TOTAL
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
 

@@ -16,7 +16,7 @@ from kit.servers import free_port
 from kit.waiting import patience, wait_until
 from starlette.routing import BaseRoute
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from controller.config.settings import ControllerSettings
 from controller.contract import Flags, decisions_key
 from controller.decision.model import Kind

@@ -27,7 +27,7 @@ from controller.rules.model import RuleFile
 from controller.rules.promql_names import vocabulary
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 ROOT = Path(__file__).parents[2]
 FEATURES = list(ROLLOUT_FEATURES.values())

@@ -16,7 +16,7 @@ from controller.contract import (
     EVIDENCE_SENDS,
     Doubt,
 )
-from controller.rules.evidence import evidence_group
+from controller.rules.evidence_rules import evidence_group
 from controller.rules.model import Recording
 from controller.rules.scale import Scale
 from controller.rules.scope import Scope

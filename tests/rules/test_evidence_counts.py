@@ -23,7 +23,7 @@ from controller.alertcheck.cases.counts import (
 )
 from controller.alertcheck.promtool import input_series, run
 from controller.contract import ACTION_EXEC_TOTAL, EVIDENCE_SENDS
-from controller.rules.evidence import evidence_group
+from controller.rules.evidence_rules import evidence_group
 from controller.rules.scale import Scale
 
 SCALE = Scale()

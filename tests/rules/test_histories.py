@@ -10,7 +10,7 @@ from worlds.histories import DELAY_S, END_S, ENDS, WINDOW_S, History, history
 from controller.alertcheck.cases.synthetic_series import Samples
 from controller.alertcheck.promtool import input_series, run
 from controller.contract import EVIDENCE_DOUBT, EVIDENCE_ERRORS, EVIDENCE_SENDS
-from controller.rules.evidence import evidence_group
+from controller.rules.evidence_rules import evidence_group
 from controller.rules.model import Recording
 from controller.rules.scale import Scale
 from controller.rules.scope import Scope

@@ -24,7 +24,7 @@ from controller.rules.model import Alert, Recording
 from controller.rules.promql_names import vocabulary
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 FEATURES = list(ROLLOUT_FEATURES.values())
 SCALE = Scale()

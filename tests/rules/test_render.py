@@ -14,7 +14,7 @@ from controller.rules.names import Names
 from controller.rules.recording import le_matcher
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale, duration, in_words
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 FEATURES = list(ROLLOUT_FEATURES.values())
 PLAN_SERIES = {

@@ -7,8 +7,8 @@ import pytest
 from kit.servers import RedisServer
 from kit.serving import SIGNED, Served, serving
 
+from controller.web.guard.limits import HEADERS
 from controller.web.guard.rates import GUESSES_AT_ONCE, GUESSES_PER_S, Rates
-from controller.web.guard.requests import HEADERS
 
 
 def test_a_caller_that_asks_no_faster_than_it_may_never_waits() -> None:
@@ -116,7 +116,7 @@ def test_a_body_that_never_ends_is_refused_and_so_is_one_whose_sender_left(
     address = served.settings.listen_address
     with socket.create_connection(address, timeout=10) as slow:
         slow.sendall(head.encode() + b'{"reason": ')
-    monkeypatch.setattr("controller.web.guard.requests.BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr("controller.web.guard.limits.BODY_WITHIN_S", 0.2)
     with socket.create_connection(address, timeout=10) as slow:
         slow.sendall(head.encode() + b'{"reason": ')
         answer = b""

@@ -17,7 +17,7 @@ from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from adapter.openfeature import RolloutProvider
 from controller.decision.model import Kind
 

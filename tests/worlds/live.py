@@ -24,7 +24,7 @@ from prometheus_client import (
     start_http_server,
 )
 
-from adapter.gate.live import RolloutGate
+from adapter.gate.rollout_gate import RolloutGate
 from controller.contract import (
     ACTION_ERROR_TOTAL,
     ACTION_EXEC_TOTAL,
@@ -38,7 +38,7 @@ from controller.contract import (
 from controller.features import ROLLOUT_FEATURES
 from controller.rules.rule_files import rule_files
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 TICK_S = 1.0
 SCRAPE_S = 0.5

@@ -26,10 +26,10 @@ from controller.daemon.wiring import assemble
 from controller.decision.feature import RolloutFeature
 from controller.decision.model import Reason
 from controller.loop.tick import Controller, Report
-from controller.rules.evidence import evidence_group
+from controller.rules.evidence_rules import evidence_group
 from controller.rules.model import RuleFile
 from controller.rules.scale import Scale
-from controller.rules.text import yaml_text
+from controller.rules.yaml_text import yaml_text
 
 SENDS, SLOW = 300, 3
 _TICKS_UNTIL_STEADY = 15

@@ -13,7 +13,7 @@ from controller.rules.model import RuleFile
 from controller.rules.promql_names import vocabulary
 from controller.rules.scale import Scale, duration
 from controller.rules.scope import DEFAULT_SCOPE, Scope
-from controller.rules.text import RUNBOOKS
+from controller.rules.yaml_text import RUNBOOKS
 from controller.shared.shipped import shipped
 
 PAGE = "docs/MS-RECORDING-RULES-AND-ALERTS.md"

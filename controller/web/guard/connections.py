@@ -18,7 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from controller.config.addresses import is_within, read_networks, site_of
 from controller.config.settings import ControllerSettings
-from controller.web.guard.requests import GONE, WAITS
+from controller.web.guard.limits import GONE, WAITS
 
 MOST_CONNECTIONS = 2000
 SHARE_OF_AN_ADDRESS = 0.5

@@ -12,7 +12,7 @@ from controller.contract import (
     EVIDENCE_SENDS,
     ROLLOUT_GATE_REVISION,
 )
-from controller.rules.doubts import doubt_rules
+from controller.rules.doubt_rules import doubt_rules
 from controller.rules.model import Group, Recording
 from controller.rules.scale import Scale, duration
 from controller.rules.scope import DEFAULT_SCOPE, Scope
