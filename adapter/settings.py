@@ -11,9 +11,9 @@ from controller.shared.environment import DEFAULT_REDIS_URL, Environment
 from controller.shared.microsoft_cloud import GLOBAL, cloud_reader
 from controller.shared.value_readers import (
     Reader,
+    ca_file,
     checked_text,
     count,
-    existing_file,
     flag,
     http_url,
     number,
@@ -88,7 +88,7 @@ class Settings:
             redis_url=env.setting("redis_url", redis_url, default.redis_url),
             config_file=env.text("ROLLOUT_CONFIG"),
             base_urls=_base_urls(env),
-            ca_files=_by_provider(lambda prefix: env.read(f"{prefix}_CA_FILE", existing_file, "")),
+            ca_files=_by_provider(lambda prefix: env.read(f"{prefix}_CA_FILE", ca_file, "")),
             app_mailboxes=app_mailboxes(env),
             providers_enabled=_providers(env),
             internal_domains=tuple(split(env.text("INTERNAL_DOMAINS"))),

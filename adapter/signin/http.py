@@ -41,6 +41,14 @@ class SignInResponse:
             raise self.identity.unavailable(f"The sign-in server answered {self.status_code}")
 
 
+def _trust(identity: Identity, ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except OSError as error:
+        why = f"{identity.prefix}_CA_FILE = {ca_file!r} cannot be used ({type(error).__name__})"
+    raise identity.client_config(why, act="Put the certificates of the authority back there, in PEM.")
+
+
 class SignInHttp:
     """One pool of connections to the sign-in server; safe to share between threads."""
 
@@ -56,7 +64,7 @@ class SignInHttp:
         self._identity = identity
         self._timeout_s = timeout_s
         self._client = httpx.Client(
-            verify=ssl.create_default_context(cafile=ca_file or None),
+            verify=_trust(identity, ca_file),
             # Each part has its own limit; with the check in _exchange they end any request within 1.75 times.
             timeout=httpx.Timeout(timeout_s / 4, read=timeout_s * 0.75),
             limits=httpx.Limits(max_connections=pool_size, max_keepalive_connections=pool_size),

@@ -6,7 +6,7 @@ from typing import Any
 
 from adapter.settings import PREFIXES, SettingsError
 from controller.shared.environment import DEFAULT_REDIS_URL, Environment
-from controller.shared.value_readers import exact_url, existing_file, redis_url, split, text
+from controller.shared.value_readers import ca_file, exact_url, redis_url, split, text
 
 ACCESS_MARGIN_S = 300
 """The access token is forgotten this long before it expires, so that no send starts with a dying one."""
@@ -68,7 +68,7 @@ def common(env: Environment, provider: str) -> dict[str, Any]:
         "token_keys": token_keys(env),
         "redirect_uri": env.read(f"{prefix}_REDIRECT_URI", exact_url, default),
         "redis_url": env.setting("redis_url", redis_url, DEFAULT_REDIS_URL),
-        "ca_file": env.read(f"{prefix}_CA_FILE", existing_file, ""),
+        "ca_file": env.read(f"{prefix}_CA_FILE", ca_file, ""),
     }
 
 

@@ -12,8 +12,10 @@ import httpx
 
 from controller.config.settings import ControllerSettings
 from controller.doctor.finding import DoctorFinding, away, bad, note, ok
-from controller.shared.environment import unread
+from controller.shared.config_file import ConfigError
+from controller.shared.environment import Environment, unread
 from controller.shared.microsoft_cloud import CLOUDS, GLOBAL
+from controller.shared.value_readers import ca_file
 
 _TIMEOUT_S = 5.0
 UNITS = ("rollout-controller.service", "rollout-sender.service")
@@ -152,7 +154,12 @@ def _look_at_provider(provider: _MailProvider, environ: Mapping[str, str]) -> It
         yield note(f"{provider.name} settings", f"for tests alone: all is sent with {provider.test_token}")
     elif missing and not any(map(environ.get, provider.instead)):
         yield bad(f"{provider.name} settings", f"missing: {', '.join(missing)}", f"see {provider.guide}")
-    trust = ssl.create_default_context(cafile=environ.get(provider.ca_file) or None)
+    try:
+        trusted = Environment(environ).read(provider.ca_file, ca_file, "")
+    except ConfigError as error:
+        yield bad(f"{provider.name} certificates", str(error), f"see {provider.guide}")
+        return
+    trust = ssl.create_default_context(cafile=trusted or None)
     for subject, url in provider.urls(environ).items():
         if for_tests and "sign-in" in subject:
             continue

@@ -1,6 +1,7 @@
 """Readers of single values: each takes what TOML holds, or the text of a variable, or says what to write."""
 
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +169,16 @@ def _existing(value: str) -> None:
         raise ValueError("is no file; check the path")
 
 
+def _certificates(value: str) -> None:
+    _existing(value)
+    try:
+        ssl.create_default_context(cafile=value)
+    except ssl.SSLError:
+        raise ValueError("holds no certificate in PEM; name the file of the authority") from None
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from None
+
+
 def read_url(text: str, *schemes: str) -> str:
     """Return a URL of one of these schemes, without a slash at its end; raises ValueError, which hides it."""
     try:
@@ -215,6 +226,7 @@ def read_address(text: str) -> tuple[str, int]:
 
 flag = Reader(_flag, _flag_of_text)
 existing_file = checked_text(_existing)
+ca_file = checked_text(_certificates)
 http_url = _url(lambda text: read_url(text, "http", "https"))
 exact_url = checked_text(lambda text: read_url(text, "http", "https"))
 https_url = _url(lambda text: read_url(text, "https"))

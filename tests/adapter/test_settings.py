@@ -47,6 +47,8 @@ def test_the_environment_is_read() -> None:
         ("ROLLOUT_REDIS_URL", "http://x", "URL"),
         ("ROLLOUT_REDIS_URL", "redis://:[hush]@x/0", "is no URL"),
         ("MS_CA_FILE", "/nowhere/ca.pem", "is no file"),
+        ("MS_CA_FILE", __file__, "holds no certificate"),
+        ("GOOGLE_CA_FILE", __file__, "holds no certificate"),
         ("ROLLOUT_API_TOKEN_FILE", "/nowhere/token", "cannot be read"),
     ],
 )

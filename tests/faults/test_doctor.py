@@ -147,6 +147,13 @@ def test_a_provider_without_its_settings_is_not_ok() -> None:
 
 
 @pytest.mark.parametrize(("provider", "prefix"), [("MICROSOFT", "MS"), ("GOOGLE", "GOOGLE")])
+def test_a_file_that_holds_no_certificate_is_named(provider: str, prefix: str) -> None:
+    environ = {f"PROVIDER_{provider}_ENABLED": "true", f"{prefix}_CA_FILE": __file__}
+    *_, last = [one for one in look_at_providers(environ) if provider.lower() in one.subject]
+    assert (last.verdict, f"{prefix}_CA_FILE" in last.seen) == ("bad", True)
+
+
+@pytest.mark.parametrize(("provider", "prefix"), [("MICROSOFT", "MS"), ("GOOGLE", "GOOGLE")])
 def test_a_token_for_tests_is_noted_and_needs_no_sign_in(provider: str, prefix: str) -> None:
     environ = {
         f"PROVIDER_{provider}_ENABLED": "true",

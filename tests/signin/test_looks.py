@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +13,9 @@ from adapter.commands.sign_in_looks import Look, roles_of, sign_in_looks
 from adapter.sandbox.entra.directory import Tenant
 from adapter.sandbox.issuer import IssuerFault
 from adapter.sandbox.signin import TENANT, SandboxSignIn
+from adapter.signin.errors import Failure, SignInError
+from adapter.signin.microsoft.app_only import AppOnly
+from adapter.signin.microsoft.settings import MicrosoftSettings
 from controller.cli import rollout
 
 APP = {"MS_AUTH_MODE": "app", "MS_APP_MAILBOXES": "*@corp.example"}
@@ -96,6 +101,24 @@ async def test_the_doctor_shows_these_lines(env: dict[str, str]) -> None:
     done = await asyncio.to_thread(CliRunner().invoke, rollout, ["doctor", "--json"], env=wrong)
     told = {one["subject"]: one for one in json.loads(done.stdout)}["microsoft sign-in"]
     assert (told["verdict"], told["seen"]) == ("bad", "MS_APP_MAILBOXES is only for MS_AUTH_MODE=app")
+
+
+async def test_a_file_that_holds_no_certificate_is_named(env: dict[str, str], tmp_path: Path) -> None:
+    (trusted := tmp_path / "ca.pem").write_text("nothing")
+    (look,) = await looks(env, **APP, MS_CA_FILE=str(trusted))
+    assert (look.verdict, look.seen) == (
+        "bad",
+        f"MS_CA_FILE = '{trusted}' holds no certificate in PEM; name the file of the authority",
+    )
+
+
+async def test_a_file_of_certificates_that_is_gone_later_leaves_the_rest_running(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    settings = MicrosoftSettings.from_environment({**env, **APP})
+    with pytest.raises(SignInError, match="MS_CA_FILE = ") as gone:
+        AppOnly(replace(settings, ca_file=str(tmp_path / "gone.pem")))
+    assert gone.value.failure is Failure.CLIENT_CONFIG
 
 
 @pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "a.W10.c", "a.bnVsbA.c"])

@@ -8,7 +8,7 @@ from adapter.settings import SettingsError
 from adapter.signin.google.service_account import ServiceAccount, read_service_account
 from adapter.signin.settings import SignInSettings, common, needed
 from controller.shared.environment import Environment
-from controller.shared.value_readers import Reader, existing_file, https_url, text
+from controller.shared.value_readers import Reader, ca_file, https_url, text
 
 AUTH_URL = "https://accounts.google.com/o/oauth2/v2/auth"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 (an address)
@@ -81,8 +81,8 @@ class DelegationSettings:
         account = env.read("GOOGLE_SERVICE_ACCOUNT", _ACCOUNT, None)
         if account is None:
             return None
-        ca_file = env.read("GOOGLE_CA_FILE", existing_file, "")
-        return cls(account, env.read("GOOGLE_TOKEN_URL", https_url, TOKEN_URL), ca_file)
+        trusted = env.read("GOOGLE_CA_FILE", ca_file, "")
+        return cls(account, env.read("GOOGLE_TOKEN_URL", https_url, TOKEN_URL), trusted)
 
 
 _ACCOUNT: Reader[ServiceAccount | None] = Reader(read_service_account)
