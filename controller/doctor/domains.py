@@ -21,6 +21,8 @@ from controller.shared.value_readers import Reader, read_address, split
 QUERY_S = 2.0
 ALL_S = 10.0
 MOST_DOMAINS = 50
+MOST_CHARACTERS = 300
+"""Of an error, which may name what somebody wrote into a record."""
 _AT_ONCE = 8
 _EXCHANGE_ONLINE = (
     ".mail.protection.outlook.com",
@@ -144,7 +146,8 @@ def _look(senders: list[Sender], server: Dns, domain: str) -> DoctorFinding:
         found = opinion(domain, senders, texts)
         where = _mail_at(server.ask(domain, "MX"))
     except DnsError as error:
-        return note(subject, f"cannot be looked up: {error}", "look again later, or ask who runs its DNS")
+        why = str(error)[:MOST_CHARACTERS]
+        return note(subject, f"cannot be looked up: {why}", "look again later, or ask who runs its DNS")
     return _finding(subject, found, where)
 
 

@@ -7,6 +7,8 @@ neither in the name of its From address.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+POLICIES = ("none", "quarantine", "reject")
+MOST_POLICY_CHARACTERS = 20
 MOST_LOOKUPS = 10
 """Of an SPF record; one that needs more is an error to every receiver."""
 
@@ -37,6 +39,8 @@ class Spf:
     ends: str = ""
     """The qualifier of its `all`."""
     lookups: int = 0
+    has_macro: bool = False
+    """Whether it names a record that depends on each mail, and may name anybody."""
 
 
 def read_spf(domain: str, texts: Texts) -> Spf:
@@ -47,34 +51,39 @@ def read_spf(domain: str, texts: Texts) -> Spf:
 
 
 def _follow(domain: str, texts: Texts, spf: Spf, *, passes: bool) -> str:
-    """Follow one record; returns the qualifier of its `all`."""
+    """Follow one record to its `all`, whose qualifier it returns; receivers ignore what stands after it."""
     records = [text for text in texts(domain) if text.lower().split(" ")[0] == "v=spf1"]
     if len(records) != 1:
         many = f"{domain} has {len(records)} SPF records" if records else f"{domain} has no SPF record"
         spf.problem = spf.problem or (many if spf.record or records else "")
         return ""
     spf.record = spf.record or records[0]
-    ends, redirect = "", ""
+    redirect = ""
     for term in records[0].lower().split()[1:]:
         qualifier, name = (term[0], term[1:]) if term[0] in "+-~?" else ("+", term)
         if name == "all":
-            ends = ends or qualifier
-        elif name.startswith("redirect="):
+            return qualifier
+        if name.startswith("redirect="):
             redirect = name[9:]
         elif name.startswith("include:"):
             _include(name[8:], texts, spf, passes=passes and qualifier == "+")
         elif name.partition(":")[0].partition("/")[0] in {"a", "mx", "ptr", "exists"}:
             _count(spf)
-    if redirect and not ends and _count(spf):
+    if redirect and _can_follow(redirect, spf):
         return _follow(redirect, texts, spf, passes=passes)
-    return ends
+    return ""
 
 
 def _include(name: str, texts: Texts, spf: Spf, *, passes: bool) -> None:
     if passes:
         spf.included.add(name.rstrip("."))
-    if _count(spf) and "%" not in name:
+    if _can_follow(name, spf):
         _follow(name, texts, spf, passes=passes)
+
+
+def _can_follow(name: str, spf: Spf) -> bool:
+    spf.has_macro |= "%" in name
+    return _count(spf) and "%" not in name
 
 
 def _count(spf: Spf) -> bool:
@@ -101,14 +110,17 @@ def keys_of(domain: str, selectors: Iterable[str], texts: Texts) -> list[str]:
 
 
 def policy_of(domain: str, texts: Texts) -> str:
-    """Return DMARC's policy for a domain, its own or that of one above it; empty for none."""
+    """Return DMARC's policy for a domain, its own or that of one above it; empty for none.
+
+    What is no policy is returned as it is written, or the beginning of it: receivers go by none then.
+    """
     labels = domain.split(".")
     for start in range(max(len(labels) - 1, 1)):
         above = ".".join(labels[start:])
         records = [tags_of(text) for text in texts(f"_dmarc.{above}") if text.lower().startswith("v=dmarc1")]
         if len(records) == 1:
             inherited = records[0].get("sp") if start else None
-            return (inherited or records[0].get("p", "")).lower()
+            return (inherited or records[0].get("p") or "nothing").lower()[:MOST_POLICY_CHARACTERS]
     return ""
 
 
@@ -145,12 +157,15 @@ def _seen(sender: Sender, spf: Spf, keys: list[str], policy: str) -> str:
 def _spf_words(spf: Spf, *, passes: bool) -> str:
     if spf.problem or not spf.record:
         return spf.problem or "no record"
-    return f"{'passes' if passes else 'does not name it'} ({spf.ends or '?'}all)"
+    names = "names a macro, which may be it" if spf.has_macro else "does not name it"
+    return f"{'passes' if passes else names} ({spf.ends or '?'}all)"
 
 
 def _thought(policy: str, *, by_spf: bool, by_dkim: bool) -> str:
     if by_spf and by_dkim:
-        return "a receiver knows it as yours" + ("" if policy else ", and large ones want DMARC as well")
+        return "a receiver knows it as yours" + (
+            "" if policy in POLICIES else ", and large ones want DMARC as well"
+        )
     if by_spf or by_dkim:
         kind, loss = ("SPF", "forwarded mail") if by_spf else ("DKIM", "mail that is changed on its way")
         return f"a receiver knows it by {kind} alone, and takes {loss} for a forgery"
@@ -172,7 +187,7 @@ def _spf_mending(domain: str, spf: Spf, found: Found) -> Iterator[str]:
         yield f"mend the SPF record: {spf.problem}"
     elif not spf.record:
         yield f'add a TXT record at {domain}: "v=spf1 {missing} -all"'
-    elif missing:
+    elif missing and not spf.has_macro:
         yield f"add {missing} to the SPF record, unless its addresses are listed one by one"
 
 
@@ -180,13 +195,17 @@ def _other_mending(domain: str, found: Found, policy: str) -> Iterator[str]:
     for sender, keys in found:
         if not keys:
             yield f"switch on DKIM for {domain} and publish {sender.selectors[0]}._domainkey.{domain}"
-    if not policy:
+    if policy and policy not in POLICIES:
+        yield f"correct the DMARC record: its policy is {policy!r}, not one of {', '.join(POLICIES)}"
+    elif not policy:
         yield f'add a TXT record at _dmarc.{domain}: "v=DMARC1; p=none; rua=mailto:..."'
 
 
 def _wishes(spf: Spf, found: Found, policy: str) -> Iterator[str]:
     if policy == "none":
         yield "DMARC p=none only reports forgeries: raise it once the reports are clean"
+    if spf.has_macro and not all(sender.spf in spf.included for sender, _ in found):
+        yield "SPF names a macro, which cannot be followed here: look for spf=pass in a mail that arrived"
     if spf.ends in {"+", "?"}:
         yield f"SPF ends in {spf.ends}all, which lets anybody send: end it in ~all or -all"
     for sender, keys in found:

@@ -82,6 +82,23 @@ def test_a_domain_that_is_set_up_is_well() -> None:
             "_dmarc.corp",
         ),
         ({"dmarc": ["v=DMARC1; p=none", "v=DMARC1; p=reject"]}, "DMARC none", "_dmarc.corp.example"),
+        ({"dmarc": ["v=DMARC1; p=rejct"]}, "DMARC rejct: ", "its policy is 'rejct', not one of none, quar"),
+        ({"dmarc": ["v=DMARC1; rua=mailto:d@x"]}, "large ones want DMARC", "its policy is 'nothing'"),
+        (
+            {"dmarc": ["v=DMARC1; p=" + "a" * 60_000]},
+            f"DMARC {'a' * 20}: ",
+            "correct the DMARC record",
+        ),
+        (
+            {"spf": ["v=spf1 -all include:spf.protection.outlook.com"]},
+            "SPF does not name it (-all)",
+            "add include:",
+        ),
+        (
+            {"spf": ["v=spf1 redirect=spf.protection.outlook.com ?all"]},
+            "SPF does not name it (?all)",
+            "add include:",
+        ),
     ],
 )
 def test_what_a_receiver_will_hold_against_a_domain_is_said(
@@ -98,6 +115,8 @@ def test_what_a_receiver_will_hold_against_a_domain_is_said(
     [
         ({"dmarc": ["v=DMARC1; p=none"]}, "p=none only reports forgeries"),
         ({"selector2": None}, "publish selector2 too"),
+        ({"spf": ["v=spf1 redirect=%{d}._spf.vendor.example"]}, "look for spf=pass"),
+        ({"spf": ["v=spf1 include:%{ir}._spf.vendor.example -all"]}, "look for spf=pass"),
         ({"spf": ["v=spf1 include:spf.protection.outlook.com ?all"]}, "lets anybody send"),
     ],
 )
@@ -105,6 +124,23 @@ def test_what_could_be_better_is_a_note(changed: dict[str, list[str] | None], do
     (one,) = look(zone(**changed))
     assert one.verdict is DoctorVerdict.NOTE
     assert do in one.do
+
+
+@pytest.mark.parametrize(
+    "spf",
+    [
+        "v=spf1 include:spf.protection.outlook.com -all " + "include:nowhere.example " * 20,
+        "v=spf1 include:spf.protection.outlook.com redirect=%{d}._spf.vendor.example",
+    ],
+)
+def test_what_a_receiver_does_not_follow_is_not_held_against_a_domain(spf: str) -> None:
+    (one,) = look(zone(spf=[spf]))
+    assert (one.verdict, one.do) == (DoctorVerdict.OK, "")
+
+
+def test_a_name_that_is_too_long_is_not_shown_whole() -> None:
+    (one,) = look(zone(spf=[f"v=spf1 include:{'a' * 60_000} -all"]))
+    assert (one.verdict, len(one.seen) < 1000) == (DoctorVerdict.NOTE, True)
 
 
 def test_a_redirect_is_followed_and_a_sub_domain_has_the_policy_of_the_one_above() -> None:
