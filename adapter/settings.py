@@ -78,6 +78,10 @@ class Settings:
         """Return who may send from where without having signed in; None where people sign in."""
         return self.app_mailboxes if provider == "microsoft" else None
 
+    def token_user(self, provider: str, user_id: str, mailbox: str | None) -> str:
+        """Return for whom a token is asked: the mailbox that sends, where an app signs in for itself."""
+        return mailbox if mailbox and self.mailboxes_of(provider) else user_id
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the settings; raises SettingsError."""

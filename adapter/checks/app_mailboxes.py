@@ -33,16 +33,25 @@ class AppMailboxes:
         return cls(by_user, frozenset(by_user.pop("", ())))
 
     @property
+    def listed(self) -> tuple[str, ...]:
+        """Return all addresses, object ids and `*@DOMAIN`."""
+        return (*(one for mailboxes in self.by_user.values() for one in mailboxes), *sorted(self.own))
+
+    @property
     def domains(self) -> tuple[str, ...]:
         """Return the domains that are sent from, each once."""
-        mailboxes = (*(one for listed in self.by_user.values() for one in listed), *sorted(self.own))
-        return tuple(dict.fromkeys(one.rpartition("@")[2] for one in mailboxes if "@" in one))
+        return tuple(dict.fromkeys(one.rpartition("@")[2] for one in self.listed if "@" in one))
+
+    def has(self, mailbox: str) -> bool:
+        """Whether anybody may send from a mailbox."""
+        own = _normal(mailbox) or ""
+        return not own.startswith("*") and not {own, _whole_domain(own)}.isdisjoint(self.listed)
 
     def of(self, user_id: str, sender: str | None = None) -> str | None:
         """Return the mailbox that a user sends from; None where none is listed, or not the one asked for."""
         listed = list(self.by_user.get(user_id, ()))
         own = _normal(user_id) or ""
-        if not own.startswith("*") and {own, f"*@{own.rpartition('@')[2]}"} & self.own:
+        if not own.startswith("*") and {own, _whole_domain(own)} & self.own:
             listed.append(own)
         wanted = listed[:1] if sender is None else [one for one in listed if one == _normal(sender)]
         return wanted[0] if wanted else None
@@ -71,6 +80,10 @@ def _pair(entry: str) -> tuple[str, str]:
             f"has {entry!r}; write ann@corp.example, USER=ann@corp.example or *@corp.example, with commas"
         )
     return user.strip(), mailbox
+
+
+def _whole_domain(mailbox: str) -> str:
+    return f"*@{mailbox.rpartition('@')[2]}"
 
 
 def _normal(written: object) -> str | None:

@@ -210,11 +210,12 @@ async def _cancelled(action: Action, message_id: str, given: Mapping[str, Any], 
         raise ValueError("--cancel needs --user" if drafts else f"{action.name} schedules no mail")
     user_id = check_user_id(given["user_id"])
     asked = OutgoingMessage(sender=check_sender(given["sender"], allow_local=settings.allow_local_domains))
-    mailbox = drafts.mailbox(placed(asked, user_id, settings.mailboxes_of(action.provider.name)).sender)
+    sender = placed(asked, user_id, settings.mailboxes_of(action.provider.name)).sender
+    token_user = settings.token_user(action.provider.name, user_id, sender)
     async with Runtime.open(settings) as runtime:
         ids, deadline = new_ids(action.name, user_id, None), Deadline(settings.send_deadline_s)
-        delivery = runtime.delivery(action.provider, user_id, ids, deadline)
-        return await cancel_scheduled(delivery, drafts, mailbox, message_id)
+        delivery = runtime.delivery(action.provider, token_user, ids, deadline)
+        return await cancel_scheduled(delivery, drafts, drafts.mailbox(sender), message_id)
 
 
 def _tell_cancelled(cancelled: bool, message_id: str, as_json: bool) -> None:

@@ -128,6 +128,9 @@ class Sending:
         self._mailbox = mail.sender if isinstance(mail.sender, str) else self.user_id
         return mail
 
+    def _token_user(self) -> str:
+        return self.runtime.settings.token_user(self.provider.name, self.user_id, self._mailbox)
+
     def _admitted(self, prepared: Request | StructuredError) -> Request:
         """Count the gate's answer and return the request; raises what stands against it."""
         if not isinstance(prepared, ActionDeniedError):
@@ -229,7 +232,7 @@ class Sending:
 
     async def _delivered(self, request: Request, ids: SendIds) -> Accepted:
         delivery = replace(
-            self.runtime.delivery(self.provider, self.user_id, ids, self.deadline),
+            self.runtime.delivery(self.provider, self._token_user(), ids, self.deadline),
             attempt=self._attempt,
             gate=self._denied,
         )
@@ -245,7 +248,7 @@ class Sending:
             draft=draft,
             drafts=drafts,
             notes=self.runtime.drafts(self.provider),
-            note=Note(self.user_id, place.mailbox, place.mark, draft.internet_message_id, key=self._key),
+            note=Note(delivery.user_id, place.mailbox, place.mark, draft.internet_message_id, key=self._key),
             unavailable=unavailable,
             place=partial(mailboxes.place, self._mailbox, self.deadline),
             progress=self.progress,

@@ -20,8 +20,8 @@ class AppServer(Protocol):
 
     identity: Identity
 
-    def key_of(self, user_id: str) -> str:
-        """Return what the token for a user's mailbox is kept under; does not block."""
+    def key_of(self, mailbox: str) -> str:
+        """Return what the token for a mailbox is kept under; does not block."""
 
     def access_token(self, key: str, claims: str | None = None) -> AccessToken:
         """Get a token; blocks."""
@@ -31,7 +31,7 @@ class AppServer(Protocol):
 
 
 class MailboxTokens:
-    """Access tokens of an app, by user.
+    """Access tokens of an app, by the mailbox that it sends from.
 
     There is nothing to lose and nothing to rotate, so each process keeps its own in memory.
     """
@@ -43,7 +43,7 @@ class MailboxTokens:
         self._asking: dict[tuple[str, str | None], asyncio.Task[AccessToken]] = {}
 
     async def get_access_token(self, user_id: str) -> str:
-        """Return a valid token for a user's mailbox, the last one while a new one cannot be had."""
+        """Return a valid token for a mailbox, the last one while a new one cannot be had."""
         key = self._server.key_of(user_id)
         kept, now = self._kept.get(key), time.time()
         if kept is None or now >= kept.issued_at + kept.cached_for_s:

@@ -188,10 +188,10 @@ async def test_a_certificate_is_taken_and_another_one_is_named(
     proof = {"MS_CLIENT_SECRET": "", "MS_CLIENT_CERTIFICATE_FILE": str(file)}
     sandbox.issuer.app.certificate = PUBLIC
     tokens = tokens_of(env, registry, **proof)
-    assert sandbox.issuer.accepts(await tokens.get_access_token("u1"))
+    assert sandbox.issuer.accepts(await tokens.get_access_token("ann@corp.example"))
     sandbox.issuer.app.certificate = certificate(OTHER)
     with pytest.raises(SignInError, match="certificate is not the one registered") as refused:
-        await tokens.refresh_access_token("u1")
+        await tokens.refresh_access_token("ann@corp.example")
     assert refused.value.code == "MS_AUTH_CLIENT_CONFIG"
     assert "AADSTS700027" in refused.value.provider_code
     await tokens.aclose()
@@ -213,12 +213,12 @@ async def test_a_federated_token_is_read_again_each_time(
     sandbox.issuer.app.federated = FEDERATED
     tokens = tokens_of(env, registry, MS_CLIENT_SECRET="", MS_FEDERATED_TOKEN_FILE=str(file))
     with pytest.raises(SignInError, match="no federated credential of the app has the token's subject"):
-        await tokens.get_access_token("u1")
+        await tokens.get_access_token("ann@corp.example")
     file.write_text(jwt.encode(FEDERATED, SIGNED_BY, algorithm="HS256"))
-    assert sandbox.issuer.accepts(await tokens.get_access_token("u1"))
+    assert sandbox.issuer.accepts(await tokens.get_access_token("ann@corp.example"))
     file.unlink()
     with pytest.raises(SignInError, match=r"MS_FEDERATED_TOKEN_FILE names .* cannot be read"):
-        await tokens.refresh_access_token("u1")
+        await tokens.refresh_access_token("ann@corp.example")
     await tokens.aclose()
 
 
@@ -240,15 +240,15 @@ async def test_the_identity_of_a_machine_in_azure_proves_the_app(
         monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{server.port}/token")
         monkeypatch.setenv("IDENTITY_HEADER", "the-header")
         tokens = tokens_of(env, registry, MS_CLIENT_SECRET="", MS_MANAGED_IDENTITY="system")
-        assert sandbox.issuer.accepts(await tokens.get_access_token("u1"))
-        assert sandbox.issuer.accepts(await tokens.refresh_access_token("u1"))
+        assert sandbox.issuer.accepts(await tokens.get_access_token("ann@corp.example"))
+        assert sandbox.issuer.accepts(await tokens.refresh_access_token("ann@corp.example"))
         assert len(asked) == 1  # the machine's token lives on
         stranger = tokens_of(env, registry, MS_CLIENT_SECRET="", MS_MANAGED_IDENTITY="stranger")
         with pytest.raises(SignInError, match="no identity 'stranger'"):
-            await stranger.get_access_token("u1")
+            await stranger.get_access_token("ann@corp.example")
     gone = tokens_of(env, registry, MS_CLIENT_SECRET="", MS_MANAGED_IDENTITY="system")
     with pytest.raises(SignInError, match="identity cannot be asked for") as away:
-        await gone.get_access_token("u1")
+        await gone.get_access_token("ann@corp.example")
     assert away.value.code == "MS_AUTH_UNAVAILABLE"
     for one in (tokens, stranger, gone):
         await one.aclose()
@@ -259,16 +259,16 @@ async def test_the_last_token_serves_while_a_new_one_cannot_be_had(
 ) -> None:
     tokens = tokens_of(env, registry)
     sandbox.issuer.expires_in_s = 310
-    first = await tokens.get_access_token("u1")
+    first = await tokens.get_access_token("ann@corp.example")
     kept = tokens._kept[""]
     object.__setattr__(kept, "issued_at", kept.issued_at - 20)
     object.__setattr__(kept, "expires_at", kept.expires_at - 20)
     sandbox.issuer.fail(IssuerFault.SERVER_ERROR)
-    assert await tokens.get_access_token("u1") == first
+    assert await tokens.get_access_token("ann@corp.example") == first
     with pytest.raises(SignInError):
-        await tokens.refresh_access_token("u1")
+        await tokens.refresh_access_token("ann@corp.example")
     sandbox.issuer.fail(None)
-    assert await tokens.get_access_token("u1") != first
+    assert await tokens.get_access_token("ann@corp.example") != first
     await tokens.aclose()
 
 
@@ -303,6 +303,10 @@ def test_mailboxes_are_compared_in_one_spelling() -> None:
     assert listed.of("Bob@xn--bcher-kva.example") == "bob@xn--bcher-kva.example"
     assert listed.of(object_id) == object_id.lower()
     assert listed.domains == ("corp.example", "xn--bcher-kva.example")
+    for mailbox in ("ANN@corp.example", "bob@bücher.example", object_id):
+        assert listed.has(mailbox)
+    for mailbox in ("bob@corp.example", "u=1", "*@bücher.example", "*@corp.example", "", "@"):
+        assert not listed.has(mailbox)
 
 
 async def test_over_http_and_from_a_shell_a_wrong_secret_is_named_too(

@@ -1,5 +1,7 @@
 """Several tenants and clouds: who is let in, where each is asked, and that no token of another gets in."""
 
+import base64
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from kit.signin import Browser, environment, link_user
 from prometheus_client import CollectorRegistry
 from redis import Redis
 
+from adapter import Attachment
 from adapter.sandbox.entra.directory import Tenant
 from adapter.sandbox.graph import Sandbox
 from adapter.sandbox.issuer import IssuerFault
@@ -129,6 +132,33 @@ async def test_the_app_gets_a_token_at_the_tenant_of_each_mailbox(
     await tokens.aclose()
 
 
+async def test_a_user_of_mailboxes_in_two_tenants_sends_from_each_with_the_token_of_its_tenant(
+    env: dict[str, str], sandbox: SandboxSignIn, registry: CollectorRegistry, redis_client: Redis
+) -> None:
+    app = {"MS_AUTH_MODE": "app", "MS_APP_MAILBOXES": "svc=ann@corp.example, svc=bob@fabrikam.example"}
+    large = {**app, "MS_LARGE_ATTACHMENTS": "true"}
+    tokens = MailboxTokens(AppOnly(MicrosoftSettings.from_environment({**env, **app})), registry=registry)
+    open_flags(redis_client)
+    seen: list[str] = []
+
+    def accepts(token: str) -> bool:
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        seen.append(claims["tid"])
+        return sandbox.issuer.accepts(token)
+
+    async with (
+        Sandbox(token_prefix="", accepts=accepts) as graph,
+        open_sender(env["ROLLOUT_REDIS_URL"], graph, tokens=tokens, environment=large) as sender,
+    ):
+        for size in (1, 5_000_000):
+            files = [Attachment("scan.pdf", "application/pdf", b"x" * size)]
+            for mailbox, tenant in (("ann@corp.example", TENANT), ("bob@fabrikam.example", FABRIKAM)):
+                seen.clear()
+                outcome = await sender.outcome(user_id="svc", sender=mailbox, attachments=files)
+                assert (outcome.code, graph.messages[-1].mailbox, set(seen)) == ("", mailbox, {tenant})
+    await tokens.aclose()
+
+
 @pytest.mark.parametrize(
     ("domain", "sentence"),
     [
@@ -209,6 +239,10 @@ def test_a_graph_of_another_cloud_is_refused(given: dict[str, str], why: str) ->
         ({"MS_ALLOWED_TENANTS": ""}, "MS_TENANT_ID=organizations needs MS_ALLOWED_TENANTS"),
         ({"MS_TENANT_ID": "consumers"}, "MS_TENANT_ID=consumers"),
         ({"MS_TENANT_ID": TENANT}, "MS_ALLOWED_TENANTS is only for"),
+        (
+            {"MS_AUTH_MODE": "app", "MS_APP_MAILBOXES": f"u=ann@corp.example, v={FABRIKAM}"},
+            f"MS_APP_MAILBOXES has {FABRIKAM}, which names no tenant",
+        ),
         ({"MS_AUTHORITY": "https://login.microsoftonline.us"}, "belongs to MS_CLOUD=usgov"),
         ({"MS_MANAGED_IDENTITY": "system"}, "are both set: keep one"),
     ],

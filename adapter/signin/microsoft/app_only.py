@@ -21,17 +21,16 @@ class AppOnly:
         self._settings = settings
         self._authority = Authority(settings)
 
-    def key_of(self, user_id: str) -> str:
-        """Return what a user's token is kept under: one token serves all mailboxes of a tenant."""
-        mailbox = self._settings.mailboxes.of(user_id) if self._settings.mailboxes else None
-        if mailbox is None:
+    def key_of(self, mailbox: str) -> str:
+        """Return what a mailbox's token is kept under: one token serves all mailboxes of a tenant."""
+        if self._settings.mailboxes is None or not self._settings.mailboxes.has(mailbox):
             raise MICROSOFT.error(
                 Failure.INSUFFICIENT_PERMS,
-                "MS_APP_MAILBOXES lists no mailbox for this user",
+                "MS_APP_MAILBOXES does not list this mailbox",
                 act="Add it there, if it may be sent from.",
                 source=Source.CALLER,
             )
-        return mailbox.rpartition("@")[2] if self._settings.is_multi_tenant else ""
+        return mailbox.rpartition("@")[2].lower() if self._settings.is_multi_tenant else ""
 
     def access_token(self, key: str, claims: str | None = None) -> AccessToken:
         """Get a token for the tenant of a domain, or for the one tenant where the key is empty."""

@@ -48,6 +48,10 @@ class MicrosoftSettings(SignInSettings):
         if self.mode == DELEGATED:
             SignInSettings.__post_init__(self)
         self._check_credential()
+        self._check_tenants()
+
+    def _check_tenants(self) -> None:
+        """Raise SettingsError unless it is clear whose people sign in, and whose mailboxes send."""
         tenant = self.tenant_id.lower()
         if tenant == "consumers":
             raise SettingsError("MS_TENANT_ID=consumers: name a tenant, or organizations or common")
@@ -56,6 +60,12 @@ class MicrosoftSettings(SignInSettings):
                 f"MS_TENANT_ID={tenant} needs MS_ALLOWED_TENANTS: the tenants that are let in"
                 if tenant in MULTI_TENANT
                 else "MS_ALLOWED_TENANTS is only for MS_TENANT_ID=organizations or common"
+            )
+
+        ids = [one for one in self.mailboxes.listed if "@" not in one] if self.mailboxes else []
+        if ids and tenant in MULTI_TENANT:
+            raise SettingsError(
+                f"MS_APP_MAILBOXES has {ids[0]}, which names no tenant: MS_TENANT_ID={tenant} needs addresses"
             )
 
     def _check_credential(self) -> None:
