@@ -178,8 +178,12 @@ def _alert_firing(case: Assessment) -> Proposal | None:
 
 
 def _worse_than_reference(case: Assessment) -> Proposal | None:
-    """Hold while it is proven to fail more than `delta` times as often as its reference, limit or not."""
-    return _hold(Reason.WORSE_THAN_REFERENCE) if is_worse(case.snapshot.feature, case.state) else None
+    """Hold while it is proven to fail more than `delta` times as often as its reference, limit or not.
+
+    At 0 % nothing could be seen that ends the hold, and a new ramp compares from scratch.
+    """
+    worse = not case.at_zero and is_worse(case.snapshot.feature, case.state)
+    return _hold(Reason.WORSE_THAN_REFERENCE) if worse else None
 
 
 def _first_step(case: Assessment) -> Proposal | None:

@@ -19,7 +19,7 @@ from controller.decision.model import (
     State,
 )
 from controller.decision.sequential.relative import POINTS
-from controller.decision.sequential.wallet import RAMP_SHARE, Wallet, breach_rates
+from controller.decision.sequential.wallet import RAMP_SHARE, Wallet, breach_points
 
 
 def step_above(steps: tuple[float, ...], percent: float) -> float | None:
@@ -69,7 +69,7 @@ def apply_flag_changes(snapshot: Snapshot) -> tuple[State, bool]:
     if state.config_hash != snapshot.config_hash:
         state = begin_ramp(state, snapshot.feature, snapshot.flags, snapshot.now, snapshot.config_hash)
     else:
-        state = with_flags(state, snapshot.feature, snapshot.flags, snapshot.now)
+        state = _fitted(with_flags(state, snapshot.feature, snapshot.flags, snapshot.now), snapshot)
     state = with_outside_causes(state, snapshot.state.flags, snapshot.flags, snapshot.now)
     if state.unplaced:
         return anchor_to_source_clock(state, snapshot.evidence), False
@@ -77,6 +77,24 @@ def apply_flag_changes(snapshot: Snapshot) -> tuple[State, bool]:
     if unmeasured_s:
         state = replace(state, counted_from=state.counted_from + unmeasured_s)
     return state, True
+
+
+def _fitted(state: State, snapshot: Snapshot) -> State:
+    """Begin the tests again where another configuration began them: that of a person's command, say."""
+    feature = snapshot.feature
+    limits = (
+        (state.error_rate, feature.slo_error_rate_threshold),
+        (state.latency, SLOW_SHARE_LIMIT),
+        (state.very_slow, feature.slo_very_slow_threshold),
+    )
+    if all(_fits(tests, limit) for tests, limit in limits):
+        return state
+    return reset_tests(state, feature, snapshot.flags, snapshot.now)
+
+
+def _fits(tests: SloState | UnsetType, limit: float | UnsetType) -> bool:
+    """Whether tests can go on with this limit; what no limit asks for may be there."""
+    return not limit or (tests is not UNSET and len(tests.wallet.bets) in {0, breach_points(limit)})
 
 
 def with_flags(state: State, feature: RolloutFeature, flags: Flags, now: float) -> State:
@@ -170,7 +188,7 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
         step_sends=0.0,
         step_errors=0.0,
         half_failed=0,
-        comparison=_stepped_comparison(state.comparison, ahead),
+        comparison=_stepped_comparison(state.comparison, ahead if feature.delta else 0),
         tests_started=state.tests_started + opened,
         alpha_spent=_alpha_spent(feature, errors.wallet),
         approved_percent=0.0 if spent else state.approved_percent,
@@ -180,7 +198,7 @@ def begin_step(state: State, feature: RolloutFeature, flags: Flags, now: float) 
 
 def _stepped(state: SloState, steps_ahead: int, limit: float) -> SloState:
     """Go on at another step, where the tests of an open feature stake a part of their cash."""
-    wallet = state.wallet.staked(steps_ahead, len(breach_rates(limit))) if steps_ahead else state.wallet
+    wallet = state.wallet.staked(steps_ahead, breach_points(limit)) if steps_ahead else state.wallet
     return SloState(wallet=wallet, late=state.late, clusters=state.clusters.stepped())
 
 

@@ -193,7 +193,7 @@ def _counts_alone(found: _Found) -> _Found:
     """Take what is no count for no send at all: it proves nothing, and evidence is always finite."""
     sends, errors = _counted(found.sends, found.errors)
     timed, fast = _counted(found.timed, found.fast)
-    timed, bearable = _counted(timed, found.bearable)
+    bearable = {at: value for at, value in found.bearable.items() if 0 <= value <= _MOST}
     return _Found(sends, errors, timed, fast, bearable, found.revisions)
 
 
@@ -234,9 +234,10 @@ def _windows(
     measured: PrometheusReading,
 ) -> list[Window]:
     """Join the series at these moments, which must be whole. What is not sure is left out."""
-    times = measured.copies
-    edgeless = _without_edge(question, measured) if measured.doubts else ()
-    judged = bool(question.feature.slo_very_slow_threshold and found.bearable)
+    times, feature = measured.copies, question.feature
+    edgeless = _without_edge(feature, feature.latency_edges_s[0], measured)
+    unbearable = _without_edge(feature, feature.latency_edges_s[-1], measured)
+    bearable = found.bearable if feature.slo_very_slow_threshold else _NONE
     return [
         Window(
             at=at,
@@ -245,8 +246,8 @@ def _windows(
             timed=0.0 if at in edgeless else found.timed[at] / times,
             slow=0.0 if at in edgeless else max(found.timed[at] - found.fast[at], 0.0) / times,
             converged=_converged(found.revisions, at - lengths.begun_s, question.revision),
-            very_slow=(0.0 if at in edgeless else max(found.timed[at] - found.bearable[at], 0.0) / times)
-            if judged
+            very_slow=max(found.timed[at] - bearable[at], 0.0) / times
+            if at in bearable and at not in edgeless and at not in unbearable
             else UNSET,
         )
         for at in stamps
@@ -302,15 +303,14 @@ def _doubtful(
     return (Reason.METRICS_INCOMPLETE, words) if words else None
 
 
-def _without_edge(question: EvidenceRequest, measured: PrometheusReading) -> frozenset[float]:
-    """Return the windows in which a sender had no edge at the limit: its sends would all count as slow."""
-    feature = question.feature
+def _without_edge(feature: RolloutFeature, edge_s: float, measured: PrometheusReading) -> frozenset[float]:
+    """Return the windows in which a sender had no such edge: its sends would all count as slower."""
+    pair = (feature.provider, feature.action)
     return frozenset(
         at
         for at, doubts in measured.doubts.items()
         for doubt in doubts
-        if doubt.why is Doubt.EDGE
-        and doubt.concerns((feature.provider, feature.action), feature.latency_edges_s)
+        if doubt.why is Doubt.EDGE and doubt.concerns(pair, (edge_s,))
     )
 
 

@@ -300,6 +300,32 @@ def test_a_histogram_without_the_edge_of_very_slow_sends_is_named_and_all_else_i
     assert {(window.sends, window.slow, window.very_slow) for window in evidence.windows} == {(100, 3, UNSET)}
 
 
+def lacking_edge(le: str) -> dict[float, tuple[DoubtSeen, ...]]:
+    doubt = DoubtSeen(Doubt.EDGE, {"le": le, "provider": PAIR[0], "action": PAIR[1]})
+    return dict.fromkeys(STAMPS, (doubt,))
+
+
+@pytest.mark.parametrize(
+    ("le", "counted"), [("2", {(100, 80, UNSET)}), ("0.5", {(0, 0, UNSET)})], ids=["very slow", "p95"]
+)
+def test_a_sender_without_one_edge_takes_from_the_counts_what_that_edge_tells_and_no_more(
+    le: str, counted: set[tuple[object, ...]]
+) -> None:
+    buckets = {PAIR: {0.5: constant(20), 2.0: constant(10), math.inf: constant(100)}}
+    evidence = evidence_of(very_slow_judged(), measured(buckets=buckets, doubts=lacking_edge(le)), LENGTHS)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert f"latency edge at {le} s" in evidence.detail
+    assert {(one.timed, one.slow, one.very_slow) for one in evidence.windows} == counted
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0, 1e31])
+def test_very_slow_sends_that_are_no_count_take_nothing_from_the_p95(number: float) -> None:
+    buckets = {PAIR: {0.5: constant(20), 2.0: constant(number), math.inf: constant(100)}}
+    evidence = evidence_of(very_slow_judged(), measured(buckets=buckets), LENGTHS)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert {(one.timed, one.slow, one.very_slow) for one in evidence.windows} == {(100, 80, UNSET)}
+
+
 def test_a_sender_without_the_edge_of_very_slow_sends_is_a_doubt_of_who_is_judged_by_it() -> None:
     doubt = DoubtSeen(Doubt.EDGE, {"le": "2", "provider": PAIR[0], "action": PAIR[1]})
     assert doubt.concerns(PAIR, very_slow_judged().feature.latency_edges_s)

@@ -1,13 +1,16 @@
 """With `delta` a feature that is proven worse than its reference takes no step up, limit or not."""
 
 from dataclasses import replace
+from functools import cache
 from math import log
 from random import Random
 
 import pytest
 from kit.examples import share_of
+from msgspec import UNSET
 from worlds.snapshots import FEATURE, at_step, changed, record, window
 
+from controller.decision.byhand import by_hand
 from controller.decision.codec import encode
 from controller.decision.decide import decide
 from controller.decision.feature import RolloutFeature
@@ -137,6 +140,63 @@ def test_the_comparison_survives_a_restart_and_another_reference_begins_it_again
     assert other.state.comparison
     assert other.state.comparison.reference == "aws"
     assert other.state.comparison.wallet.evidence() < log(2)
+
+
+@cache
+def worse_ramp() -> tuple[Snapshot, Decision]:
+    return ramp(0.009, 0.001)[-1]
+
+
+def held_snapshot(**feature: object) -> Snapshot:
+    """Return a held feature at its next tick, with windows of its own and a reference that is silent."""
+    snapshot, worse = worse_ramp()
+    assert worse.reason is Reason.WORSE_THAN_REFERENCE
+    changes = {"feature": replace(COMPARED, **feature), "state": worse.state, "reference": None}  # type: ignore[arg-type]
+    return changed(snapshot, **changes, config_hash=worse.state.config_hash)
+
+
+def test_a_hold_says_how_it_ends_and_lasts_while_its_reference_is_silent() -> None:
+    decision = decide(held_snapshot())
+    assert decision.reason is Reason.WORSE_THAN_REFERENCE
+    assert "ends when new sends of both say otherwise, or a person pauses and resumes" in decision.detail
+
+
+@pytest.mark.parametrize("changed_to", [{"delta": 50.0}, {"reference": "aws"}])
+def test_a_raised_delta_and_another_reference_are_read_at_once_though_the_reference_is_silent(
+    changed_to: dict[str, object],
+) -> None:
+    assert decide(held_snapshot(**changed_to)).reason is not Reason.WORSE_THAN_REFERENCE
+
+
+def test_what_is_proven_for_a_delta_stays_proven_for_a_lower_one() -> None:
+    silent = decide(held_snapshot(delta=1.2))
+    assert silent.reason is Reason.WORSE_THAN_REFERENCE
+    snapshot = held_snapshot(delta=1.2)
+    beside = reference_of(GOOGLE, snapshot.evidence, compared=True)
+    told = decide(changed(snapshot, reference=beside))
+    assert told.reason is Reason.WORSE_THAN_REFERENCE
+    assert "more than 1.2 x as often as google" in told.detail
+
+
+def test_a_comparison_that_is_switched_off_and_on_again_stakes_only_the_cash_that_is_left() -> None:
+    on = held_snapshot()
+    off = decide(changed(on, feature={"delta": UNSET})).state
+    assert off.comparison
+    assert off.comparison.wallet.bets == ()
+    beside = reference_of(GOOGLE, on.evidence, compared=True)
+    again = decide(changed(on, state=off, reference=beside)).state.comparison
+    assert again
+    assert again.wallet.cash < off.comparison.wallet.cash < 1
+
+
+@pytest.mark.parametrize("again", [Kind.RESUME, Kind.ENABLE])
+def test_a_ramp_that_begins_again_from_zero_is_not_held_by_what_an_earlier_one_proved(again: Kind) -> None:
+    held = held_snapshot()
+    stopped = by_hand(Kind.SET, held.flags, COMPARED, held.state, held.now, percent=0.0)
+    begun = by_hand(again, stopped.flags, COMPARED, stopped.state, held.now)
+    first = decide(changed(held, flags=begun.flags, state=begun.state))
+    assert (first.kind, first.reason) == (Kind.STEP_UP, Reason.FIRST_STEP)
+    assert first.state.comparison is UNSET
 
 
 def test_metrics_with_a_problem_are_not_compared() -> None:

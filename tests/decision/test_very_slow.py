@@ -2,15 +2,19 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
+import pytest
 from click.testing import CliRunner
 from kit.examples import share_of
 from msgspec import UNSET
-from worlds.snapshots import FEATURE, at_step, record
+from worlds.snapshots import FEATURE, at_step, changed, record, window
 
 from controller.cli import rollout
+from controller.decision.byhand import by_hand
 from controller.decision.codec import encode
 from controller.decision.decide import decide
 from controller.decision.feature import RolloutFeature
@@ -88,6 +92,48 @@ def test_a_limit_that_is_set_in_the_middle_of_a_ramp_begins_with_the_cash_that_i
     assert state_from_dict(encode(begun)) == begun
     left = begin_ramp(begun, FEATURE, begun.flags, 2000.0, "third")
     assert left.very_slow is UNSET
+
+
+@cache
+def running(feature: RolloutFeature) -> tuple[Snapshot, Decision]:
+    return slow_ramp(feature, 0.004, 0.002, hours=0.5)[-1]
+
+
+@pytest.mark.parametrize("kind", [Kind.SET, Kind.RESUME, Kind.OPEN, Kind.CLOSE])
+@pytest.mark.parametrize("theirs", [{"slo_very_slow_threshold": UNSET}, {"slo_error_rate_threshold": 0.0005}])
+def test_a_command_whose_configuration_has_other_limits_takes_no_slo_from_the_controller(
+    kind: Kind, theirs: dict[str, Any]
+) -> None:
+    snapshot, before = running(JUDGED)
+    person = replace(JUDGED, **theirs)
+    flags = replace(before.flags, paused=kind is Kind.RESUME, internal_only=kind is Kind.OPEN)
+    state = replace(before.state, flags=flags)
+    done = by_hand(kind, flags, person, state, snapshot.now, percent=5.0 if kind is Kind.SET else None)
+    read = changed(snapshot, flags=done.flags, state=done.state, feature=JUDGED)
+    decision = decide(read)
+    assert [finding.slo for finding in decision.findings] == ["error_rate", "latency", "very_slow"]
+    assert decision.state.very_slow
+    assert decision.state.error_rate.wallet.cash < before.state.error_rate.wallet.cash
+    assert verify(record(read, decision)) == []
+    hanging = ({"at": snapshot.now + WINDOW_S * i, "very_slow": 3.0, "slow": 3.0} for i in range(1, 60))
+    reasons = set()
+    for one in hanging:
+        evidence = replace(
+            snapshot.evidence, now=one["at"], windows=(window(50, **one),), judged_to=one["at"]
+        )
+        decision = decide(changed(read, now=one["at"], evidence=evidence, state=decision.state))
+        reasons.add(decision.reason)
+        if decision.kind is Kind.PAUSE:
+            break
+    assert Reason.SLO_VERY_SLOW in reasons
+
+
+def test_a_limit_that_only_a_person_has_begins_nothing_again() -> None:
+    snapshot, before = running(FEATURE)
+    done = by_hand(Kind.SET, before.flags, JUDGED, before.state, snapshot.now, percent=25.0)
+    decision = decide(changed(snapshot, flags=done.flags, state=done.state))
+    assert [finding.slo for finding in decision.findings] == ["error_rate", "latency"]
+    assert decision.state.error_rate.wallet == done.state.error_rate.wallet
 
 
 def test_tests_without_the_limit_are_those_of_always() -> None:

@@ -10,7 +10,7 @@ from math import log
 from msgspec import UNSET, UnsetType
 
 from controller.decision.feature import RolloutFeature
-from controller.decision.model import Comparison, Reference, Snapshot, State, Window
+from controller.decision.model import Comparison, Snapshot, State, Window
 from controller.decision.sequential.clusters import counted_once
 from controller.decision.sequential.relative import relative_bets
 from controller.decision.sequential.wallet import Wallet, capped, most_of_a_window
@@ -26,20 +26,27 @@ def comparison_needed(feature: RolloutFeature) -> float:
 
 def is_worse(feature: RolloutFeature, state: State) -> bool:
     """Whether the feature is proven more than `delta` times as bad as its reference."""
+    seen = compared(state, feature.reference, feature.delta)
+    return seen is not UNSET and seen.wallet.evidence() >= comparison_needed(feature)
+
+
+def compared(state: State, reference: str, delta: float | UnsetType) -> Comparison | UnsetType:
+    """Return what was seen of this reference, where it says something of this `delta`.
+
+    A failure more than three times as often is also one more than twice as often, but not the reverse.
+    """
     seen = state.comparison
-    if not (feature.delta and seen):
-        return False
-    return seen.wallet.evidence() >= comparison_needed(feature)
+    return seen if seen and delta and seen.reference == reference and seen.delta >= delta else UNSET
 
 
 def with_comparison(snapshot: Snapshot, state: State, windows: tuple[Window, ...]) -> State:
     """Compare new windows with the reference's of the same moments; `state` is from before them."""
     feature, reference = snapshot.feature, snapshot.reference
     if not feature.delta:
-        return replace(state, comparison=UNSET) if state.comparison else state
+        return _dropped(state)
     if not (windows and reference and reference.windows) or snapshot.evidence.problem:
         return state
-    seen = _begun(state.comparison, reference, feature.delta)
+    seen = _begun(state, reference.name, feature.delta)
     own_effect = state.error_rate.clusters.effect_on_bets()
     cap = most_of_a_window(feature.alpha, snapshot.window_s, feature.blip_s)
     others = {other.at: other for other in reference.windows}
@@ -52,11 +59,20 @@ def with_comparison(snapshot: Snapshot, state: State, windows: tuple[Window, ...
     return replace(state, comparison=replace(seen, wallet=replace(seen.wallet, bets=held)))
 
 
-def _begun(seen: Comparison | UnsetType, reference: Reference, delta: float) -> Comparison:
-    """Go on, or begin where there is none or one with another feature or another `delta`."""
-    if seen and (seen.reference, seen.delta) == (reference.name, delta):
-        return seen
-    return Comparison(reference.name, delta, wallet=seen.wallet.emptied() if seen else Wallet())
+def _begun(state: State, reference: str, delta: float) -> Comparison:
+    """Go on, or begin where nothing was seen of this reference or only of a lower `delta`."""
+    if seen := compared(state, reference, delta):
+        return replace(seen, delta=delta)
+    before = state.comparison
+    return Comparison(reference, delta, before.wallet.emptied() if before else Wallet())
+
+
+def _dropped(state: State) -> State:
+    """Drop what was seen, where nothing is compared any more; what it cost stays spent in this ramp."""
+    seen = state.comparison
+    if not (seen and seen.wallet.bets):
+        return state
+    return replace(state, comparison=Comparison(seen.reference, seen.delta, seen.wallet.emptied()))
 
 
 def _with_window(

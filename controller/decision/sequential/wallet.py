@@ -32,9 +32,19 @@ _NOTHING = -1e300
 """ln of what is worth nothing."""
 
 
+def _grid(limit: float) -> tuple[int, float]:
+    """Return how many rates are bet on, and the lowest in times the limit."""
+    return next((points, times) for below, points, times in GRIDS if limit < below)
+
+
+def breach_points(limit: float) -> int:
+    """Return how many rates are bet on."""
+    return _grid(limit)[0]
+
+
 def breach_rates(limit: float) -> tuple[float, ...]:
     """Return the rates bet on, evenly spaced on a logarithmic scale; each is above the limit."""
-    points, times = next((points, times) for below, points, times in GRIDS if limit < below)
+    points, times = _grid(limit)
     top = max(BREACH_TOP, (1 + limit) / 2)
     bottom = min(times * limit, (limit + top) / 2)
     ratio = top / bottom

@@ -5,7 +5,7 @@ from math import log
 from msgspec import UNSET
 
 from controller.decision.feature import RolloutFeature
-from controller.decision.judging.comparison import comparison_needed
+from controller.decision.judging.comparison import compared, comparison_needed
 from controller.decision.model import Evidence, Reference, ReferenceWindow, Snapshot, State
 from controller.decision.sequential.logarithms import log_mean, worth
 from controller.decision.sequential.wallet import breach_rates
@@ -43,8 +43,8 @@ def common_cause_text(snapshot: Snapshot) -> str:
 
 def comparison_text(feature: RolloutFeature, state: State) -> str:
     """Say what the comparison with the reference has seen at this step; empty where there is none."""
-    seen = state.comparison
-    if not (feature.delta and seen):
+    seen = compared(state, feature.reference, feature.delta)
+    if not seen:
         return ""
     evidence, needed = seen.wallet.evidence(), comparison_needed(feature)
     proven = "proven to fail" if evidence >= needed else "not proven to fail"

@@ -242,7 +242,10 @@ def _alert_firing(telling: Telling) -> str:
 
 
 def _worse_than_reference(telling: Telling) -> str:
-    return f"No step up: {comparison_text(telling.snapshot.feature, telling.state)}."
+    seen = comparison_text(telling.snapshot.feature, telling.state)
+    return (
+        f"No step up: {seen}. It ends when new sends of both say otherwise, or a person pauses and resumes."
+    )
 
 
 def _breach(telling: Telling) -> str:
