@@ -187,7 +187,7 @@ def once(found: Iterator[Mutant], expr: str) -> Iterator[Mutant]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: Path) -> None:
     rule = next(rule for rule in rules_of(EVIDENCE_FILE) if rule.name == EVIDENCE_SENDS)
     checks = [check for check in count_checks(SCALE) if check.series == EVIDENCE_SENDS]
@@ -199,7 +199,7 @@ def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: P
         caught = any(failures(evidence_results(setting, some)) for some in (checks[::10], checks))
         survivors += [] if caught else [mutant.what]
     assert set(survivors) <= EQUIVALENT.keys()
-    assert len(survivors) <= 42, "of 90"
+    assert len(survivors) <= 46, "of 99"
 
 
 def test_all_counts_come_from_one_template() -> None:

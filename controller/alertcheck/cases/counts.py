@@ -53,7 +53,7 @@ class Life:
     """Whether it exports when its process began."""
     job: str = SENDER_JOB
     betrayed_by: str = ""
-    """A counter that falls at every other scrape while the sends rise: several processes of one start."""
+    """A counter that falls once while the sends rise: several processes of one start."""
 
     @property
     def answered(self) -> tuple[Scrape, ...]:
@@ -129,7 +129,7 @@ def several(life: Life, until: float, scale: Scale) -> bool:
 
 
 def _betraying(life: Life, scrape: Scrape) -> float:
-    return float(life.scrapes.index(scrape) % 2)
+    return float(life.scrapes.index(scrape) < len(life.scrapes) // 2)
 
 
 def _step_of(scrape: Scrape) -> int:
@@ -196,7 +196,9 @@ def worlds(phase: int) -> dict[str, tuple[Life, ...]]:
         "a restart beyond the old count": (Life(restart),),
         "a counter that fell": (Life(run([50, 60, 70, 4, 6, 9]), tells_start=False),),
         "failed sends that fell": (Life(rising, betrayed_by=ACTION_ERROR_TOTAL),),
-        "seconds of sending that fell": (Life(rising, betrayed_by=f"{ACTION_LATENCY_SECONDS}_sum"),),
+        "seconds of sending that fell": (
+            Life(rising, tells_start=False, betrayed_by=f"{ACTION_LATENCY_SECONDS}_sum"),
+        ),
         "a counter that its first event creates": (Life(run([None, None, None, 3, 5, 5])),),
         "a counter that comes late after a restart": (Life(late_child),),
         "a process that has just started": (Life(run([12, 15, 19], first=3, started=3 * SLOTS - 9)),),
