@@ -5,8 +5,8 @@ from email.utils import parsedate_to_datetime
 
 from adapter.errors import MessageRefusedError
 
-LONGEST_S = 366 * 86_400.0
-"""A year ahead."""
+LONGEST_DAYS = 365
+"""A year ahead, of any length."""
 
 _TIME = re.compile(
     r"([2-9]\d{3})-(\d\d)-(\d\d)[Tt ](\d\d:\d\d)(:[0-5]\d)?(?:\.\d{1,9})?(?:[Zz]|([+-]\d\d):?([0-5]\d))",
@@ -25,8 +25,8 @@ def check_send_time(given: object, now: float) -> str | None:
     seconds, written = _read(given)
     if seconds <= now:
         raise _refused(f"{written} is past; a mail without send_at is sent at once")
-    if seconds > now + LONGEST_S:
-        raise _refused(f"{written} is more than a year ahead")
+    if seconds > now + LONGEST_DAYS * 86_400:
+        raise _refused(f"{written} is more than a year ({LONGEST_DAYS} days) ahead")
     return written
 
 

@@ -6,7 +6,7 @@ these requests can be made again, and the answers say what became of the mail.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -31,6 +31,10 @@ DEFERRED = "SystemTime 0x3FEF"
 DEFERRALS = (DEFERRED, "SystemTime 0x000F")
 """With PidTagDeferredDeliveryTime: what a draft waits for, once it is sent."""
 WRITE, SEND = "Mail.ReadWrite", "Mail.Send"
+MAX_CREATED_BYTES = 32 * 1024 * 1024
+"""Graph answers with the whole mail, its text perhaps escaped: at the most six bytes for one of a request."""
+MAX_NAMES_BYTES = 1024 * 1024
+"""Of 250 files, each with its id."""
 _MARKED_CONTENT = "@content@"
 
 
@@ -96,7 +100,8 @@ class OutlookDraft:
 
     def names(self, draft_id: str) -> Request:
         """Return the request for the names of what is attached."""
-        return _get(f"{self._path(draft_id)}/attachments?$select=name&$top=250")
+        asked = _get(f"{self._path(draft_id)}/attachments?$select=name&$top=250")
+        return replace(asked, max_reply_bytes=MAX_NAMES_BYTES)
 
     def named(self, reply: Reply) -> Sequence[str] | None:
         """Return those names."""
@@ -142,6 +147,7 @@ def draft_request(message: OutgoingMessage, fields: Mapping[str, Any], ids: Send
         Form.JSON,
         may_send=MaySend.NEVER,
         draft=draft,
+        max_reply_bytes=MAX_CREATED_BYTES,
         right=_shared(WRITE, place.mailbox),
     )
 

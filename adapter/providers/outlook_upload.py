@@ -18,6 +18,7 @@ RANGE_BYTES = 12 * 320 * 1024
 """Of one request: a multiple of 320 KiB, and less than the 4 MB that Microsoft advises."""
 UPLOAD_HOSTS = (".office.com", ".office365.com", ".office365.us", ".outlook.cn", ".apps.mil")
 """The ends of the names of Microsoft's mail servers, national clouds included."""
+MAX_URL_CHARACTERS = 8 * 1024
 _START = re.compile(r"(\d{1,12})(-\d*)?", re.ASCII).fullmatch
 
 
@@ -88,6 +89,7 @@ def _is_usable(url: str) -> bool:
         return False
     return (
         is_whole
+        and len(url) <= MAX_URL_CHARACTERS
         and parts.scheme in {"http", "https"}
         and url.isascii()
         and url.isprintable()

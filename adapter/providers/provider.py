@@ -13,6 +13,9 @@ from adapter.errors import Code
 from adapter.message import Attachment, Form, InlineImage, Limits, OutgoingMessage, SendIds
 from adapter.providers.body import Body
 
+MAX_REPLY_BYTES = 64 * 1024
+"""Error bodies are small."""
+
 
 class MaySend(StrEnum):
     """From when on a request may have sent the mail, whatever comes of it."""
@@ -148,6 +151,8 @@ class Request:
     """What follows where this request only creates a draft."""
     server: str = ""
     """Another server than the provider's; its paths bear their own right, so no token goes there."""
+    max_reply_bytes: int = MAX_REPLY_BYTES
+    """More of its reply is not read."""
     right: str = ""
     """What an administrator has to allow for it; empty where the sign-in says it."""
 

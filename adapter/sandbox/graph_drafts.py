@@ -82,7 +82,7 @@ class DraftStore:
         draft_id = f"AAMk{uuid.uuid4().hex}AAA="
         asked = head.headers.get("client-request-id", "")
         self.drafts[draft_id] = Draft(draft_id, mailbox, mail, properties, asked)
-        return _json(head, 201, {"id": draft_id, "isDraft": True, "subject": mail.subject})
+        return _json(head, 201, {**json.loads(content), "id": draft_id, "isDraft": True})
 
     def find(self, head: Head, mailbox: str, filter_: str) -> SandboxReply:
         """List the drafts of a mailbox that bear a property."""
@@ -108,7 +108,8 @@ class DraftStore:
 
     def names(self, head: Head, draft: Draft) -> SandboxReply:
         """List what is attached."""
-        return _json(head, 200, {"value": [{"name": name} for name, _, _ in draft.files]})
+        listed = [{"id": f"AAMk{uuid.uuid4().hex * 4}AAA=", "name": name} for name, _, _ in draft.files]
+        return _json(head, 200, {"value": listed})
 
     def attach(self, head: Head, draft: Draft, content: bytes) -> SandboxReply:
         """Attach a small file."""

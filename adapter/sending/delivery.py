@@ -20,7 +20,16 @@ from adapter.errors import (
 )
 from adapter.message import SendIds
 from adapter.providers.closed_list import STATUSES
-from adapter.providers.provider import Accepted, Provider, Refused, Reply, Request, RetryAction, Upload
+from adapter.providers.provider import (
+    Accepted,
+    MaySend,
+    Provider,
+    Refused,
+    Reply,
+    Request,
+    RetryAction,
+    Upload,
+)
 from adapter.sending.access_tokens import TokenSource
 from adapter.sending.upload import UploadSession
 from adapter.signin.errors import SignInError
@@ -30,6 +39,8 @@ T = TypeVar("T")
 FORBIDDEN = 403
 SESSION_OVER = frozenset({401, 403, 404, 410})
 """What answers an upload of a file whose session is over: another one is opened."""
+STALLED_S = 60.0
+"""The most that one request may take which sends nothing: the next one may find a better connection."""
 FIRST_WAIT_S = 0.5
 """Before the second try where the provider names no time; doubled each time, a quarter more or less."""
 
@@ -178,8 +189,10 @@ class Delivery:
     async def _request(self, token: str, request: Request) -> Reply:
         """Make one request; a path at another server bears its own right, and the token stays here."""
         headers = {} if request.server else {"Authorization": f"Bearer {token}"}
-        transport = self.transport(request.server)
-        return await transport.post(request, headers, self.deadline.left_s(), self.attempt)
+        left_s = self.deadline.left_s()
+        if request.may_send is MaySend.NEVER:
+            left_s = min(left_s, STALLED_S)
+        return await self.transport(request.server).post(request, headers, left_s, self.attempt)
 
     def _allowed(self) -> None:
         """Ask the gate; whatever it said before, there was time for somebody to press pause."""

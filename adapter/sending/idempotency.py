@@ -60,7 +60,8 @@ takes a free key, `resend` an unknown one too. Harmless when it is sent twice: t
 A key that another program wrote is unknown."""
 
 FINISH = """
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
+local held = redis.call('HMGET', KEYS[1], 'owner', 'state')
+if held[1] ~= ARGV[1] or held[2] == 'sent' then return 0 end
 local state = ARGV[2]
 if state == '' then
   if redis.call('HGET', KEYS[1], 'before') ~= 'unknown' then return redis.call('DEL', KEYS[1]) end
@@ -70,7 +71,8 @@ redis.call('HSET', KEYS[1], 'state', state, 'result', ARGV[3])
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return 1
 """
-"""KEYS: the key. ARGV: owner, new state (empty gives the key back as it was), result, seconds to live."""
+"""KEYS: the key. ARGV: owner, new state (empty gives the key back as it was), result, seconds to live.
+A key that is sent stays so."""
 
 
 class KeyOutcome(StrEnum):

@@ -28,7 +28,7 @@ from adapter.providers.provider import Drafts, Provider
 from adapter.providers.registry import PROVIDERS
 from adapter.sending.access_tokens import StaticTokens, TokenSource
 from adapter.sending.delivery import Deadline, Delivery
-from adapter.sending.drafts.notes import OpenDrafts
+from adapter.sending.drafts.notes import SETTLE_S, OpenDrafts
 from adapter.sending.drafts.sweep import Sweeper
 from adapter.sending.idempotency import IdempotencyKeys
 from adapter.sending.mailboxes import Mailboxes
@@ -203,7 +203,7 @@ class Runtime:
 
         def delivery(user_id: str) -> Delivery:
             ids = SendIds(str(uuid.uuid4()), "")
-            return self.delivery(provider, user_id, ids, Deadline(self.settings.send_deadline_s))
+            return self.delivery(provider, user_id, ids, Deadline(SETTLE_S))
 
         return Sweeper(drafts, self.drafts(provider), self.keys, delivery)
 

@@ -14,8 +14,6 @@ from adapter.providers.body import Body
 from adapter.providers.provider import MaySend, Reply, Request
 from adapter.transport.connections import Connections
 
-MAX_REPLY_BYTES = 64 * 1024
-"""Error bodies are small; more than this is not read."""
 MOST_KNOWN_URLS = 100
 """Those of upload sessions and of shared mailboxes are ever new ones."""
 READ_BODY_S = 5.0
@@ -89,7 +87,8 @@ class Transport:
                 )
         except _ERRORS as error:
             raise _outcome(attempt, error) from error
-        return Reply(response.status_code, dict(response.headers.items()), await _read(response, ends_at))
+        body = await _read(response, ends_at, request.max_reply_bytes)
+        return Reply(response.status_code, dict(response.headers.items()), body)
 
     def _build(
         self, request: Request, headers: Mapping[str, str], left_s: float, attempt: Attempt
@@ -113,8 +112,8 @@ class Transport:
         await self._connections.aclose()
 
 
-async def _read(response: httpx.Response, ends_at: float) -> bytes:
-    """Read what can be read in a moment: the status alone already says whether the mail was taken."""
+async def _read(response: httpx.Response, ends_at: float, most: int) -> bytes:
+    """Read at most so many bytes, and only for a moment: the status already says whether the mail was taken."""
     read = bytearray()
     ends_at = min(ends_at, asyncio.get_running_loop().time() + READ_BODY_S)
     try:
@@ -122,12 +121,12 @@ async def _read(response: httpx.Response, ends_at: float) -> bytes:
             async with asyncio.timeout_at(ends_at):
                 async for part in response.aiter_bytes():
                     read += part
-                    if len(read) > MAX_REPLY_BYTES:
+                    if len(read) > most:
                         break
     finally:
         with contextlib.suppress(*_ERRORS):
             await response.aclose()
-    return bytes(read[:MAX_REPLY_BYTES])
+    return bytes(read[:most])
 
 
 def _outcome(attempt: Attempt, error: Exception) -> NotSentError | OutcomeUnknownError:

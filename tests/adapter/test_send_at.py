@@ -116,7 +116,7 @@ def text_of(seconds: float) -> str:
     [
         text_of(NOW),
         text_of(NOW - 1),
-        text_of(NOW + 366 * 86_400 + 1),
+        text_of(NOW + 365 * 86_400 + 1),
         "2027-01-20T09:00:00",
         "2027-02-30T09:00:00Z",
         "2027-01-20T25:00:00Z",
@@ -142,6 +142,7 @@ def test_a_time_that_graph_would_not_keep_is_refused_before_any_post(given: obje
         ("2027-01-20T09:00:00Z", "2027-01-20T09:00:00Z"),
         ("2027-01-20t10:00:00.5+01:00", "2027-01-20T09:00:00Z"),
         ("2027-01-20 04:30-04:30", "2027-01-20T09:00:00Z"),
+        ("2028-01-15T08:00:00Z", "2028-01-15T08:00:00Z"),
     ],
 )
 def test_a_time_of_any_zone_is_written_in_utc_in_both_properties(given: str, written: str) -> None:

@@ -15,10 +15,10 @@ import trustme
 from kit.waiting import until
 
 from adapter.providers.body import Body
-from adapter.providers.provider import Request
+from adapter.providers.provider import MAX_REPLY_BYTES, Request
 from adapter.sandbox.faults import Faults
 from adapter.sandbox.graph import Sandbox
-from adapter.transport.post import MAX_REPLY_BYTES, Attempt, NotSentError, OutcomeUnknownError, Transport
+from adapter.transport.post import Attempt, NotSentError, OutcomeUnknownError, Transport
 from adapter.transport.wire import AsyncioBackend
 
 BODY = b'{"message":{"toRecipients":[{"emailAddress":{"address":"a@b.com"}}],"subject":"Hi"}}'

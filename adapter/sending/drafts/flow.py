@@ -27,6 +27,7 @@ MOST_SENDS = 3
 LOOKS = 2
 """That show a draft, before what was not answered counts as not carried out."""
 CLEAN_UP_S = 10.0
+NOTE_AGAIN_S = 0.5
 GONE = 404
 
 File = Attachment | InlineImage
@@ -52,6 +53,8 @@ class DraftSending:
     _uploaded: dict[int, int] = field(default_factory=dict)
     _may_be_there: bool = False
     """Whether a draft may be there whose id is not known."""
+    _doubt: SendUnknownError | None = None
+    """Where sending was not answered: that, though the draft was seen to be one afterwards."""
 
     async def run(self, request: Request) -> Accepted:
         """Send; raises as Delivery.run does, and leaves no draft behind, or a note of it."""
@@ -60,41 +63,50 @@ class DraftSending:
             await self._create(request)
             await self._timed_uploads()
             accepted = await self._send()
-        except BaseException:
-            await asyncio.shield(asyncio.ensure_future(self._clear_away()))
-            raise
-        if self._may_be_there:
-            await self._clear_second_away()
-        await self.notes.forget(self.note)
+            await self._end(accepted)
+        except BaseException as error:
+            known = await asyncio.shield(asyncio.ensure_future(self._cleared(error)))
+            if known is error:
+                raise
+            raise known from error
         return accepted
 
-    async def _keep_note(self, **changed: Any) -> None:
-        """Write down how far the mail is, before it is there; raises StructuredError without Redis."""
+    async def _keep_note(self, after: Phase | None = None, **changed: Any) -> None:
+        """Write down how far the mail is, before it is there.
+
+        Raises StructuredError without Redis, and SendError where the note is not in the phase that it had:
+        its time was over, and a sweep has settled it, or Redis has lost it.
+        """
         self.note = replace(self.note, **changed)
+        keep = partial(self.notes.keep, self.note, self.delivery.deadline.left_s(), after)
         try:
+            is_kept = False
             with contextlib.suppress(*REDIS_ERRORS):
-                return await self.notes.keep(self.note, self.delivery.deadline.left_s())
-            await self.notes.keep(self.note, self.delivery.deadline.left_s())
+                is_kept = await keep()
+            is_kept = is_kept or await keep()
         except REDIS_ERRORS as error:
             raise self.unavailable(error) from error
+        if not is_kept:
+            raise self._not_sent("its note is gone from Redis: its time was over, or Redis was emptied")
 
     async def _create(self, request: Request) -> None:
         self._may_be_there = True
-        in_doubt = False
+        in_doubt, is_found = 0, False
 
         async def find() -> str | None:
-            nonlocal in_doubt
-            in_doubt = True
+            nonlocal in_doubt, is_found
+            in_doubt += 1
             found = await self._quiet().achieved(self.drafts.find(self.note.place), self.drafts.found)
+            is_found = bool(found)
             return next(iter(found), None)
 
         try:
             draft_id = await self.delivery.achieved(request, self.draft.created, find)
         except SendError as error:
-            self._may_be_there = in_doubt or error.status not in STATUSES
+            self._may_be_there = in_doubt > 0 or error.status not in STATUSES
             raise
-        await self._keep_note(draft_id=draft_id)
-        self._may_be_there = in_doubt
+        await self._keep_note(Phase.UNSENT, draft_id=draft_id)
+        self._may_be_there = in_doubt > is_found
 
     async def _timed_uploads(self) -> None:
         loop = asyncio.get_running_loop()
@@ -151,20 +163,50 @@ class DraftSending:
 
     async def _send(self) -> Accepted:
         """Send the draft, and once more only where it is seen to be one still."""
-        await self._keep_note(phase=Phase.SENDING)
+        await self._keep_note(Phase.UNSENT, phase=Phase.SENDING)
         request = self.draft.send(self.note.draft_id)
         for number in range(1, MOST_SENDS + 1):
             try:
                 return self._named(await self.delivery.run(request))
             except SendUnknownError as unknown:
                 if number == 1 and unknown.status == GONE:  # somebody else took it away, or sent it
+                    with contextlib.suppress(StructuredError):
+                        await self._keep_note(Phase.SENDING, phase=Phase.REMOVING)
                     raise
                 if not await self._is_still_there(unknown):
                     return Accepted(unknown.request_id)
-                if self.draft.is_deferred or number == MOST_SENDS:
-                    raise await self._taken_back(unknown) from None
+                self._doubt = unknown
                 self.delivery.attempt.body_began = False
+                if self.draft.is_deferred or number == MOST_SENDS:
+                    raise
         raise AssertionError
+
+    async def _end(self, accepted: Accepted) -> None:
+        """Forget a mail that was sent; raises SendUnknownError where one that waits would be taken back."""
+        is_clean = not self._may_be_there or await self._is_second_removed()
+        if self.draft.is_deferred:
+            await self._keep_note_of_waiting(accepted)
+        if is_clean:
+            await self.notes.forget(self.note)
+
+    async def _keep_note_of_waiting(self, accepted: Accepted) -> None:
+        """Write down that it waits: whoever finds the draft without that removes it."""
+        while True:
+            try:
+                return await self._keep_note(Phase.SENDING, phase=Phase.SENT)
+            except StructuredError as error:
+                is_over = isinstance(error, SendError)
+                if is_over or not await self.delivery.deadline.sleep(NOTE_AGAIN_S):
+                    code = self.delivery.provider.codes[self.delivery.provider.unknown_code]
+                    raise SendUnknownError(
+                        code.name,
+                        "the mail waits for its time, but no note of that could be kept in Redis: "
+                        "its draft may be removed",
+                        source=code.source,
+                        provider=self.delivery.provider.name,
+                        request_id=accepted.request_id,
+                        client_request_id=self.delivery.ids.client_request_id,
+                    ) from error
 
     def _named(self, accepted: Accepted) -> Accepted:
         """Name a draft that waits for its time; the id of one that was sent is gone."""
@@ -183,66 +225,79 @@ class DraftSending:
                 return False
         return True
 
-    async def _taken_back(self, unknown: SendUnknownError) -> SendError:
-        """Remove a draft that may wait to be sent, and return the error for that: removed, it never is."""
-        await self._keep_note(phase=Phase.REMOVING)
-        try:
-            removed = await self._quiet().achieved(
-                self.drafts.remove(self.note.place), self.drafts.is_removed
-            )
-        except StructuredError:
-            removed = False
-        if not removed:
-            raise unknown
-        self.delivery.attempt.body_began = False
+    async def _cleared(self, error: BaseException) -> BaseException:
+        """Remove the draft of a mail that failed, and return what ends the call, by what is known then.
+
+        One that may just have been sent stays: whoever settles its note looks for it.
+        """
+        attempt = self.delivery.attempt
+        if attempt.body_began:
+            return error
+        if self._doubt:
+            attempt.body_began = True  # for whoever does not wait for the answer to the removal
+            if not await self._is_taken_back():
+                return self._doubt if isinstance(error, StructuredError) else error
+            attempt.body_began = False
+            if error is self._doubt:
+                why = "sending the draft was not answered, so it was removed: the mail was not sent"
+                error = self._not_sent(why, self._doubt.status)
+        await self._clear_unsent()
+        return error
+
+    async def _is_taken_back(self) -> bool:
+        """Whether the draft was removed while it was one: then it is never sent."""
+        with contextlib.suppress(StructuredError):
+            await self._keep_note(Phase.SENDING, phase=Phase.REMOVING)
+            return await self._cleaner().achieved(self.drafts.remove(self.note.place), self.drafts.is_removed)
+        return False
+
+    async def _clear_unsent(self) -> None:
+        """Remove the draft of a mail that is not sent; where that fails, its note stays for a sweep."""
+        with contextlib.suppress(StructuredError):
+            if self.note.phase is not Phase.UNSENT:  # that its draft is gone must not be taken for sent
+                with contextlib.suppress(SendError):
+                    await self._keep_note(self.note.phase, phase=Phase.UNSENT)
+            cleaner, place = self._cleaner(), self.note.place
+            if place.draft_id:
+                await cleaner.achieved(self.drafts.remove(place), self.drafts.is_removed)
+            if not self._may_be_there or await remove_others(cleaner, self.drafts, place):
+                await self.notes.forget(self.note)
+
+    async def _is_second_removed(self) -> bool:
+        """Whether no draft stays but the one that was sent: none whose creation was not answered."""
+        with contextlib.suppress(StructuredError):
+            await remove_others(self._quiet(), self.drafts, self.note.place)
+            return True
+        return False
+
+    def _not_sent(self, why: str, status: int | None = None) -> SendError:
         code = self.delivery.provider.codes[self.delivery.provider.unreachable_code]
         return SendError(
             code.name,
-            "sending the draft was not answered, so it was removed: the mail was not sent",
+            why,
             source=code.source,
             provider=self.delivery.provider.name,
-            status=unknown.status,
-            client_request_id=unknown.client_request_id,
+            status=status,
+            client_request_id=self.delivery.ids.client_request_id,
         )
 
-    async def _clear_away(self) -> None:
-        """Remove the draft of a mail that was not sent; where that fails, its note stays for the next sweep.
-
-        One that may have been sent stays too: whoever settles its note looks for it.
-        """
-        if self.delivery.attempt.body_began:
-            return
-        quiet = replace(self._quiet(), deadline=Deadline(CLEAN_UP_S))
-        with contextlib.suppress(StructuredError, *REDIS_ERRORS):
-            found = await remove_drafts(quiet, self.drafts, self.note.place, find=self._may_be_there)
-            if found or not self._may_be_there:
-                await self.notes.forget(self.note)
-
-    async def _clear_second_away(self) -> None:
-        """Remove a second draft of a mail that was sent: the one whose creation was not answered."""
-        quiet, place = self._quiet(), self.note.place
-        with contextlib.suppress(StructuredError):
-            for draft_id in set(await quiet.achieved(self.drafts.find(place), self.drafts.found)) - {
-                place.draft_id
-            }:
-                second = replace(place, draft_id=draft_id)
-                await quiet.achieved(self.drafts.remove(second), self.drafts.is_removed)
+    def _cleaner(self) -> Delivery:
+        return replace(self._quiet(), deadline=Deadline(CLEAN_UP_S))
 
     def _quiet(self) -> Delivery:
         """Return the means to look and to clear away, which sends nothing, so nobody has to allow it."""
         return replace(self.delivery, attempt=Attempt(), gate=lambda: None)
 
 
-async def remove_drafts(delivery: Delivery, drafts: Drafts, place: DraftPlace, *, find: bool) -> bool:
-    """Remove the draft of a mail, where `find` says so also those that only its mark tells.
+async def remove_others(delivery: Delivery, drafts: Drafts, place: DraftPlace) -> int:
+    """Remove the drafts that bear the mark of a place beside its own; returns how many. Raises SendError.
 
-    Says whether there was any of those. Raises SendError.
+    They were created without an answer, and never asked to be sent.
     """
-    ids = {place.draft_id} - {""}
-    found = await delivery.achieved(drafts.find(place), drafts.found) if find else ()
-    for draft_id in ids | set(found):
+    others = set(await delivery.achieved(drafts.find(place), drafts.found)) - {place.draft_id}
+    for draft_id in others:
         await delivery.achieved(drafts.remove(replace(place, draft_id=draft_id)), drafts.is_removed)
-    return bool(found)
+    return len(others)
 
 
 def _by_name(files: Iterable[File]) -> Sequence[Sequence[File]]:

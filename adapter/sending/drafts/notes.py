@@ -6,7 +6,7 @@ A note is written before its draft can be there, and goes when it is certain wha
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, cast
@@ -19,50 +19,59 @@ from controller.shared.redis_pool import key_prefix
 
 KEEP = """
 local now = tonumber(redis.call('TIME')[1])
+if ARGV[4] ~= '' then
+  local held = redis.call('HGET', KEYS[1], ARGV[1])
+  local read, phase = pcall(function() return cjson.decode(cjson.decode(held).note).phase end)
+  if not read or (phase ~= ARGV[4] and phase ~= ARGV[5]) then return 0 end
+end
 local note = {due = now + tonumber(ARGV[3]), at = now, note = ARGV[2]}
 redis.call('HSET', KEYS[1], ARGV[1], cjson.encode(note))
+return 1
 """
-"""KEYS: the notes. ARGV: mark, the note, seconds until it is due."""
+"""KEYS: the notes. ARGV: mark, the note, seconds until it is due, the phase that it has to be in (empty for
+any, and none), and its new one, so that it is harmless when it is sent twice."""
 
 TAKE = """
 local now = tonumber(redis.call('TIME')[1])
-local taken = {}
 local all = redis.call('HGETALL', KEYS[1])
 for place = 1, #all, 2 do
   local read, note = pcall(cjson.decode, all[place + 1])
   local known = read and type(note) == 'table' and note.note and tonumber(note.at) and tonumber(note.due)
-  if not known or now - note.at > tonumber(ARGV[3]) then
+  if not known or now - note.at > tonumber(ARGV[2]) then
     redis.call('HDEL', KEYS[1], all[place])
-  elseif note.due <= now and #taken < tonumber(ARGV[2]) then
+  elseif note.due <= now then
     note.due = now + tonumber(ARGV[1])
     redis.call('HSET', KEYS[1], all[place], cjson.encode(note))
-    table.insert(taken, note.note)
+    return note.note
   end
 end
-return taken
+return false
 """
-"""KEYS: the notes. ARGV: seconds until those that are taken are due again, how many at most, and the age in
-seconds at which a note is dropped. What cannot be read is dropped."""
+"""KEYS: the notes. ARGV: seconds until the one that is taken is due again, and the age in seconds at which a
+note is dropped. What cannot be read is dropped."""
 
 MARGIN_S = 5.0
 """Beyond the deadline of a send: nothing of it is under way any more."""
+SETTLE_S = 60.0
+"""The time that settling one note has."""
 RETRY_S = 300
-"""Before a note that could not be settled is taken again."""
+"""Before a note that could not be settled is taken again: longer than SETTLE_S, so that one settles it."""
 FORGET_AGAIN_S = 0.5
-MOST_AT_ONCE = 20
 FORGOTTEN_AFTER_S = 7 * 86_400
 """A mailbox that cannot be asked for a week is left alone."""
 
 
 class Phase(StrEnum):
-    """How far a mail came that goes by a draft."""
+    """What is known of a mail that goes by a draft. Each phase is written before what it allows is done."""
 
-    UPLOADING = "uploading"
-    """Nothing was asked to send it."""
+    UNSENT = "unsent"
+    """It is not sent, whatever became of the draft."""
     SENDING = "sending"
-    """It may have been sent."""
+    """It may be sent, and only that takes the draft away."""
     REMOVING = "removing"
-    """It was still a draft, and was to be removed: that it is gone says nothing."""
+    """It may be sent, or removed: that the draft is gone says nothing."""
+    SENT = "sent"
+    """It is sent, though its draft may be there until its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ class Note:
     message_id: str
     """The Message-ID of the mail."""
     draft_id: str = ""
-    phase: Phase = Phase.UPLOADING
+    phase: Phase = Phase.UNSENT
     key: str = ""
     """The Redis key of its idempotency key, owned by the mark; empty without one."""
 
@@ -95,15 +104,16 @@ class OpenDrafts:
         self._take = client.register_script(TAKE)
         self._removing: set[asyncio.Task[None]] = set()
 
-    async def keep(self, note: Note, left_s: float) -> None:
-        """Write a note that is due when its send is over; raises one of REDIS_ERRORS."""
+    async def keep(self, note: Note, left_s: float, after: Phase | None = None) -> bool:
+        """Write a note that is due when its send is over; raises one of REDIS_ERRORS.
+
+        Says whether it is written: not where it should follow a phase that the note is in no more.
+        """
         arguments: list[Any] = [note.mark, json.dumps(asdict(note)), left_s + MARGIN_S]
-        await self._keep(keys=[self._key], args=arguments)
+        return bool(await self._keep(keys=[self._key], args=[*arguments, after or "", note.phase.value]))
 
     async def forget(self, note: Note) -> None:
-        """Remove a note. While Redis does not answer that is tried on aside: a mail that waits for its time
-        would be taken for one that was never sent.
-        """
+        """Remove a note; while Redis does not answer that is tried on aside."""
         try:
             await self._removed(note)
         except REDIS_ERRORS:
@@ -125,10 +135,11 @@ class OpenDrafts:
         for task in self._removing:
             task.cancel()
 
-    async def take_due(self) -> Sequence[Note]:
-        """Return notes whose sends are over; nobody else gets them for RETRY_S. Raises REDIS_ERRORS."""
-        taken = await self._take(keys=[self._key], args=[RETRY_S, MOST_AT_ONCE, FORGOTTEN_AFTER_S])
-        return [note for text in cast("list[str]", taken) if (note := _parse(text))]
+    async def due(self) -> AsyncIterator[Note]:
+        """Yield notes whose sends are over; nobody else gets one for RETRY_S. Raises REDIS_ERRORS."""
+        while taken := await self._take(keys=[self._key], args=[RETRY_S, FORGOTTEN_AFTER_S]):
+            if note := _parse(cast("str", taken)):
+                yield note
 
 
 def _parse(text: str) -> Note | None:
