@@ -19,6 +19,7 @@ RANGE_BYTES = 12 * 320 * 1024
 UPLOAD_HOSTS = (".office.com", ".office365.com", ".office365.us", ".outlook.cn", ".apps.mil")
 """The ends of the names of Microsoft's mail servers, national clouds included."""
 MAX_URL_CHARACTERS = 8 * 1024
+_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*|[0-9a-f:.]+", re.ASCII).fullmatch
 _START = re.compile(r"(\d{1,12})(-\d*)?", re.ASCII).fullmatch
 
 
@@ -84,11 +85,13 @@ def _is_usable(url: str) -> bool:
     """Whether it is a URL that means the same to everybody who reads it."""
     try:
         parts = urlsplit(url)
-        is_whole = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        host = parts.hostname or ""
+        is_whole = bool(_HOST(host)) and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         return False
     return (
         is_whole
+        and "xn--" not in host
         and len(url) <= MAX_URL_CHARACTERS
         and parts.scheme in {"http", "https"}
         and url.isascii()

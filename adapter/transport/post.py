@@ -113,7 +113,7 @@ class Transport:
 
 
 async def _read(response: httpx.Response, ends_at: float, most: int) -> bytes:
-    """Read at most so many bytes, and only for a moment: the status already says whether the mail was taken."""
+    """Read at most so many bytes, and for a moment only: the status alone says whether the mail was taken."""
     read = bytearray()
     ends_at = min(ends_at, asyncio.get_running_loop().time() + READ_BODY_S)
     try:
