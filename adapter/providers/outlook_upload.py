@@ -19,7 +19,7 @@ RANGE_BYTES = 12 * 320 * 1024
 UPLOAD_HOSTS = (".office.com", ".office365.com", ".office365.us", ".outlook.cn", ".apps.mil")
 """The ends of the names of Microsoft's mail servers, national clouds included."""
 MAX_URL_CHARACTERS = 8 * 1024
-_HOST = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*|[0-9a-f:.]+", re.ASCII).fullmatch
+_SERVER = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)*(:\d{1,5})?", re.ASCII | re.IGNORECASE).fullmatch
 _START = re.compile(r"(\d{1,12})(-\d*)?", re.ASCII).fullmatch
 
 
@@ -85,13 +85,11 @@ def _is_usable(url: str) -> bool:
     """Whether it is a URL that means the same to everybody who reads it."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
-        is_whole = bool(_HOST(host)) and parts.port != 0 and "@" not in parts.netloc
+        is_whole = bool(_SERVER(parts.netloc)) and parts.port != 0 and "xn--" not in parts.netloc.lower()
     except ValueError:
         return False
     return (
         is_whole
-        and "xn--" not in host
         and len(url) <= MAX_URL_CHARACTERS
         and parts.scheme in {"http", "https"}
         and url.isascii()

@@ -309,6 +309,7 @@ def test_which_servers_take_files(url: str, may: bool) -> None:
         "https://outlook.office.com/" + "x" * 8192,
         "https://xn--.office.com/x",
         "https://a^b.office.com/x",
+        "https://a[v1.a].office.com/x",
         5,
         None,
     ],
