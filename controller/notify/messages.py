@@ -32,6 +32,9 @@ _MARKDOWN = re.compile(r"[\\`*_~\[\]]|(?<=\])\(")
 _STOPS = {"pause", "step_back", "external_change", "long_hold"}
 _TOLD_WHOLE = 3
 """Of more features that one tick stopped only the names are told."""
+_BRIEF = ("id", "at", "feature", "kind", "reason", "from", "to", "actor", "epoch", "revision")
+_IN_BRIEF = 200
+"""Many receivers refuse a body above some hundred kB, and what is refused once is refused for good."""
 _LONGEST = 2_500
 """Characters of a sentence about several features; Slack takes 3,000."""
 _NEVER_WRITTEN = {"conflict", "failed", "skipped"}
@@ -157,8 +160,15 @@ def _webhook(notice: Notice, receiver: Receiver) -> dict[str, Any]:
         "text": sentence(notice, receiver),
         "link": words(notice, receiver)["link"],
         "record": dict(record),
-        "others": [dict(other) for other in notice.others],
+        "others": [_in_brief(other) for other in notice.others[:_IN_BRIEF]],
+        "others_left_out": max(len(notice.others) - _IN_BRIEF, 0),
     }
+
+
+def _in_brief(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record without what was measured and known before, which makes most of its size."""
+    brief = {name: record[name] for name in _BRIEF}
+    return brief | {"detail": fit_line(clean(record["detail"]))}
 
 
 def _slack(notice: Notice, receiver: Receiver) -> dict[str, Any]:

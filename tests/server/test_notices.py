@@ -368,6 +368,25 @@ def test_many_features_of_one_tick_fit_into_one_message(rig: Rig, kind: str) -> 
     assert message(replace(notice, others=many), receiver, 0.0).body
 
 
+def test_a_webhook_stays_small_however_many_features_one_tick_stops_and_however_much_it_saw(rig: Rig) -> None:
+    windows = {"windows": ["x" * 130] * 120}
+    [notice] = notices_of(rig.person(Kind.PAUSE) | {"evidence": windows, "detail": "It broke. " * 40}, 60)
+    receiver = Receiver(name="r", kind="webhook", url="http://x.example")
+
+    def body(others: int) -> dict[str, Any]:
+        many = tuple(dict(notice.record) | {"feature": f"f{one}", "id": f"f{one}-1"} for one in range(others))
+        written = message(replace(notice, others=many), receiver, 0.0).body
+        assert len(written) < 250_000
+        return dict(json.loads(written))
+
+    told, more = body(99), body(2000)
+    assert told["record"]["evidence"] == windows
+    assert [one["id"] for one in told["others"]] == [f"f{number}-1" for number in range(99)]
+    assert told["others"][0]["detail"].startswith("It broke.")
+    assert "evidence" not in told["others"][0]
+    assert (told["others_left_out"], more["others_left_out"] + len(more["others"])) == (0, 2000)
+
+
 def test_live_pauses_of_one_look_are_of_one_tick_though_written_one_after_the_other(rig: Rig) -> None:
     pause = rig.person(Kind.PAUSE) | {"actor": "controller"}
     one, two = (pause | {"at": at, "evidence": {"source": "live", "now": 7.0}} for at in (7.01, 7.02))
