@@ -68,7 +68,8 @@ def evidence_of(question: EvidenceRequest, measured: PrometheusReading, lengths:
     pair = (question.feature.provider, question.feature.action)
     found = _found(question, measured, pair)
     sound = _are_counts(found)
-    stamps = _stamps(found)
+    going_on = _going_on(found, lengths)
+    stamps = _stamps(found, going_on)
     behind = _windows(
         question,
         found if sound else _counts_alone(found),
@@ -79,7 +80,7 @@ def evidence_of(question: EvidenceRequest, measured: PrometheusReading, lengths:
     progress = progress_of(question.state, stamps, behind, measured.now, lengths, ahead=measured.ahead)
     sample_age_s = measured.now - stamps[-1] if stamps else None
     problem, detail = (
-        _problem(question, measured, pair, _going_on(found, lengths), sound=sound)
+        _problem(question, measured, pair, going_on, sound=sound)
         or _doubtful(question, measured, [window.at for window in behind], stamps, lengths)
         or _lost(progress, lengths)
         or _clock_went_back(question.state, measured, lengths)
@@ -220,10 +221,13 @@ def _staleness(
     return None, ""
 
 
-def _stamps(found: _Found) -> list[float]:
-    """Return the moments that are whole. One at which a series has no value yet is still being evaluated."""
-    errors, timed, fast, bearable = found.errors, found.timed, found.fast, found.bearable or found.fast
-    return [at for at in found.sends if at in errors and at in timed and at in fast and at in bearable]
+def _stamps(found: _Found, going_on: _Found) -> list[float]:
+    """Return the moments that are whole. One at which a series has no value yet is still being evaluated.
+
+    Latencies that nobody exports are not waited for: failures are counted without them.
+    """
+    awaited = [found.errors, *(one for one in (going_on.timed, going_on.fast, going_on.bearable) if one)]
+    return [at for at in found.sends if all(at in series for series in awaited)]
 
 
 def _windows(
@@ -237,18 +241,18 @@ def _windows(
     times, feature = measured.copies, question.feature
     edgeless = _without_edge(feature, feature.latency_edges_s[0], measured)
     unbearable = _without_edge(feature, feature.latency_edges_s[-1], measured)
+    timed = {at: found.timed[at] for at in found.timed.keys() & found.fast.keys() - edgeless}
     bearable = found.bearable if feature.slo_very_slow_threshold else _NONE
+    judged = timed.keys() & bearable.keys() - unbearable
     return [
         Window(
             at=at,
             sends=found.sends[at] / times,
             errors=min(found.errors[at], found.sends[at]) / times,
-            timed=0.0 if at in edgeless else found.timed[at] / times,
-            slow=0.0 if at in edgeless else max(found.timed[at] - found.fast[at], 0.0) / times,
+            timed=timed.get(at, 0.0) / times,
+            slow=max(timed[at] - found.fast[at], 0.0) / times if at in timed else 0.0,
             converged=_converged(found.revisions, at - lengths.begun_s, question.revision),
-            very_slow=max(found.timed[at] - bearable[at], 0.0) / times
-            if at in bearable and at not in edgeless and at not in unbearable
-            else UNSET,
+            very_slow=max(timed[at] - bearable[at], 0.0) / times if at in judged else UNSET,
         )
         for at in stamps
     ]

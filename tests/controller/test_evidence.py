@@ -318,6 +318,27 @@ def test_a_sender_without_one_edge_takes_from_the_counts_what_that_edge_tells_an
     assert {(one.timed, one.slow, one.very_slow) for one in evidence.windows} == counted
 
 
+@pytest.mark.parametrize("seen", [0, 2], ids=["never there", "there until a roll back"])
+@pytest.mark.parametrize(
+    ("gone", "counted"),
+    [((2.0,), (100, 80, UNSET)), ((0.5, 2.0), (0, 0, UNSET)), ((0.5, 2.0, math.inf), (0, 0, UNSET))],
+    ids=["no edge far out", "no edge", "no latencies"],
+)
+def test_latencies_that_no_sender_exports_any_more_keep_no_failure_from_being_counted(
+    gone: tuple[float, ...], counted: tuple[object, ...], seen: int
+) -> None:
+    buckets = {0.5: constant(20), 2.0: constant(10), math.inf: constant(100)}
+    buckets |= {edge: dict.fromkeys(STAMPS[:seen], buckets[edge][NOW - 5]) for edge in gone}
+    buckets = {edge: series for edge, series in buckets.items() if series}
+    evidence = evidence_of(very_slow_judged(), measured(buckets={PAIR: buckets}), LENGTHS)
+    assert evidence.problem is Reason.METRICS_INCOMPLETE
+    assert [(one.at, one.sends, one.errors) for one in evidence.windows] == [
+        (at, 100, 2) for at in STAMPS[1:]
+    ]
+    newest = evidence.windows[-1]
+    assert (newest.timed, newest.slow, newest.very_slow) == counted
+
+
 @pytest.mark.parametrize("number", [math.nan, math.inf, -1.0, 1e31])
 def test_very_slow_sends_that_are_no_count_take_nothing_from_the_p95(number: float) -> None:
     buckets = {PAIR: {0.5: constant(20), 2.0: constant(number), math.inf: constant(100)}}
