@@ -18,7 +18,7 @@ from kit.redis_tls import RedisCertificates
 from kit.sending import open_flags, open_sender
 from kit.servers import RedisServer
 from kit.serving import SIGNED, serving
-from kit.waiting import wait_until
+from kit.waiting import patience, wait_until
 from redis.crc import key_slot
 from worlds.fault_rig import Rig
 
@@ -196,11 +196,11 @@ def test_controller_gate_and_adapter_follow_the_slot_through_a_failover(
 
 async def followed_without_waiting(url: str) -> None:
     """The event loop's clients (the API's, the adapter's) reach the new master too."""
-    client = open_async_redis(url, 2.0, blocks_s=BLOCK_S)
+    client = open_async_redis(url, 2.0 * patience(), blocks_s=BLOCK_S)
     kinds = [entry.record["kind"] for entry in await Streams(client).after("microsoft", "0-0", 100)]
     assert "pause" in kinds
     await client.aclose()
-    adapters = open_async_redis(url, 0.5, connections=1)
+    adapters = open_async_redis(url, 0.5 * patience(), connections=1)
     assert await adapters.get(f"{{{TAG}}}flags:microsoft:paused") == "true"
     await adapters.aclose()
 
