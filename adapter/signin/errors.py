@@ -37,6 +37,10 @@ class Identity:
     """How long the provider keeps a refresh token that is not used."""
     sealed_as: str = ""
     """Stands before the kinds of sealed values, so that no token opens as another provider's."""
+    moved_from: str = "another user"
+    """Where sealed values may come from that do not open."""
+    keys_back: str = "the key"
+    """What opens them again."""
     options: str = ""
     """Of `rollout auth`, for what it is not by itself."""
     codes: dict[str, Code] = field(init=False)

@@ -14,6 +14,8 @@ class AccessToken:
     secret: str = field(repr=False)
     issued_at: float
     expires_at: float
+    tenant: str = ""
+    """The organisation of the person whose it is; empty for an account of none, and for an app's own."""
 
     @property
     def cached_for_s(self) -> float:
@@ -78,7 +80,7 @@ class Grant:
         """Read what `as_json` wrote; raises KeyError or TypeError for anything else."""
         return cls(
             refresh_token=value["refresh_token"],
-            access=AccessToken(**value["access"]),
+            access=AccessToken(**{"tenant": value["account"]["tenant"], **value["access"]}),
             account=Account(**value["account"]),
             scopes=tuple(value["scopes"]),
             linked_at=value["linked_at"],

@@ -106,8 +106,10 @@ class RefreshClaim:
 class TokenStore:
     """Reads and writes tokens, sealed; every failure of Redis becomes the provider's code for unavailable."""
 
-    def __init__(self, redis: "Redis", cipher: TokenCipher, identity: Identity) -> None:
+    def __init__(self, redis: "Redis", cipher: TokenCipher, identity: Identity, sealed_as: str = "") -> None:
+        """Make a store; what is sealed as one thing opens as no other."""
         self._identity = identity
+        self._sealed_as = identity.sealed_as + sealed_as
         self._keys = TokenKeys(identity.provider)
         self._redis = redis
         self._prefix = key_prefix(redis)
@@ -223,10 +225,10 @@ class TokenStore:
         raise self._identity.unavailable(f"Redis, which keeps the tokens, does not answer ({name})")
 
     def _seal(self, kind: str, subject: str, value: Mapping[str, Any]) -> str:
-        return self._cipher.seal(self._identity.sealed_as + kind, subject, value)
+        return self._cipher.seal(self._sealed_as + kind, subject, value)
 
     def _unsealed(self, kind: str, subject: str, sealed: str) -> dict[str, Any]:
-        return self._cipher.open(self._identity.sealed_as + kind, subject, sealed)
+        return self._cipher.open(self._sealed_as + kind, subject, sealed)
 
     def _seal_grant(self, user_id: str, grant: Grant) -> str:
         return self._seal("grant", user_id, grant.as_json())
@@ -237,8 +239,9 @@ class TokenStore:
     def _opened(self, user_id: str, sealed: str) -> Kept:
         """Open an access token; one that cannot be read is as good as none, for the grant can replace it."""
         try:
-            access = AccessToken(**self._unsealed("access", user_id, sealed)) if sealed else None
-        except (UnreadableError, TypeError):
+            found = self._unsealed("access", user_id, sealed) if sealed else {}
+            access = AccessToken(tenant=found.pop("tenant"), **found)
+        except (UnreadableError, KeyError, TypeError):
             access = None
         return Kept(access, sealed)
 
@@ -268,8 +271,8 @@ def unreadable_grant(identity: Identity) -> SignInError:
     """Return the error for tokens that none of the keys opens."""
     return identity.client_config(
         "The tokens kept for this user cannot be opened: the key that they were written with is not among "
-        "ROLLOUT_TOKEN_KEYS, or they were moved here from another user",
-        act=f"Put the key back, or let the person sign in again: {identity.link}.",
+        f"ROLLOUT_TOKEN_KEYS, or they were moved here from {identity.moved_from}",
+        act=f"Put {identity.keys_back} back, or let the person sign in again: {identity.link}.",
     )
 
 

@@ -75,6 +75,9 @@ class SignInServer(Protocol):
     def refresh(self, refresh_token: str, account: Account, claims: str | None = None) -> TokenPair:
         """Get a new access token, and the refresh token that is good from now on."""
 
+    def check_tenant(self, tenant: str) -> None:
+        """Raise SignInError where people of an organisation may not sign in, or no longer."""
+
     def revoke(self, refresh_token: str) -> bool:
         """Revoke a refresh token at the server; says whether that was done."""
 
@@ -105,11 +108,12 @@ class TokenManager(ABC):
         """Make a manager; `ahead` prepares the way to the sign-in server by the time that somebody asks."""
         self.settings = settings
         client = open_async_redis(settings.redis_url, TIMEOUT_S, connections=MAX_CONNECTIONS)
-        self.store = TokenStore(client, TokenCipher(settings.token_keys), self.identity)
+        self.store = TokenStore(client, TokenCipher(settings.token_keys), self.identity, settings.sealed_as)
         self._metrics = SignInMetrics.of(self.identity, registry)
         self._made: SignInServer | None = None
         self._making = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="signin")
+        self._let_in: set[str] = set()
         self._flights: dict[Flight, asyncio.Task[AccessToken]] = {}
         self._refresher = Refresher(self.identity, self.store, self._ask, settings, self._metrics)
         if ahead:
@@ -268,7 +272,15 @@ class TokenManager(ABC):
             task = self._flights[flight] = asyncio.create_task(renew())
             task.add_done_callback(lambda _: self._flights.pop(flight, None))
             task.add_done_callback(_seen)
-        return self._used(await asyncio.shield(task))
+        access = await asyncio.shield(task)
+        await self._check_tenant(access.tenant)
+        return self._used(access)
+
+    async def _check_tenant(self, tenant: str) -> None:
+        """Raise SignInError where an organisation is let in no more; settings stay, so it is asked once."""
+        if tenant not in self._let_in:
+            await self.in_thread(lambda: self._server().check_tenant(tenant))
+            self._let_in.add(tenant)
 
 
 def _seen(task: "asyncio.Task[AccessToken]") -> None:

@@ -85,14 +85,53 @@ async def test_a_token_whose_issuer_and_tenant_differ_is_refused(
     assert not (await manager.status("user-1")).linked
 
 
-async def test_a_tenant_that_is_let_in_no_more_gets_no_new_token(
-    env: dict[str, str], browser: Browser, manager: MicrosoftTokenManager, registry: CollectorRegistry
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"MS_ALLOWED_TENANTS": TENANT}, "MS_ALLOWED_TENANTS"),
+        ({"MS_ALLOWED_TENANTS": "contoso.example"}, "MS_ALLOWED_TENANTS"),
+        ({"MS_ALLOWED_TENANTS": "", "MS_TENANT_ID": TENANT}, "MS_TENANT_ID"),
+    ],
+)
+async def test_a_tenant_that_is_let_in_no_more_gets_no_token_not_even_the_last(
+    changed: dict[str, str], name: str, env: dict[str, str], browser: Browser, manager: MicrosoftTokenManager
 ) -> None:
     await browser.sign_in(await Handshake(manager).link_for("user-2"), "bob@fabrikam.example")
-    fewer = MicrosoftSettings.from_environment({**env, "MS_ALLOWED_TENANTS": TENANT})
+    assert await manager.get_access_token("user-2")
+    fewer = MicrosoftSettings.from_environment({**env, **changed})
     async with MicrosoftTokenManager(fewer, registry=CollectorRegistry()) as later:
-        with pytest.raises(SignInError, match=f"{FABRIKAM}, which is no longer in MS_ALLOWED_TENANTS"):
-            await later.refresh_access_token("user-2")
+        for asked in (later.get_access_token, later.refresh_access_token):
+            with pytest.raises(SignInError, match=f"{FABRIKAM}, which is no longer in {name}") as refused:
+                await asked("user-2")
+            assert refused.value.code == "MS_AUTH_CLIENT_CONFIG"
+    assert await manager.get_access_token("user-2")
+
+
+async def test_a_kept_token_of_a_tenant_that_is_named_by_its_id_needs_no_sign_in_server(
+    env: dict[str, str], sandbox: SandboxSignIn, browser: Browser, manager: MicrosoftTokenManager
+) -> None:
+    await link_user(browser, manager, "user-1")
+    token = await manager.get_access_token("user-1")
+    away = {"MS_AUTHORITY": "https://127.0.0.1:1", "MS_ALLOWED_TENANTS": TENANT}
+    settings = MicrosoftSettings.from_environment({**env, **away})
+    async with MicrosoftTokenManager(settings, registry=CollectorRegistry()) as later:
+        assert await later.get_access_token("user-1") == token
+
+
+async def test_tokens_of_one_cloud_never_go_to_another(
+    env: dict[str, str], sandbox: SandboxSignIn, browser: Browser, manager: MicrosoftTokenManager
+) -> None:
+    await link_user(browser, manager, "user-1")
+    token = await manager.get_access_token("user-1")
+    refreshes = sandbox.issuer.requests["refresh_token"]
+    moved = MicrosoftSettings.from_environment({**env, "MS_CLOUD": "usgov"})
+    async with MicrosoftTokenManager(moved, registry=CollectorRegistry()) as later:
+        for asked in (later.get_access_token, later.refresh_access_token):
+            with pytest.raises(SignInError, match="moved here from another user or another MS_CLOUD"):
+                await asked("user-1")
+        assert sandbox.issuer.requests["refresh_token"] == refreshes
+        assert await later.linked_account("user-1") is None
+    assert await manager.get_access_token("user-1") == token
 
 
 async def test_an_account_of_another_tenant_does_not_get_in_at_a_single_one(

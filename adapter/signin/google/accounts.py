@@ -7,6 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jwt
@@ -90,6 +91,15 @@ class GoogleAccounts:
             raise GOOGLE.client_config("The sign-in server answered with the token of another person")
         return pair
 
+    def check_tenant(self, tenant: str) -> None:
+        """Raise SignInError unless a Workspace domain is the one that is let in, if there is one."""
+        if self._settings.hosted_domain in {"", tenant.lower()}:
+            return
+        raise GOOGLE.client_config(
+            f"The mailbox belongs to {tenant or 'no domain'}, which is no longer GOOGLE_HOSTED_DOMAIN",
+            act=f"Correct GOOGLE_HOSTED_DOMAIN, or end the link: run 'rollout auth revoke USER{GOOGLE.options}'.",
+        )
+
     def revoke(self, refresh_token: str) -> bool:
         """Revoke a refresh token and all access tokens made from it; says whether it is good no more."""
         url, headers, body = self._client.prepare_token_revocation_request(
@@ -119,7 +129,7 @@ class GoogleAccounts:
         self, reply: Mapping[str, Any], nonce: str | None, known: Account | None = None
     ) -> TokenPair:
         now = time.time()
-        access, scopes = access_token_of(reply, now), _granted(reply.get("scope"), self._settings.scopes)
+        scopes = _granted(reply.get("scope"), self._settings.scopes)
         token = reply.get("id_token")
         # A refresh may come without an id_token; then the account checked at sign-in stands.
         account = known if known and token is None else self._account(token, nonce, now)
@@ -130,6 +140,7 @@ class GoogleAccounts:
                 "Google gave no refresh token",
                 act="Remove the app at https://myaccount.google.com/permissions, then " + GOOGLE.link + ".",
             )
+        access = replace(access_token_of(reply, now), tenant=account.tenant)
         return TokenPair(access, refresh_token, account, scopes)
 
     def _account(self, token: Any, nonce: str | None, now: float) -> Account:

@@ -5,6 +5,7 @@ import json
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -73,7 +74,9 @@ class Entra:
 
     def refresh(self, refresh_token: str, account: Account, claims: str | None = None) -> TokenPair:
         """Get a new access token, and mostly a new refresh token; raises SignInError."""
-        app = self._authority.app(self._tenant_of(account), account)
+        self.check_tenant(account.tenant)
+        own = account.tenant if self._settings.is_multi_tenant else ""
+        app = self._authority.app(own, account)
         reply = asked(
             app.acquire_token_by_refresh_token,
             refresh_token,
@@ -104,7 +107,6 @@ class Entra:
         if not isinstance(reply, Mapping) or "error" in reply:
             raise from_reply(reply if isinstance(reply, Mapping) else {})
         now = time.time()
-        access = access_token_of(reply, now)
         claims = reply.get("id_token_claims")
         # A refresh may come without an id_token; then the account checked at sign-in stands.
         account = known if known and claims is None else self._account(claims, nonce, now)
@@ -112,6 +114,7 @@ class Entra:
         scopes = _granted(reply.get("scope"), self._settings.scopes)
         if not isinstance(refresh_token, str) or not refresh_token:
             raise _missing("offline_access")
+        access = replace(access_token_of(reply, now), tenant=account.tenant)
         return TokenPair(access, refresh_token, account, scopes)
 
     def _account(self, claims: Any, nonce: str | None, now: float) -> Account:
@@ -121,16 +124,15 @@ class Entra:
         expected = expected_of(issuer, self._settings.client_id, frozenset(known))
         return idtoken.check(claims, expected, now, nonce)
 
-    def _tenant_of(self, account: Account) -> str:
-        """Return where an account's token is refreshed: with several tenants its own, if it is let in."""
-        if not self._settings.is_multi_tenant:
-            return ""
-        if not self._authority.lets_in(account.tenant.lower()):
-            raise MICROSOFT.client_config(
-                f"The mailbox belongs to tenant {account.tenant}, which is no longer in MS_ALLOWED_TENANTS",
-                act=f"Add the tenant to MS_ALLOWED_TENANTS, or end the link: {REVOKE}.",
-            )
-        return account.tenant
+    def check_tenant(self, tenant: str) -> None:
+        """Raise SignInError unless a tenant, by its id, is one that is let in."""
+        if self._authority.lets_in(tenant.lower()):
+            return
+        name = "MS_ALLOWED_TENANTS" if self._settings.is_multi_tenant else "MS_TENANT_ID"
+        raise MICROSOFT.client_config(
+            f"The mailbox belongs to tenant {tenant}, which is no longer in {name}",
+            act=f"Put the tenant back into {name}, or end the link: {REVOKE}.",
+        )
 
 
 def with_capabilities(claims: str | None) -> str:

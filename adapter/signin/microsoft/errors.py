@@ -13,6 +13,8 @@ MICROSOFT = Identity(
     guide="docs/MS-OAUTH-SETUP-GUIDE.md",
     grant="Ask an administrator to grant Mail.Send to the app (API permissions, Grant admin consent)",
     refresh_ttl_s=90 * 86_400,
+    moved_from="another user or another MS_CLOUD",
+    keys_back="the key or MS_CLOUD",
 )
 """Entra drops a refresh token that was not used for 90 days."""
 

@@ -100,6 +100,11 @@ class MicrosoftSettings(SignInSettings):
         return self.tenant_id.lower() in MULTI_TENANT
 
     @property
+    def sealed_as(self) -> str:
+        """Return the cloud that tokens are for; nothing for the global one."""
+        return "" if self.cloud is GLOBAL else f"{self.cloud.name} "
+
+    @property
     def authority_url(self) -> str:
         """The authority with its tenant, as MSAL wants it."""
         base = (self.authority or self.cloud.sign_in).rstrip("/")
