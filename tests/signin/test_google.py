@@ -238,7 +238,7 @@ async def test_a_domain_that_is_the_hosted_one_no_more_gets_no_token(linked: Goo
     assert isinstance(linked.settings, GoogleSettings)
     settings = replace(linked.settings, hosted_domain="other.example")
     async with GoogleTokenManager(settings, registry=CollectorRegistry()) as later:
-        with pytest.raises(SignInError, match="corp.example, which is no longer GOOGLE_HOSTED_DOMAIN"):
+        with pytest.raises(SignInError, match=r"corp\.example, which is no longer GOOGLE_HOSTED_DOMAIN"):
             await later.get_access_token("user-1")
     assert await linked.get_access_token("user-1")
 

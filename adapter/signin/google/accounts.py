@@ -97,7 +97,8 @@ class GoogleAccounts:
             return
         raise GOOGLE.client_config(
             f"The mailbox belongs to {tenant or 'no domain'}, which is no longer GOOGLE_HOSTED_DOMAIN",
-            act=f"Correct GOOGLE_HOSTED_DOMAIN, or end the link: run 'rollout auth revoke USER{GOOGLE.options}'.",
+            act="Correct GOOGLE_HOSTED_DOMAIN, or end the link: "
+            f"run 'rollout auth revoke USER{GOOGLE.options}'.",
         )
 
     def revoke(self, refresh_token: str) -> bool:
