@@ -12,7 +12,7 @@ from controller.config.settings import ControllerSettings
 from controller.contract import format_percent
 from controller.decision.codec import decode
 from controller.decision.model import LIVE, Finding, Kind, Reason, State
-from controller.decision.record import decided_again, snapshot_from, state_from_dict, verify
+from controller.decision.record import UNRELEASED, decided_again, snapshot_from, state_from_dict, verify
 from controller.decision.telling.common_cause import comparison_text
 from controller.decision.telling.reasons import REASONS
 from controller.decision.telling.sentences import count_text, duration_text, finding_text
@@ -95,6 +95,8 @@ def _in_file(path: Path, decision_id: str) -> Record | None:
 def _verdict(differences: list[str]) -> list[str]:
     if not differences:
         return ["Decided again from this record alone: the same."]
+    if differences == [UNRELEASED]:
+        return [f"Not verified: {UNRELEASED}."]
     return ["Decided again from this record alone, it comes out differently:", *differences]
 
 

@@ -14,9 +14,10 @@ from controller.decision.feature import RolloutFeature
 from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet
 
-FIRST_FORM, FORM = 1, 3
-"""Of the mathematics: of the records that name none, and of those that are written now. The second differs
-from the third in when half of the sends have failed."""
+FIRST_FORM, LIVE_FORM, FORM = 1, 4, 4
+"""Of the mathematics: of the records that name none, of the first by today's tests of live counts, and of
+those that are written now. The second differs from the third in when half of the sends have failed, and the
+third from the fourth in live counts."""
 
 
 class Kind(StrEnum):
@@ -176,6 +177,8 @@ class LiveTest:
     """How much speaks for a rate above the limit, a natural logarithm."""
     sends: float = 0.0
     bad: float = 0.0
+    busiest: float = 0.0
+    """The most sends of one second."""
 
 
 @dataclass(frozen=True, slots=True)

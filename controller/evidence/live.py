@@ -1,8 +1,8 @@
 """Live counts: from the hash that sender processes write to the counts of one second. Pure.
 
 Whoever may write there is believed only in what it can have sent. A process that is new is a baseline; one
-whose counts fall has begun again; a value that cannot be read counts nothing. No count depends on a clock of
-theirs: `at` only tells an abandoned field early.
+whose counts fall has begun again; a value that cannot be read counts nothing. No clock of theirs is compared
+with another: `at` only tells an abandoned field early, and a value that a newer one has overtaken.
 """
 
 from collections.abc import Mapping
@@ -91,9 +91,12 @@ class LiveCounter:
             elif held.text == text:
                 idle.append(name)
             else:
-                before, held.value = held.value, parse_value(text)
+                value = parse_value(text)
                 held.text, held.changed_at = text, now
-                n, k, late, hit = _increase(before, held.value)
+                if _is_overtaken(held.value, value):
+                    continue
+                before, held.value = held.value, value
+                n, k, late, hit = _increase(before, value)
                 sends, errors, slow, mailboxes = sends + n, errors + k, slow + late, mailboxes + hit
         self._present, self._idle = len(fields), idle
         if sends:
@@ -127,6 +130,13 @@ def _is_outdated(process: _Process | None, now: float, wall: float) -> bool:
     if process is None or now - process.changed_at > OUTDATED_S:
         return True
     return process.value is not None and wall - process.value.at > OUTDATED_S
+
+
+def _is_overtaken(held: _Value | None, value: _Value | None) -> bool:
+    """Whether a value was written before the one that is held, and came after it."""
+    if held is None or value is None:
+        return False
+    return value.sends <= held.sends and held.at - OUTDATED_S < value.at < held.at
 
 
 def _increase(before: _Value | None, after: _Value | None) -> tuple[float, ...]:

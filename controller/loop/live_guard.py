@@ -15,8 +15,8 @@ from controller.contract import evidence_delay_s
 from controller.decision.byhand import external_change
 from controller.decision.decide import decide
 from controller.decision.feature import RolloutFeature
-from controller.decision.judging.live import is_outage, limits, live_findings, reach_s, with_seconds
-from controller.decision.judging.live_late import LOOK_S, SEEN_S, at_most, may_be_late
+from controller.decision.judging.live import USUAL_S, is_outage, live_findings, with_seconds
+from controller.decision.judging.live_late import LOOK_S, newest, seen_s
 from controller.decision.model import LIVE, Evidence, Kind, LiveState, Snapshot, State, Verdict, Window
 from controller.decision.ramp import is_open
 from controller.evidence.live import LiveCounter
@@ -37,8 +37,6 @@ from controller.store.live_sight import LiveSight, sights_text
 
 LATE_S = 5 * LOOK_S
 """What was counted between two looks further apart is no longer live."""
-SHOWN_S = 10.0
-"""A record holds at least the last so many seconds, and all that are looked at where it takes them."""
 _TRIES = 3
 """A decision is made again where flags or state changed meanwhile, at most so often."""
 
@@ -58,11 +56,9 @@ class _Watch:
 
     difference: LiveDifference
     counter: LiveCounter = field(default_factory=LiveCounter)
-    seconds: deque[Window] = field(default_factory=lambda: deque(maxlen=int(SEEN_S / LOOK_S)))
+    seconds: deque[Window] = field(default_factory=deque)
     """The newest seconds in which anybody could be in."""
     live: LiveState = field(default_factory=LiveState)
-    most: tuple[float, float] = (0.0, 0.0)
-    """What the late-change test may find."""
     start: tuple[float, int] | None = None
     """Names the newest start of the tests; None before any was seen."""
     read: tuple[str | None, State] | None = None
@@ -158,9 +154,9 @@ class LiveGuard:
         self._outdated = {}
         records: list[dict[str, Any]] = []
         for stored, fields in zip(*read, strict=True):
-            watch = watches[stored.feature]
-            if self._harmed(features[stored.feature], watch, stored, fields, missed=missed):
-                records += self._pause(stored, watch)
+            records += self._look_at(
+                features[stored.feature], watches[stored.feature], stored, fields, missed
+            )
         self._compare()
         return records
 
@@ -170,6 +166,23 @@ class LiveGuard:
                 if name in self._watches and evidence.problem is None:
                     ahead_s = self._looked_at + self._ahead_s - evidence.now
                     self._watches[name].difference.add_windows(evidence.windows, ahead_s)
+
+    def _look_at(
+        self,
+        feature: RolloutFeature,
+        watch: _Watch,
+        stored: Stored,
+        fields: Mapping[str, str],
+        missed: bool,
+    ) -> list[dict[str, Any]]:
+        """Judge one feature; one that fails in it keeps no other from being looked at."""
+        try:
+            harmed = self._harmed(feature, watch, stored, fields, missed=missed)
+            return self._decide_and_write(stored, watch) if harmed else []
+        except Exception as error:  # noqa: BLE001 - a state of another version, a store that went away
+            if self._said.is_new(f"look {stored.feature}", repr(error)):
+                self._log.error("live_look_failed", feature=stored.feature, error=repr(error))
+            return []
 
     def _harmed(
         self,
@@ -202,23 +215,14 @@ class LiveGuard:
                 failed_mailboxes=second.failed_mailboxes,
             )
         )
+        while watch.seconds[0].at < at - seen_s(feature):
+            watch.seconds.popleft()
         added = with_seconds(feature, watch.live, [watch.seconds[-1]])
-        watch.most = at_most(watch.most, limits(feature), watch.seconds[-1])
         bad = second.errors or second.slow
-        late = may_be_late(feature, watch.most)
-        harmed = bool(bad) and _proves_harm(feature, added, watch.seconds, late=late)
+        harmed = bool(bad) and _proves_harm(feature, added, watch.seconds)
         if not harmed:
             watch.live = added
         return harmed
-
-    def _pause(self, stored: Stored, watch: _Watch) -> list[dict[str, Any]]:
-        """Decide and write; a feature that fails in it keeps no other from being paused."""
-        try:
-            return self._decide_and_write(stored, watch)
-        except Exception as error:  # noqa: BLE001 - a state of another version, a store that went away
-            if self._said.is_new(f"pause {stored.feature}", repr(error)):
-                self._log.error("live_pause_failed", feature=stored.feature, error=repr(error))
-            return []
 
     def _decide_and_write(self, stored: Stored, watch: _Watch) -> list[dict[str, Any]]:
         for _ in range(_TRIES):
@@ -250,14 +254,11 @@ class LiveGuard:
         return FeatureTick(stored, snapshot, decide(snapshot), external_change(state, stored.flags))
 
     def _evidence(self, feature: RolloutFeature, watch: _Watch) -> Evidence:
-        at = watch.seconds[-1].at
-        shown_s = max(reach_s(feature), SHOWN_S)
-        windows = tuple(one for one in watch.seconds if one.at > at - shown_s - LOOK_S / 2)
-        if not _proves_harm(feature, with_seconds(feature, watch.live, windows), windows):
-            windows = tuple(watch.seconds)
+        at, seconds = watch.seconds[-1].at, watch.seconds
+        windows = newest(seconds, USUAL_S) if is_outage(feature, seconds) else seconds
         return Evidence(
             now=at,
-            windows=windows,
+            windows=tuple(windows),
             judged_to=at,
             sample_age_s=self._looked_at - watch.counter.changed_at,
             targets=watch.counter.processes,
@@ -270,10 +271,6 @@ class LiveGuard:
             self._log.warning("live_counts_unread", error=trouble)
 
 
-def _proves_harm(
-    feature: RolloutFeature, live: LiveState, seconds: Sequence[Window], *, late: bool = False
-) -> bool:
-    if is_outage(feature, seconds):
-        return True
-    found = live_findings(feature, live, seconds if late else ())
-    return any(one.verdict is Verdict.BREACHED for one in found)
+def _proves_harm(feature: RolloutFeature, live: LiveState, seconds: Sequence[Window]) -> bool:
+    found = live_findings(feature, live, seconds)
+    return is_outage(feature, seconds) or any(one.verdict is Verdict.BREACHED for one in found)

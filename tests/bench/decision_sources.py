@@ -19,8 +19,8 @@ from bench.decision_promises import FEATURE, LIMIT, SLOW, highest_share
 from bench.report import machine, quantile, say, table, write_section
 
 from controller.contract import evidence_delay_s
-from controller.decision.judging.live import FIRST_S, is_outage, limits, live_findings, with_seconds
-from controller.decision.judging.live_late import SEEN_S, at_most, may_be_late
+from controller.decision.judging.live import FIRST_S, is_outage, live_findings, with_seconds
+from controller.decision.judging.live_late import LOOK_S, seen_s
 from controller.decision.model import Kind, LiveState, Verdict, Window
 from controller.whatif.playback import Tick, course
 from controller.whatif.simulate import binomial, poisson
@@ -29,9 +29,6 @@ SCRAPE_S, WINDOW_S = 10.0, 30.0
 """Production's lengths."""
 DELAY_S = evidence_delay_s(SCRAPE_S)
 HEALTHY = 0.3 * LIMIT
-
-REACH = 10
-"""The outage rule looks at no more seconds."""
 
 Draw = Callable[[Random, float, int], int]
 """(chance, second since the start, its sends) -> failed ones."""
@@ -118,9 +115,7 @@ class Day:
         self._trace, self._draw, self._counts_live = trace, trace.draw(), live
         self._rng = Random(f"{trace.name}/{trace.per_s}/{seed}")
         self._live = LiveState(1, begun_at=0.5, judged_to=0.5)
-        self._seconds: deque[Window] = deque(maxlen=int(SEEN_S))
-        self._most = (0.0, 0.0)
-        """What the late-change test finds at most, of errors and of slow sends: it is asked only then."""
+        self._seconds: deque[Window] = deque(maxlen=int(seen_s(FEATURE) / LOOK_S))
         self._sends = arrivals(self._rng, trace.per_s, int(trace.hours * 3600))
 
     def run(self) -> "Day":
@@ -152,13 +147,9 @@ class Day:
         if not self._counts_live:
             return n, k, slow
         self._seconds.append(Window(second + 1.0, n, k, n, slow, failed_mailboxes=k))
-        self._most = at_most(self._most, limits(FEATURE), self._seconds[-1])
         if second < FIRST_S:
             self._live = with_seconds(FEATURE, self._live, [self._seconds[-1]])
-        asked = second < FIRST_S or may_be_late(FEATURE, self._most)
-        if (k and is_outage(FEATURE, list(self._seconds)[-REACH:])) or (
-            asked and breached(self._live, list(self._seconds))
-        ):
+        if (k or slow) and (is_outage(FEATURE, self._seconds) or breached(self._live, self._seconds)):
             self.paused_by = "live"
         return n, k, slow
 

@@ -41,6 +41,21 @@ def test_where_one_count_falls_none_is_believed(falls: str) -> None:
     assert counter.look({"a": falls}, 2.0) == NOTHING
 
 
+def test_a_value_that_a_newer_one_has_overtaken_counts_nothing_and_is_counted_once() -> None:
+    """Two writes of one process may arrive in the other order."""
+    counter = LiveCounter()
+    written = [value(0, at=1.0), value(100, 9, at=3.0), value(50, 4, at=2.0), value(150, 12, at=4.0)]
+    looks = [counter.look({"a": text}, float(i)) for i, text in enumerate(written)]
+    assert looks == [NOTHING, (100, 9, 0, 0), NOTHING, (50, 3, 0, 0)]
+
+
+def test_a_process_that_begins_again_long_before_by_its_clock_still_counts() -> None:
+    counter = LiveCounter()
+    counter.look({"a": value(100, at=1e9)}, 1.0)
+    assert counter.look({"a": value(5, at=1e9 - OUTDATED_S)}, 2.0) == NOTHING
+    assert counter.look({"a": value(9, 2, at=1e9 - OUTDATED_S + 1)}, 3.0) == (4, 2, 0, 0)
+
+
 def test_clocks_of_senders_change_no_count() -> None:
     counter = LiveCounter()
     counter.look({"a": value(1, at=0), "b": value(1, at=4e9)}, 1.0)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from math import log
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,13 +24,14 @@ from controller.decision.model import (
     Evidence,
     Kind,
     LiveState,
+    LiveTest,
     Reason,
     Snapshot,
     State,
     Verdict,
     Window,
 )
-from controller.decision.record import record_of, verify
+from controller.decision.record import UNRELEASED, record_of, verify
 from controller.decision.sequential.wallet import LIVE_SHARE
 from controller.features import ROLLOUT_FEATURES, config_hash
 
@@ -51,6 +53,19 @@ def snapshot(windows: tuple[Window, ...], feature: RolloutFeature = FEATURE, **o
     seen = Evidence(now=windows[-1].at, windows=windows, judged_to=windows[-1].at, source=LIVE)
     made = Snapshot(2000.0, feature, OPEN, seen, state, config_hash(feature), 30.0)
     return replace(made, **of)  # type: ignore[arg-type]
+
+
+def record(seen: Snapshot) -> dict[str, Any]:
+    return record_of(
+        seen,
+        decide(seen),
+        decision_id="x",
+        actor="controller",
+        dry_run=False,
+        applied="applied",
+        epoch=0,
+        revision=6,
+    )
 
 
 def evidence_of(live: LiveState) -> float:
@@ -84,6 +99,41 @@ def test_few_sends_and_one_mailbox_are_no_outage() -> None:
     assert not is_outage(FEATURE, seconds(*[(5, 5)] * 10, mailboxes=1))
     assert is_outage(FEATURE, seconds(*[(20, 20)] * 10, mailboxes=0)), "where nobody tells mailboxes apart"
     assert not is_outage(FEATURE, ())
+
+
+def test_few_that_time_out_when_nothing_else_is_sent_are_no_outage() -> None:
+    """0.5 % of 5,000 sends, half a minute after the others; all of what is usual is one."""
+    sent = [*[(1000.0, 0.0)] * 5, *[(0.0, 0.0)] * 25]
+    late = seconds(*sent, *[(5.0, 5.0)] * 10)
+    assert not any(is_outage(FEATURE, late[:n]) for n in range(1, len(late) + 1))
+    assert is_outage(FEATURE, seconds(*sent, *[(400.0, 400.0)] * 4))
+    assert is_outage(FEATURE, late[-10:]), "where nothing else is known"
+
+
+def test_no_outage_is_seen_where_all_of_a_minute_keeps_the_limit() -> None:
+    feature = replace(FEATURE, slo_error_rate_threshold=0.5)
+    counts = seconds(*[(50, 0)] * 55, *[(50, 50)] * 5)
+    assert is_outage(FEATURE, counts)
+    assert not is_outage(feature, counts)
+
+
+def test_nothing_is_breached_whose_counts_keep_the_limit() -> None:
+    proven = replace(BEGUN, error_rate=LiveTest(50.0, sends=1000.0, bad=10.0, busiest=50.0))
+    assert {one.verdict for one in live_findings(FEATURE, proven)} == {Verdict.UNKNOWN}
+    over = replace(BEGUN, error_rate=LiveTest(50.0, sends=1000.0, bad=11.0, busiest=50.0))
+    assert live_findings(FEATURE, over)[0].verdict is Verdict.BREACHED
+
+
+def test_a_bad_send_alone_in_its_second_weighs_no_more_than_among_others() -> None:
+    alone = with_seconds(FEATURE, BEGUN, seconds((60, 0), (0, 0), (1, 1)))
+    among = with_seconds(FEATURE, BEGUN, seconds((60, 0), (0, 0), (60, 1)))
+    assert evidence_of(alone) < 0.4 < alarm_at(FEATURE, BEGUN)
+    assert evidence_of(alone) - evidence_of(among) < 0.3
+
+
+@pytest.mark.parametrize("starts", [0, 1, 1100, 10**9])
+def test_any_number_of_starts_can_be_reckoned_with(starts: int) -> None:
+    assert alarm_at(FEATURE, LiveState(starts)) >= alarm_at(FEATURE, LiveState(1))
 
 
 def test_a_second_brings_so_little_that_a_blip_never_pauses_by_itself() -> None:
@@ -130,17 +180,15 @@ def test_live_counts_pause_or_hold_and_can_be_decided_again(counts: list[tuple[i
     assert decision.kind in {Kind.PAUSE, Kind.HOLD}
     assert decision.flags == replace(OPEN, paused=decision.kind is Kind.PAUSE)
     assert (decision.state.error_rate, decision.state.latency) == (seen.state.error_rate, seen.state.latency)
-    record = record_of(
-        seen,
-        decision,
-        decision_id="x",
-        actor="controller",
-        dry_run=False,
-        applied="applied",
-        epoch=0,
-        revision=6,
-    )
-    assert verify(record) == []
+    assert verify(record(seen)) == []
+
+
+def test_a_record_of_live_tests_that_no_release_had_says_so() -> None:
+    seen = snapshot(seconds(*[(50, 50)] * 6))
+    written = record(seen)
+    assert verify(written) == []
+    for older in ({"form": 3}, {"form": 2, "findings": []}, {"form": 3, "state_before": {"live": "other"}}):
+        assert verify(written | older) == [UNRELEASED]
 
 
 def test_a_live_pause_says_so_in_words() -> None:

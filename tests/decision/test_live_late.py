@@ -4,17 +4,15 @@ from dataclasses import replace
 from math import exp, isfinite, log
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.decision.judging.live import live_findings
 from controller.decision.judging.live_late import (
-    SEEN_S,
     _least,
-    at_most,
     late_evidence,
     late_needed,
-    seen,
+    seen_s,
 )
 from controller.decision.model import LiveState, Verdict, Window
 from controller.features import ROLLOUT_FEATURES
@@ -23,13 +21,14 @@ FEATURE = ROLLOUT_FEATURES["microsoft"]
 LIMIT = FEATURE.slo_error_rate_threshold
 LATE = LiveState(1, begun_at=1.0, judged_to=46.0)
 """The first seconds are over."""
-HEALTHY = [(50.0, 0.0)] * 60
+HEALTHY = [(50.0, 0.0)] * 120
+SEEN = int(seen_s(FEATURE))
 HEALTH = 1.8
 """What stands where nothing fails: the bets of the newest seconds have not lost all yet."""
 
 
 def evidence_of(counts: list[tuple[float, float]], blip_s: float = 3.0) -> float:
-    return late_evidence(replace(FEATURE, blip_s=blip_s), LIMIT, counts[-int(SEEN_S) :])
+    return late_evidence(replace(FEATURE, blip_s=blip_s), LIMIT, counts)
 
 
 def seconds(counts: list[tuple[float, float]], *, slow: bool = False) -> list[Window]:
@@ -70,31 +69,46 @@ def test_the_stretch_that_is_left_out_is_the_one_that_speaks_most(bets: list[flo
     assert _least(bets, left_out) == pytest.approx(min(rests))
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 30)), max_size=150))
-def test_what_the_guard_reckons_with_is_at_least_what_the_test_finds(counts: list[tuple[int, int]]) -> None:
-    most = (0.0, 0.0)
-    for n, k in counts:
-        most = at_most(most, (LIMIT, 0.05), Window(0.0, n, k, n, k))
-    pairs = [(float(n), float(k)) for n, k in counts]
-    for limit, may in zip((LIMIT, 0.05), most, strict=True):
-        found = late_evidence(FEATURE, limit, pairs[-int(SEEN_S) :])
-        assert found <= max(log(may) if may else 0.0, 0.0) + 1e-9
+@pytest.mark.parametrize("blip_s", [1.0, 3.0, 12.0, 30.0])
+def test_what_lasts_is_found_however_long_a_blip_may_be(blip_s: float) -> None:
+    lasts = int(10 * blip_s + 40)
+    assert evidence_of(HEALTHY + [(50.0, 25.0)] * lasts, blip_s) >= late_needed(FEATURE) + log(2)
 
 
-@given(st.lists(st.tuples(st.floats(0), st.floats(0)), max_size=int(SEEN_S)), st.floats(1e-6, 0.5))
+@settings(max_examples=30)
+@given(st.integers(10, 2000), st.integers(3, 60), st.integers(1, 60))
+def test_failures_that_are_counted_late_and_alone_prove_nothing_within_the_limit(
+    burst: int, every_s: int, later_s: int
+) -> None:
+    """A batch of sends again and again; the most that the limit allows of each time out, one in a second."""
+    counts = [[float(burst) if not i % every_s else 0.0, 0.0] for i in range(400)]
+    for begins in range(0, 400, every_s):
+        for number in range(int(burst * LIMIT)):
+            if (at := begins + later_s + number) < 400 and not counts[at][0]:
+                counts[at] = [1.0, 1.0]
+    pairs = [(n, k) for n, k in counts]
+    for until in range(100, 400, 17):
+        assert evidence_of(pairs[max(0, until - SEEN) : until]) < late_needed(FEATURE)
+
+
+def test_nothing_is_proven_of_seconds_that_keep_the_limit_together() -> None:
+    counts = [(10_000.0, 0.0)] + [(50.0, 5.0)] * 15
+    assert evidence_of(counts) == 0.0
+
+
+@given(st.lists(st.tuples(st.floats(0), st.floats(0)), max_size=200), st.floats(1e-6, 0.5))
 def test_whatever_is_counted_evidence_is_a_number(counts: list[tuple[float, float]], limit: float) -> None:
     assert isfinite(late_evidence(FEATURE, limit, counts))
 
 
 @pytest.mark.parametrize("slow", [False, True])
 def test_the_finding_tells_what_was_seen_in_these_seconds(slow: bool) -> None:
-    windows = seconds(HEALTHY + [(50.0, 25.0)] * 60, slow=slow)
+    windows = seconds([(1.0, 0.0), *HEALTHY, *[(50.0, 25.0)] * 60], slow=slow)
     found = live_findings(FEATURE, LATE, windows)
     assert [one.verdict for one in found].index(Verdict.BREACHED) == slow
     breached = found[slow]
     assert breached.late_evidence >= breached.late_needed > breached.evidence_for_breach
-    assert (breached.n, breached.k) == (6000, 1500)
-    assert len(seen(windows)) == SEEN_S
+    assert (breached.n, breached.k) == (9000, 1500)
 
 
 def test_a_late_change_costs_a_tenth_of_the_alpha_of_live_counts() -> None:

@@ -21,7 +21,7 @@ from adapter.gate.rollout_gate import RolloutGate
 from adapter.gate.rule import GateReason
 from controller.cli import rollout
 from controller.config.settings import load_settings
-from controller.contract import LIVE_SIGHT_KEY, decisions_key, live_key, state_key
+from controller.contract import LIVE_SIGHT_KEY, decisions_key, flag_keys, live_key, state_key
 from controller.decision.model import Evidence, Kind, Window
 from controller.decision.record import verify
 from controller.doctor.redis import look_at_redis
@@ -164,7 +164,7 @@ def test_a_rate_that_rises_late_in_a_ramp_is_paused_by_what_lasts(senders: Sende
     assert 40 < senders.until_paused(50, 5, most=90) < 80
     [record] = senders.kept.records
     assert (record["kind"], record["reason"]) == ("pause", "slo_error_rate")
-    assert "Seen live: Proven to have changed for the worse: in the last 120 s" in record["detail"]
+    assert "Seen live: Proven to have changed for the worse: in the last 1" in record["detail"]
     assert verify(record) == []
 
 
@@ -179,6 +179,27 @@ def test_a_blip_pauses_nothing(senders: Senders) -> None:
     for _ in range(4):
         for errors in (25, 50, 50, 25, *[0] * 56):
             assert senders.second(50, errors) == []
+
+
+def test_batches_within_the_limit_whose_failures_are_counted_alone_pause_nothing(senders: Senders) -> None:
+    """0.5 % of each batch times out, when the others are long over."""
+    for _ in range(60):
+        for sends, errors in ((400, 0), (0, 0), (1, 1), (1, 1), (0, 0)):
+            assert senders.second(sends, errors) == []
+
+
+def test_a_feature_that_cannot_be_judged_keeps_no_other_from_being_paused(senders: Senders) -> None:
+    rig = senders.rig
+    broken = replace(rig.feature, slo_error_rate_threshold=0.0)
+    senders.guard.use({"broken": broken, "microsoft": rig.feature})
+    for key, of in zip(flag_keys("broken"), flag_keys("microsoft"), strict=True):
+        rig.client.copy(of, key)
+    for second in range(1, 9):
+        value = {"at": 1.0, "sends": 50 * second, "errors": 50 * second, "slow": 0}
+        rig.client.hset(live_key("broken"), "web:1:1", json.dumps(value))
+        if paused := senders.second(50, 50):
+            break
+    assert [one["feature"] for one in paused] == ["microsoft"]
 
 
 def test_a_later_leader_takes_what_it_finds_for_a_baseline_and_still_pauses_an_outage(

@@ -16,10 +16,12 @@ from controller.decision.judging.live_late import (
     LATE_S,
     LOOK_S,
     PART,
-    fair_bet,
+    bet,
+    exceeds,
     late_evidence,
     late_needed,
-    seen,
+    newest,
+    seen_s,
 )
 from controller.decision.model import SLOW_SHARE_LIMIT, Finding, LiveState, LiveTest, Slo, Verdict, Window
 from controller.decision.sequential.logarithms import log_mean
@@ -40,6 +42,8 @@ UNSURE_S = 0.05
 """How much longer than a blip must be seen to fail: where in a second it begins and ends is a guess."""
 OUTAGE_REACH = 5 / 3
 """An outage is looked for in so many times the length of a blip."""
+USUAL_S = 60.0
+"""From so much time it is known how many sends are usual."""
 
 
 def alarm_at(feature: RolloutFeature, live: LiveState) -> float:
@@ -47,7 +51,7 @@ def alarm_at(feature: RolloutFeature, live: LiveState) -> float:
 
     The first start has half of its part of alpha, each further one half of the rest.
     """
-    return log(2 ** max(live.starts, 1) / ((1 - PART) * LIVE_SHARE * feature.alpha))
+    return max(live.starts, 1) * log(2) - log((1 - PART) * LIVE_SHARE * feature.alpha)
 
 
 def cap(feature: RolloutFeature, live: LiveState) -> float:
@@ -79,10 +83,12 @@ def with_seconds(feature: RolloutFeature, live: LiveState, windows: Iterable[Win
 
 
 def _with_second(test: LiveTest, limit: float, most: float, n: float, k: float) -> LiveTest:
-    bet = fair_bet(limit, n, k)
-    if not bet:
+    busiest = max(test.busiest, n)
+    worth = bet(limit, n, k, busiest)
+    if not worth:
         return test
-    return LiveTest(test.evidence + min(log(bet), most), test.sends + n, test.bad + min(max(k, 0.0), n))
+    evidence = test.evidence + min(log(worth), most)
+    return LiveTest(evidence, test.sends + n, test.bad + min(max(k, 0.0), n), busiest)
 
 
 def live_findings(
@@ -90,9 +96,10 @@ def live_findings(
 ) -> tuple[Finding, Finding]:
     """Judge both SLOs. For the alarm their evidence is averaged, and the larger one is the cause.
 
-    The windows are the newest seconds, for the late-change test.
+    Nothing is breached whose counts, all that the test has seen, keep the limit. The windows are the newest
+    seconds, for the late-change test.
     """
-    seconds = seen(windows) if windows else ()
+    seconds = newest(windows, seen_s(feature)) if windows else ()
     of_errors, of_slow = limits(feature)
     failed = [(one.sends, one.errors) for one in seconds]
     slow = [(one.timed, one.slow) for one in seconds]
@@ -104,9 +111,14 @@ def live_findings(
     ):
         if log_mean(evidence) >= needed:
             if evidence[0] >= evidence[1]:
-                return replace(errors, verdict=Verdict.BREACHED), latency
-            return errors, replace(latency, verdict=Verdict.BREACHED)
+                return _breached(errors), latency
+            return errors, _breached(latency)
     return errors, latency
+
+
+def _breached(finding: Finding) -> Finding:
+    over = exceeds(finding.limit, finding.n, finding.k)
+    return replace(finding, verdict=Verdict.BREACHED) if over else finding
 
 
 def _finding(
@@ -147,24 +159,34 @@ def reach_s(feature: RolloutFeature) -> float:
     return ceil(OUTAGE_REACH * max(feature.blip_s, LOOK_S) / LOOK_S) * LOOK_S
 
 
-def outage_windows(feature: RolloutFeature, windows: Sequence[Window]) -> tuple[Window, ...]:
+def outage_windows(feature: RolloutFeature, windows: Sequence[Window]) -> Sequence[Window]:
     """Return the newest seconds that an outage is looked for in."""
-    return tuple(one for one in windows if one.at > windows[-1].at - reach_s(feature) + LOOK_S / 2)
+    return newest(windows, reach_s(feature))
 
 
 def is_outage(feature: RolloutFeature, windows: Sequence[Window]) -> bool:
     """Whether most sends fail for longer than a blip, and of more than one mailbox.
 
-    A second counts by the share of its sends that failed, less what chance may add where they are few.
+    A second counts by the share of its sends that failed, less what chance may add where they are few. Most
+    of how many are usual must fail, too: sends that time out are counted when the others are long over.
     """
-    newest = outage_windows(feature, windows) if windows else ()
-    sends, errors = sum(one.sends for one in newest), sum(one.errors for one in newest)
+    failing = outage_windows(feature, windows) if windows else ()
+    sends, errors = _totals(failing)
     if sends < OUTAGE_SENDS or errors < OUTAGE_SHARE * sends:
         return False
-    hit = max(one.failed_mailboxes or 0.0 for one in newest)
+    hit = max(one.failed_mailboxes or 0.0 for one in failing)
     if hit < OUTAGE_MAILBOXES and sends < OUTAGE_SENDS_UNNAMED:
         return False
-    return failing_s(newest) > feature.blip_s + UNSURE_S
+    if failing_s(failing) <= feature.blip_s + UNSURE_S:
+        return False
+    lately = newest(windows, USUAL_S)
+    all_sends, all_errors = _totals(lately)
+    usual = all_sends / len(lately) * len(failing)
+    return errors >= OUTAGE_SHARE * usual and exceeds(limits(feature)[0], all_sends, all_errors)
+
+
+def _totals(windows: Sequence[Window]) -> tuple[float, float]:
+    return sum(one.sends for one in windows), sum(one.errors for one in windows)
 
 
 def failing_s(windows: Sequence[Window]) -> float:

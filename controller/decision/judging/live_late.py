@@ -16,15 +16,16 @@ LOOK_S = 1.0
 """Between two looks at the counts: the length of one window of them."""
 LATE_S = 1.1
 """So long after a send its count may come: a process publishes once a second."""
-STAKE = 0.15
-"""Share of its worth that a test bets against the limit in each second."""
-SEEN_S = 120.0
-"""So far back the test looks."""
+STAKE = 0.25
+"""Share of its worth that a test bets against the limit in the busiest second."""
+BETS_S = 90.0
+"""So far back the test bets, and the stretch that it leaves out besides."""
+LATER_S = 60.0
+"""So long before these bets sends are looked at, too: those that fail late are counted without the others."""
 PART = 0.1
 """Its part of what live counts have of alpha."""
 MOST = exp(3.0)
 """One second multiplies by no more, so that every number stays finite."""
-_FINITE = 1e300
 
 
 def late_needed(feature: RolloutFeature) -> float:
@@ -32,47 +33,44 @@ def late_needed(feature: RolloutFeature) -> float:
     return log(max(1.0, feature.longest_ramp_s / LOOK_S) / (PART * LIVE_SHARE * feature.alpha))
 
 
-def fair_bet(limit: float, n: float, k: float) -> float:
-    """Bet on the share of one second: 1 + stake x (share / limit - 1), which is fair at the limit.
+def bet(limit: float, n: float, k: float, busiest: float) -> float:
+    """Bet on the bad sends of one second: 1 + stake x n / busiest x (k / n / limit - 1).
 
-    Nothing is assumed about sends within one second. 0 where there is nothing to bet on.
+    Fair at the limit, whatever the sends of one second have to do with each other; and of sends whose time
+    has come to be counted late no more is made than of the others: a send weighs the same in each second.
+    `busiest` is the largest n. 0 where there is nothing to bet on.
     """
-    if not 0 < n < inf:
+    if not 0 < n <= busiest < inf:
         return 0.0
-    return 1 + STAKE * (min(max(k, 0.0), n) / n / limit - 1)
+    return 1 + STAKE * n / busiest * (min(max(k, 0.0), n) / n / limit - 1)
 
 
-def at_most(most: tuple[float, float], limits: tuple[float, float], window: Window) -> tuple[float, float]:
-    """Return what the test may find of either SLO after one more second: nothing left out or too old.
-
-    Begin with zeros. It costs a hundredth of the test, which need not be asked where this does not suffice.
-    """
-    errors, slow = most
-    bet_on_errors = min(fair_bet(limits[0], window.sends, window.errors), MOST)
-    bet_on_slow = min(fair_bet(limits[1], window.timed, window.slow), MOST)
-    return (
-        min((1 + errors) * bet_on_errors, _FINITE) if bet_on_errors else errors,
-        min((1 + slow) * bet_on_slow, _FINITE) if bet_on_slow else slow,
-    )
+def exceeds(limit: float, n: float, k: float) -> bool:
+    """Whether more than the allowed share of these sends is bad."""
+    return k > limit * n
 
 
-def may_be_late(feature: RolloutFeature, most: tuple[float, float]) -> bool:
-    """Whether the test may find enough."""
-    return sum(most) >= 2 * exp(late_needed(feature))
+def seen_s(feature: RolloutFeature) -> float:
+    """Return how far back the test looks."""
+    return BURST_BLIPS * feature.blip_s + BETS_S + LATER_S
 
 
-def seen(windows: Sequence[Window]) -> Sequence[Window]:
-    """Return the seconds that the test looks at."""
-    return [one for one in windows if one.at > windows[-1].at - SEEN_S + LOOK_S / 2]
+def newest(windows: Sequence[Window], length_s: float) -> Sequence[Window]:
+    """Return the seconds that are no older than this."""
+    return [one for one in windows if one.at > windows[-1].at - length_s + LOOK_S / 2]
 
 
 def late_evidence(feature: RolloutFeature, limit: float, counts: Sequence[tuple[float, float]]) -> float:
     """Return what speaks for a change for the worse, a natural logarithm.
 
-    The counts are sends and bad ones, second by second.
+    The counts are sends and bad ones, second by second. Where all of them keep the limit, nothing does.
     """
-    left_out = ceil((BURST_BLIPS * feature.blip_s + LATE_S) / LOOK_S) + 1
-    least = _least([min(fair_bet(limit, n, k), MOST) for n, k in counts], left_out)
+    if not exceeds(limit, sum(n for n, _ in counts), sum(min(max(k, 0.0), n) for n, k in counts)):
+        return 0.0
+    busiest = max(n for n, _ in counts)
+    burst_s = BURST_BLIPS * feature.blip_s
+    bets = [min(bet(limit, n, k, busiest), MOST) for n, k in counts[-ceil((burst_s + BETS_S) / LOOK_S) :]]
+    least = _least(bets, ceil((burst_s + LATE_S) / LOOK_S) + 1)
     return log(least) if least > 0 else 0.0
 
 

@@ -14,7 +14,7 @@ OUTAGE_SURE = 60
 """So many sends of one window are not one mailbox's alone."""
 OUTAGE_MAILBOXES = 3
 """At least so many mailboxes must have failed, where the counts tell."""
-OUTAGE_Z = {2: 0.0, 3: 1.0}
+OUTAGE_Z = {2: 0.0, 3: 1.0, 4: 1.0}
 """By the form of a record: so many standard deviations above half must have failed, where mailboxes are not
 told; else a burst of a third passes for half now and then."""
 
