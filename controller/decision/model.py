@@ -14,10 +14,8 @@ from controller.decision.feature import RolloutFeature
 from controller.decision.sequential.clusters import Clusters, Health
 from controller.decision.sequential.wallet import Wallet
 
-FIRST_FORM, LIVE_FORM, FORM = 1, 4, 4
-"""Of the mathematics: of the records that name none, of the first by today's tests of live counts, and of
-those that are written now. The second differs from the third in when half of the sends have failed, and the
-third from the fourth in live counts."""
+FIRST_FORM, FORM = 1, 4
+"""Of the mathematics: of the records that name none, and of those that are written now."""
 
 
 class Kind(StrEnum):
@@ -171,14 +169,13 @@ class SloState:
 
 @dataclass(frozen=True, slots=True)
 class LiveTest:
-    """What the test of live counts of one SLO has added up."""
+    """What the test of live counts of one SLO has added up; `busiest` is the most sends of one second."""
 
     evidence: float = 0.0
     """How much speaks for a rate above the limit, a natural logarithm."""
     sends: float = 0.0
     bad: float = 0.0
     busiest: float = 0.0
-    """The most sends of one second."""
 
 
 @dataclass(frozen=True, slots=True)

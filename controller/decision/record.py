@@ -13,7 +13,6 @@ from controller.decision.model import (
     FIRST_FORM,
     FORM,
     LIVE,
-    LIVE_FORM,
     Decision,
     Evidence,
     Kind,
@@ -30,6 +29,8 @@ _FIRST_OUTCOME = ("kind", "reason", "to", "more_sends", "more_s", "findings")
 """Of records of the first form: what they decided, by the tests of that time, is computed again and compared,
 but not their words, nor what an approval counts for, which have changed since."""
 
+LIVE_FORM = 4
+"""The first form with today's tests of live counts."""
 UNRELEASED = "tests of live counts decided it that are in no release (before form 4), and cannot decide again"
 """Instead of differences, of a record that was paused by such tests."""
 
