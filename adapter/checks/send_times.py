@@ -26,7 +26,7 @@ def check_send_time(given: object, now: float) -> str | None:
     if seconds <= now:
         raise _refused(f"{written} is past; a mail without send_at is sent at once")
     if seconds > now + LONGEST_DAYS * 86_400:
-        raise _refused(f"{written} is more than a year ({LONGEST_DAYS} days) ahead")
+        raise _refused(f"{written} is more than a year ahead ({LONGEST_DAYS} days at most)")
     return written
 
 
