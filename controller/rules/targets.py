@@ -105,18 +105,23 @@ and abs({self.started} - {self._started_before}) > {SAME_START_S:g}"""
 ) <= time() + {START_ROUNDED_S}"""
 
     @property
+    def _window_end(self) -> str:
+        """The end of the window in every step of it: by then each scrape has been stored whole."""
+        return f"@ end() offset {duration(self.scale.delay_s)}"
+
+    @property
     def several(self) -> str:
-        """Targets behind which several processes answered lately, as it is known when the rule is evaluated.
+        """Targets behind which several processes answered lately, as it is known at the end of the window.
 
         The start went back, or a counter fell more often than another process began: two may begin in the
-        same hundredth of a second. What shows at the end of a window tells of its first step too.
+        same hundredth of a second. What shows in its last step tells of its first one too.
         """
         went_back = f"{self.start} offset {self.step} - {self.start} > {SAME_START_S:g}"
         fell = "\n".join(f"or {self._fell(counter)}" for counter in TELLING)
-        return f"max_over_time(({went_back})[{self.remembered}:{self.step}] @ end())\n{fell}"
+        return f"max_over_time(({went_back})[{self.remembered}:{self.step}] {self._window_end})\n{fell}"
 
     def _fell(self, counter: str) -> str:
-        lately = f"[{self.remembered}] @ end()"
+        lately = f"[{self.remembered}] {self._window_end}"
         return f"""\
 max {PER_TARGET} (resets({counter}{self.scope.senders()}{lately}))
   > (changes({self.start}{lately}) or last_over_time({self.up}{lately}) * 0)"""

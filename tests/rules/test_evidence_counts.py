@@ -37,7 +37,8 @@ def check(lives: Sequence[Life], times_s: Sequence[float]) -> None:
     expected = []
     for at_s in times_s:
         end = int(round((at_s - SCALE.delay_s) / SCALE.step_s, 6)) * SLOTS
-        counts = [truth(life, end - WINDOW, end, SCALE, at_s / SCALE.step_s * SLOTS) for life in lives]
+        known_to = (at_s - SCALE.delay_s) / SCALE.step_s * SLOTS
+        counts = [truth(life, end - WINDOW, end, SCALE, known_to) for life in lives]
         seen = [count for count in counts if count is not None]
         wanted = [{"labels": LABELS, "value": sum(seen)}] if seen else []
         expected.append({"expr": EXPR, "eval_time": f"{round(at_s * 1000)}ms", "exp_samples": wanted})

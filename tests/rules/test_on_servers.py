@@ -160,8 +160,9 @@ def test_recorded_counts_add_up_to_what_was_sent_through_scrape_gaps_and_restart
     wait_until_quiet(counting)
     for series, matchers, metric, labels in COUNTED:
         counted, true = counting.counted(series, matchers), total(counting, metric, **labels)
-        assert counted <= true * (1 + 1e-9)
-        if counting.kept_the_beat(began):
+        assert true / 2 < counted <= true * (1 + 1e-9)
+        # VictoriaMetrics shows the samples of a scrape one after the other, on a busy machine too late.
+        if counting.backend.rules_url == counting.backend.query_url and counting.kept_the_beat(began):
             assert counted == pytest.approx(true, rel=1e-9)
 
 

@@ -106,10 +106,9 @@ async def test_the_doctor_shows_these_lines(env: dict[str, str]) -> None:
 async def test_a_file_that_holds_no_certificate_is_named(env: dict[str, str], tmp_path: Path) -> None:
     (trusted := tmp_path / "ca.pem").write_text("nothing")
     (look,) = await looks(env, **APP, MS_CA_FILE=str(trusted))
-    assert (look.verdict, look.seen) == (
-        "bad",
-        f"MS_CA_FILE = '{trusted}' holds no certificate in PEM; name the file of the authority",
-    )
+    assert look.verdict == "bad"
+    assert look.seen.startswith("MS_CA_FILE")
+    assert "holds no certificate in PEM; name the file of the authority" in look.seen
 
 
 async def test_a_file_of_certificates_that_is_gone_later_leaves_the_rest_running(

@@ -87,7 +87,7 @@ def truth(life: Life, after: int, until: int, scale: Scale, known_to: float) -> 
 
     An increment belongs to the scrape that showed it. A whole count is taken of a process that began after
     its target was scraped before, and of one that is met when it has just started. `known_to` is the slot in
-    which the rule is evaluated.
+    which the rule is evaluated, less its delay.
     """
     total, seen = 0.0, False
     shared = several(life, known_to, scale)
@@ -251,7 +251,8 @@ def _check(series: str, name: str, lives: Sequence[Life], scale: Scale) -> Count
     for k in range(1, int(samples.end_s / interval_s(scale)) + 3):
         at_s = round(k * interval_s(scale), 3)
         end = int(round((at_s - scale.delay_s) / scale.step_s, 6)) * SLOTS
-        counts = [truth(life, end - window, end, scale, at_s / scale.step_s * SLOTS) for life in counted]
+        known_to = (at_s - scale.delay_s) / scale.step_s * SLOTS
+        counts = [truth(life, end - window, end, scale, known_to) for life in counted]
         seen = [count for count in counts if count is not None]
         windows.append((at_s, {labels: sum(seen)} if seen else {}))
     return CountCheck(series, name, samples, tuple(windows))
